@@ -1,0 +1,1 @@
+"""The execution facade: building, validating, committing and querying blocks."""

@@ -1,0 +1,542 @@
+"""What crosses between the node, the gateways and the execution process: whole-block work and typed queries.
+
+One facade, two carriers: :mod:`astralink_node.chain.execution` answers these messages in-process, and
+:mod:`astralink_node.chain.process` carries the same messages over a Unix socket. Nothing here does work.
+Byte fields named ``raw_*`` hold canonical encodings: a transaction's EIP-2718 bytes, a receipt's EIP-2718
+bytes, a header's RLP, a block as ``evm.blocks.encode_block`` writes it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+# --- Block work: Build, Validate, Commit, Status -------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A pooled transaction whose sender was recovered once, at admission."""
+
+    raw_transaction: bytes
+    sender: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class FeePreference:
+    """Where the proposer would like the fee parameters to go; each moves at most one notch a block toward it."""
+
+    gas_target: int
+    base_fee_step_index: int
+    min_base_fee_wei: int
+
+
+@dataclass(frozen=True, slots=True)
+class BuildAttributes:
+    """What the proposer decides about its block; everything else follows from the parent.
+
+    ``reveal`` is the proposer's 96-byte BLS randao reveal for this height. ``parent_certificate`` is the
+    canonical encoding (consensus.certificate) of the certificate for the parent, empty at height 1.
+    ``time_ms`` is raised to the parent's time plus the minimum interval if it is lower.
+    """
+
+    time_ms: int
+    fee_recipient: bytes
+    round_: int
+    proposer_index: int
+    reveal: bytes
+    parent_certificate: bytes
+    fee_preference: FeePreference | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Build:
+    """Execute candidates on top of the head, in order, and seal the result.
+
+    Stops at the gas limit, at the block size limit, or when ``budget_ms`` of wall-clock time is spent:
+    gas does not bound time.
+    """
+
+    parent_hash: bytes
+    attributes: BuildAttributes
+    candidates: tuple[Candidate, ...]
+    budget_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class Dropped:
+    """A candidate left out because it can never be included as things stand (not merely for want of room)."""
+
+    transaction_hash: bytes
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Built:
+    block_hash: bytes
+    raw_block: bytes
+    included: int
+    dropped: tuple[Dropped, ...]
+    stopped_by: str
+    """``exhausted`` (no candidates left), ``gas``, ``size`` or ``time``."""
+
+
+@dataclass(frozen=True, slots=True)
+class CannotBuild:
+    """For example: the parent is not the head."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Validate:
+    """Everything that makes a proposal valid, its signatures and certificate included; timeliness is not."""
+
+    raw_block: bytes
+    senders: tuple[bytes, ...] = ()
+    """Senders already recovered by this node, in transaction order; empty means recover them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Valid:
+    block_hash: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Invalid:
+    rule: str
+    expected: str
+    found: str
+
+
+@dataclass(frozen=True, slots=True)
+class Commit:
+    """Make a built or validated block final. Idempotent; another hash at a committed height is fatal."""
+
+    block_hash: bytes
+    certificate: bytes
+    """Canonical encoding of the commit certificate that this node saw."""
+
+
+@dataclass(frozen=True, slots=True)
+class TouchedAccount:
+    """An account whose nonce or balance a block changed, after that block."""
+
+    address: bytes
+    nonce: int
+    balance_wei: int
+
+
+@dataclass(frozen=True, slots=True)
+class Committed:
+    """The answer to Commit: all that the mempool, the gateways and consensus need of the new head."""
+
+    block: BlockRecord
+    receipts: tuple[ReceiptRecord, ...]
+    touched_accounts: tuple[TouchedAccount, ...]
+    next_base_fee_wei: int
+    next_gas_limit: int
+
+
+@dataclass(frozen=True, slots=True)
+class NeedBlock:
+    """Commit named a block whose overlay is not held: send Validate first, then Commit again."""
+
+    block_hash: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class GetStatus:
+    pass
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """Where the database stands. The database alone defines the committed height."""
+
+    chain_id: int
+    genesis_hash: bytes
+    head_height: int
+    head_hash: bytes
+    head_time_ms: int
+    head_certificate: bytes
+    """Certificate for the head as seen locally; empty at genesis."""
+    head_raw_header: bytes
+    next_base_fee_wei: int
+    next_gas_limit: int
+
+
+BlockWork = Build | Validate | Commit | GetStatus
+BlockWorkAnswer = Built | CannotBuild | Valid | Invalid | Committed | NeedBlock | Status
+
+
+# --- Records that answers are made of ------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class BlockRecord:
+    """A committed block as it is stored and served."""
+
+    block_hash: bytes
+    raw_header: bytes
+    raw_transactions: tuple[bytes, ...]
+    senders: tuple[bytes, ...]
+    raw_payload: bytes
+    """consensus.payload encoding of what consensus adds beside the header."""
+    size_bytes: int
+    """Length of the Ethereum block's RLP (header, transactions, ommers, withdrawals), as eth_getBlock reports."""
+
+
+@dataclass(frozen=True, slots=True)
+class ReceiptRecord:
+    raw_receipt: bytes
+    gas_used: int
+    contract_address: bytes
+    """Empty unless the transaction created a contract (or tried to)."""
+    first_log_index: int
+
+
+@dataclass(frozen=True, slots=True)
+class TransactionRecord:
+    """A committed transaction and where it stands."""
+
+    raw_header: bytes
+    block_hash: bytes
+    index: int
+    raw_transaction: bytes
+    sender: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class LogRecord:
+    address: bytes
+    topics: tuple[bytes, ...]
+    data: bytes
+    height: int
+    block_hash: bytes
+    block_timestamp: int
+    transaction_hash: bytes
+    transaction_index: int
+    log_index: int
+
+
+# --- Queries -------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class AtLatest:
+    """The head; safe, finalized and latest are one block on this chain."""
+
+
+@dataclass(frozen=True, slots=True)
+class AtHeight:
+    height: int
+
+
+@dataclass(frozen=True, slots=True)
+class AtHash:
+    block_hash: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class AtPending:
+    """Head state under the next block's header, without pool transactions."""
+
+
+BlockSelector = AtLatest | AtHeight | AtHash | AtPending
+
+
+@dataclass(frozen=True, slots=True)
+class AccountsQuestion:
+    addresses: tuple[bytes, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class AccountRecord:
+    nonce: int
+    balance_wei: int
+    code_hash: bytes
+    storage_root: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class AccountsAnswer:
+    """In the order asked; an account that does not exist has nonce 0, balance 0 and the empty hashes."""
+
+    accounts: tuple[AccountRecord, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class CodeQuestion:
+    address: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class StorageQuestion:
+    address: bytes
+    slot: int
+
+
+@dataclass(frozen=True, slots=True)
+class BytesAnswer:
+    """Code, or a storage word of 32 bytes."""
+
+    value: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class ProofQuestion:
+    """EIP-1186."""
+
+    address: bytes
+    slots: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class StorageProof:
+    slot: int
+    value: int
+    nodes: tuple[bytes, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ProofAnswer:
+    account: AccountRecord
+    account_nodes: tuple[bytes, ...]
+    storage: tuple[StorageProof, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class AccessListEntry:
+    address: bytes
+    slots: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class AuthorizationEntry:
+    """An EIP-7702 authorization tuple, signature included."""
+
+    chain_id: int
+    address: bytes
+    nonce: int
+    y_parity: int
+    r: int
+    s: int
+
+
+@dataclass(frozen=True, slots=True)
+class CallRequest:
+    """An unsigned transaction to simulate. None means: not given, choose as geth does.
+
+    ``to`` is empty for a creation. Fees of None mean a gas price of zero and no balance check for gas.
+    """
+
+    sender: bytes
+    to: bytes
+    gas: int | None
+    gas_price_wei: int | None
+    max_fee_wei: int | None
+    max_priority_fee_wei: int | None
+    value_wei: int
+    data: bytes
+    access_list: tuple[AccessListEntry, ...]
+    authorizations: tuple[AuthorizationEntry, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class StateOverride:
+    """geth's override object for one account; ``state`` replaces all storage, ``state_diff`` some of it."""
+
+    address: bytes
+    nonce: int | None
+    balance_wei: int | None
+    code: bytes | None
+    state: tuple[tuple[int, int], ...] | None
+    state_diff: tuple[tuple[int, int], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class CallQuestion:
+    request: CallRequest
+    overrides: tuple[StateOverride, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class CallAnswer:
+    """The outcome of a simulated call: ``status`` is ``ok``, ``reverted`` or ``halted``."""
+
+    status: str
+    output: bytes
+    gas_used: int
+    halt_reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class EstimateGasQuestion:
+    request: CallRequest
+    overrides: tuple[StateOverride, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class GasAnswer:
+    gas: int
+
+
+@dataclass(frozen=True, slots=True)
+class AccessListQuestion:
+    """eth_createAccessList."""
+
+    request: CallRequest
+
+
+@dataclass(frozen=True, slots=True)
+class AccessListAnswer:
+    access_list: tuple[AccessListEntry, ...]
+    gas_used: int
+    error: str
+
+
+@dataclass(frozen=True, slots=True)
+class BlockQuestion:
+    pass
+
+
+@dataclass(frozen=True, slots=True)
+class BlockAnswer:
+    block: BlockRecord
+
+
+@dataclass(frozen=True, slots=True)
+class ReceiptsQuestion:
+    """All receipts of the selected block."""
+
+
+@dataclass(frozen=True, slots=True)
+class ReceiptsAnswer:
+    block: BlockRecord
+    receipts: tuple[ReceiptRecord, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class TransactionQuestion:
+    """By hash; the selector is ignored."""
+
+    transaction_hash: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class TransactionAnswer:
+    transaction: TransactionRecord
+    receipt: ReceiptRecord
+
+
+@dataclass(frozen=True, slots=True)
+class LogsQuestion:
+    """Logs of a height range (inclusive); the selector is ignored.
+
+    ``addresses`` empty matches any. ``topics[i]`` empty matches any value at position i; otherwise one of them.
+    """
+
+    from_height: int
+    to_height: int
+    addresses: tuple[bytes, ...]
+    topics: tuple[tuple[bytes, ...], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class LogsAnswer:
+    logs: tuple[LogRecord, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class FeeHistoryQuestion:
+    """The ``count`` blocks that end with the selected one. Percentiles are whole hundredths of a per cent."""
+
+    count: int
+    percentiles_bps: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class FeeHistoryAnswer:
+    """``base_fees_wei`` has one entry more than there are blocks: the next block's."""
+
+    oldest_height: int
+    base_fees_wei: tuple[int, ...]
+    gas_used: tuple[int, ...]
+    gas_limits: tuple[int, ...]
+    rewards_wei: tuple[tuple[int, ...], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class NotFound:
+    """No such block or transaction."""
+
+    what: str
+
+
+@dataclass(frozen=True, slots=True)
+class HistoryUnavailable:
+    """The state of that height is older than this node keeps."""
+
+    asked_height: int
+    oldest_height: int
+
+
+@dataclass(frozen=True, slots=True)
+class CallFailed:
+    """A simulated transaction that could not even start, or an estimate that cannot succeed.
+
+    ``kind`` is one of ``insufficient_funds``, ``intrinsic_gas``, ``nonce``, ``fee_cap``, ``reverted``,
+    ``out_of_gas``, ``halted``, ``timeout``, ``invalid``. ``output`` is the revert data, if any.
+    """
+
+    kind: str
+    message: str
+    output: bytes = b""
+
+
+@dataclass(frozen=True, slots=True)
+class LimitExceeded:
+    """The answer would be larger, or take longer, than the configured bound."""
+
+    message: str
+
+
+Question = (
+    AccountsQuestion
+    | CodeQuestion
+    | StorageQuestion
+    | ProofQuestion
+    | CallQuestion
+    | EstimateGasQuestion
+    | AccessListQuestion
+    | BlockQuestion
+    | ReceiptsQuestion
+    | TransactionQuestion
+    | LogsQuestion
+    | FeeHistoryQuestion
+    | GetStatus
+)
+Answer = (
+    AccountsAnswer
+    | BytesAnswer
+    | ProofAnswer
+    | CallAnswer
+    | GasAnswer
+    | AccessListAnswer
+    | BlockAnswer
+    | ReceiptsAnswer
+    | TransactionAnswer
+    | LogsAnswer
+    | FeeHistoryAnswer
+    | Status
+    | NotFound
+    | HistoryUnavailable
+    | CallFailed
+    | LimitExceeded
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Query:
+    at: BlockSelector
+    question: Question

@@ -1,0 +1,1 @@
+"""Safe wrappers around the cryptographic libraries, checked against published vectors."""

@@ -1,0 +1,1 @@
+"""Native precompiles behind the standard addresses."""

@@ -1,0 +1,1 @@
+"""Long-lived trio tasks of the node process, one a module."""

@@ -1,0 +1,1 @@
+"""Flat state, block overlays, the batched trie, reverse diffs and proofs."""

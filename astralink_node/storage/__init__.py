@@ -1,0 +1,1 @@
+"""Database keys, LevelDB, the in-memory store and the write-ahead log."""

@@ -1,0 +1,1 @@
+"""The mempool: admission rules and the bounded pool; no I/O."""

@@ -1,0 +1,1 @@
+"""The validator's keys, its signing history and its signer."""

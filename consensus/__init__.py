@@ -1,0 +1,1 @@
+"""Consensus rules as pure values and functions: no I/O, no clock, no signing or verifying."""

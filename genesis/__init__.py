@@ -1,0 +1,1 @@
+"""The genesis file: its schema, its presets and the block that it defines."""

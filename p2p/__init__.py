@@ -1,0 +1,1 @@
+"""The peer-to-peer room: opaque bytes between nodes; it knows nothing of blocks. Filled by the network work."""
