@@ -1,0 +1,25 @@
+"""What the gateway's methods need from the rest of the system, and nothing of how it is reached.
+
+:mod:`astralink_node.gateway.links` carries it over two Unix sockets; tests give a small in-memory chain or the
+real in-process execution facade.
+"""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from astralink_node.chain.messages import Answer, Query
+from astralink_node.errors import AstraLinkError
+from astralink_node.gateway.link_messages import Reply, Request
+
+
+class Unavailable(AstraLinkError):
+    """The execution process or the node cannot be reached now, or has too much to do; clients may try again."""
+
+
+class Backend(Protocol):
+    """State queries go to the execution process, mempool work to the node. Both may raise :class:`Unavailable`."""
+
+    async def query(self, query: Query) -> Answer: ...
+
+    async def ask_node(self, request: Request) -> Reply: ...

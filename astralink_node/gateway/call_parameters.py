@@ -1,0 +1,155 @@
+"""The transaction object and the state overrides of eth_call, eth_estimateGas and eth_createAccessList.
+
+Pure parsing, as geth's TransactionArgs and StateOverride: unknown fields are ignored, ``nonce`` is read and
+has no effect on a simulation.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from astralink_node.chain.messages import AccessListEntry, AuthorizationEntry, CallRequest, StateOverride
+from astralink_node.gateway.parameters import BadValue, address, byte_string, hash32, quantity, quantity64
+from astralink_node.types import ZERO_ADDRESS
+
+_BLOB_FIELDS = ("maxFeePerBlobGas", "blobVersionedHashes", "blobs", "commitments", "proofs")
+
+
+@dataclass(frozen=True, slots=True)
+class CallArguments:
+    request: CallRequest
+    chain_id: int | None
+    """Given by the caller; the method compares it with the chain's."""
+
+
+def call_arguments(path: str, value: object) -> CallArguments:
+    fields = _object(path, value)
+    for name in _BLOB_FIELDS:
+        if fields.get(name) is not None:
+            raise BadValue(f"{path}.{name}", "blob transactions are not supported by this chain")
+    gas_price = _optional_quantity(path, fields, "gasPrice")
+    max_fee = _optional_quantity(path, fields, "maxFeePerGas")
+    max_priority_fee = _optional_quantity(path, fields, "maxPriorityFeePerGas")
+    if gas_price is not None and (max_fee is not None or max_priority_fee is not None):
+        raise BadValue(path, "both gasPrice and (maxFeePerGas or maxPriorityFeePerGas) specified")
+    if max_fee is not None and max_priority_fee is not None and max_fee < max_priority_fee:
+        raise BadValue(path, f"maxFeePerGas ({max_fee}) < maxPriorityFeePerGas ({max_priority_fee})")
+    if fields.get("nonce") is not None:
+        quantity64(f"{path}.nonce", fields["nonce"])
+    sender, recipient = fields.get("from"), fields.get("to")
+    value_wei = _optional_quantity(path, fields, "value")
+    return CallArguments(
+        request=CallRequest(
+            sender=ZERO_ADDRESS if sender is None else address(f"{path}.from", sender),
+            to=b"" if recipient is None else address(f"{path}.to", recipient),
+            gas=None if fields.get("gas") is None else quantity64(f"{path}.gas", fields["gas"]),
+            gas_price_wei=gas_price,
+            max_fee_wei=max_fee,
+            max_priority_fee_wei=max_priority_fee,
+            value_wei=0 if value_wei is None else value_wei,
+            data=_call_data(path, fields),
+            access_list=_access_list(f"{path}.accessList", fields.get("accessList")),
+            authorizations=_authorizations(f"{path}.authorizationList", fields.get("authorizationList")),
+        ),
+        chain_id=_optional_quantity(path, fields, "chainId"),
+    )
+
+
+def state_overrides(path: str, value: object) -> tuple[StateOverride, ...]:
+    return tuple(
+        _state_override(f"{path}.{account}", address(f"{path}.{account}", account), override)
+        for account, override in _object(path, value).items()
+    )
+
+
+def _state_override(path: str, account: bytes, value: object) -> StateOverride:
+    fields = _object(path, value)
+    if fields.get("movePrecompileToAddress") is not None:
+        raise BadValue(f"{path}.movePrecompileToAddress", "not supported by this node")
+    if fields.get("state") is not None and fields.get("stateDiff") is not None:
+        raise BadValue(path, "account has both 'state' and 'stateDiff'")
+    state = fields.get("state")
+    return StateOverride(
+        address=account,
+        nonce=None if fields.get("nonce") is None else quantity64(f"{path}.nonce", fields["nonce"]),
+        balance_wei=_optional_quantity(path, fields, "balance"),
+        code=None if fields.get("code") is None else byte_string(f"{path}.code", fields["code"]),
+        state=None if state is None else _slots(f"{path}.state", state),
+        state_diff=_slots(f"{path}.stateDiff", fields.get("stateDiff") or {}),
+    )
+
+
+def _slots(path: str, value: object) -> tuple[tuple[int, int], ...]:
+    return tuple(
+        (
+            int.from_bytes(hash32(f"{path}.{slot}", slot), "big"),
+            int.from_bytes(hash32(f"{path}.{slot}", word), "big"),
+        )
+        for slot, word in _object(path, value).items()
+    )
+
+
+def _object(path: str, value: object) -> dict[str, object]:
+    if not isinstance(value, dict):
+        raise BadValue(path, "expected an object")
+    return value
+
+
+def _array(path: str, value: object) -> list[object]:
+    if value is None:
+        return []
+    if not isinstance(value, list):
+        raise BadValue(path, "expected an array")
+    return value
+
+
+def _optional_quantity(path: str, fields: dict[str, object], name: str) -> int | None:
+    value = fields.get(name)
+    return None if value is None else quantity(f"{path}.{name}", value)
+
+
+def _call_data(path: str, fields: dict[str, object]) -> bytes:
+    """``input`` is the newer name of ``data``; clients may send both if they agree."""
+    given = {
+        name: byte_string(f"{path}.{name}", fields[name]) for name in ("input", "data") if fields.get(name) is not None
+    }
+    if len(given) == 2 and given["input"] != given["data"]:
+        raise BadValue(
+            path, 'both "data" and "input" are set and not equal. Please use "input" to pass transaction call data'
+        )
+    return given.get("input", given.get("data", b""))
+
+
+def _access_list(path: str, value: object) -> tuple[AccessListEntry, ...]:
+    entries = []
+    for index, item in enumerate(_array(path, value)):
+        fields = _object(f"{path}[{index}]", item)
+        keys_path = f"{path}[{index}].storageKeys"
+        keys = [hash32(f"{keys_path}[{n}]", key) for n, key in enumerate(_array(keys_path, fields.get("storageKeys")))]
+        entries.append(
+            AccessListEntry(
+                address=address(f"{path}[{index}].address", fields.get("address")),
+                slots=tuple(int.from_bytes(key, "big") for key in keys),
+            )
+        )
+    return tuple(entries)
+
+
+def _authorizations(path: str, value: object) -> tuple[AuthorizationEntry, ...]:
+    """EIP-7702 tuples. Some clients say ``v`` for ``yParity``."""
+    entries = []
+    for index, item in enumerate(_array(path, value)):
+        place = f"{path}[{index}]"
+        fields = _object(place, item)
+        parity = fields.get("yParity", fields.get("v"))
+        entries.append(
+            AuthorizationEntry(
+                chain_id=quantity(f"{place}.chainId", fields.get("chainId")),
+                address=address(f"{place}.address", fields.get("address")),
+                nonce=quantity64(f"{place}.nonce", fields.get("nonce")),
+                y_parity=quantity(f"{place}.yParity", parity, maximum=255),
+                r=quantity(f"{place}.r", fields.get("r")),
+                s=quantity(f"{place}.s", fields.get("s")),
+            )
+        )
+    return tuple(entries)
