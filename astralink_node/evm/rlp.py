@@ -1,0 +1,147 @@
+"""Recursive length prefix coding for what strangers send: strict, bounded in depth, and able to keep raw slices.
+
+``rusty_rlp`` does the work and already refuses every non-canonical form, but it recurses once per nested list
+and overruns the C stack on a few ten thousand of them. :func:`decode` therefore measures the nesting of long
+inputs first. Specification: Ethereum Yellow Paper, appendix B.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import TypeAlias
+
+import rusty_rlp
+
+from astralink_node.errors import AstraLinkError
+
+Item: TypeAlias = "bytes | list[Item]"
+Encodable: TypeAlias = "bytes | Sequence[Encodable]"
+
+SHORT_INPUT_BYTES = 4096
+"""Inputs up to here cannot nest deeply enough to hurt: 4 KiB hold fewer than 1,500 levels."""
+
+DEFAULT_MAX_DEPTH = 8
+"""Blocks nest deepest: block, transactions, legacy transaction; an access list's keys are the fourth level."""
+
+_STRICT = (True, False)
+"""Refuse what follows the first item; do not keep each item's bytes."""
+
+encode = rusty_rlp.encode_raw
+"""Canonical encoding of byte strings and nested sequences of them."""
+
+
+class MalformedRlp(AstraLinkError):
+    """The input is no canonical RLP, or not of the expected shape."""
+
+
+def decode(data: bytes, *, max_depth: int = DEFAULT_MAX_DEPTH) -> Item:
+    """Decode one item that fills the input exactly."""
+    if len(data) > SHORT_INPUT_BYTES:
+        _check_depth(data, max_depth)
+    try:
+        item: Item = rusty_rlp.decode_raw(data, *_STRICT)[0]
+    except rusty_rlp.DecodingError as error:
+        raise MalformedRlp(f"malformed RLP: {error}") from None
+    return item
+
+
+def decode_list(data: bytes, *, max_depth: int = DEFAULT_MAX_DEPTH) -> list[Item]:
+    item = decode(data, max_depth=max_depth)
+    if not isinstance(item, list):
+        raise MalformedRlp("expected an RLP list, found a byte string")
+    return item
+
+
+def encode_integer(value: int) -> bytes:
+    """An unsigned integer as an RLP item: big endian without leading zeros; zero is the empty string."""
+    if value < 0x80:
+        return bytes((value,)) if value else b"\x80"
+    length = (value.bit_length() + 7) >> 3
+    return bytes((0x80 + length,)) + value.to_bytes(length, "big")
+
+
+def encode_string(value: bytes) -> bytes:
+    length = len(value)
+    if length == 1 and value[0] < 0x80:
+        return value
+    if length < 56:
+        return bytes((0x80 + length,)) + value
+    length_bytes = length.to_bytes((length.bit_length() + 7) >> 3, "big")
+    return bytes((0xB7 + len(length_bytes),)) + length_bytes + value
+
+
+def encode_list_of_encoded(parts: Iterable[bytes]) -> bytes:
+    """Wrap items that are encoded already."""
+    payload = b"".join(parts)
+    length = len(payload)
+    if length < 56:
+        return bytes((0xC0 + length,)) + payload
+    length_bytes = length.to_bytes((length.bit_length() + 7) >> 3, "big")
+    return bytes((0xF7 + len(length_bytes),)) + length_bytes + payload
+
+
+def big_endian(value: int) -> bytes:
+    """The shortest big-endian form of an unsigned integer; zero is empty."""
+    return value.to_bytes((value.bit_length() + 7) >> 3, "big")
+
+
+def split_list(data: bytes) -> list[bytes]:
+    """The items of a list that fills the input, each as its own encoding; items are not looked into."""
+    is_list, start, end = item_bounds(data, 0, len(data))
+    if not is_list or end != len(data):
+        raise MalformedRlp("expected exactly one RLP list")
+    items: list[bytes] = []
+    while start < end:
+        _, _, item_end = item_bounds(data, start, end)
+        items.append(data[start:item_end])
+        start = item_end
+    return items
+
+
+def string_of(encoded: bytes) -> bytes:
+    """The byte string that one encoded item holds."""
+    item = decode(encoded, max_depth=1)
+    if not isinstance(item, bytes):
+        raise MalformedRlp("expected a byte string, found an RLP list")
+    return item
+
+
+def item_bounds(data: bytes, start: int, limit: int) -> tuple[bool, int, int]:
+    """Whether the item at ``start`` is a list, and where its payload starts and ends (at most ``limit``)."""
+    if start >= limit:
+        raise MalformedRlp("expected an RLP item, found nothing")
+    prefix = data[start]
+    if prefix < 0x80:
+        return False, start, start + 1
+    is_list = prefix >= 0xC0
+    short = prefix - (0xC0 if is_list else 0x80)
+    if short < 56:
+        payload, length = start + 1, short
+    else:
+        length_size = short - 55
+        payload = start + 1 + length_size
+        if payload > limit:
+            raise MalformedRlp("an RLP length prefix is cut short")
+        length = int.from_bytes(data[start + 1 : payload], "big")
+        if length < 56 or not data[start + 1]:
+            raise MalformedRlp("an RLP length is not in its shortest form")
+    if payload + length > limit:
+        raise MalformedRlp("an RLP item is longer than what holds it")
+    return is_list, payload, payload + length
+
+
+def _check_depth(data: bytes, max_depth: int) -> None:
+    """Walk the list structure without recursion; leave every other check to the decoder."""
+    ends: list[int] = []
+    position, limit = 0, len(data)
+    while position < limit:
+        is_list, payload, end = item_bounds(data, position, ends[-1] if ends else limit)
+        if is_list:
+            ends.append(end)
+            if len(ends) > max_depth:
+                raise MalformedRlp(f"RLP lists nest deeper than {max_depth} levels")
+            position = payload
+        else:
+            position = end
+        while ends and position == ends[-1]:
+            ends.pop()
