@@ -1,0 +1,230 @@
+"""Ready-made genesis files: the devnet of `astralink-node devnet`, and the base for a network of one's own.
+
+A preset is the text of a file, not a :class:`~genesis.schema.GenesisFile`: what a node loads is always a file
+that an operator can read, edit and compare.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Final
+
+from astralink_node.evm.fee_rules import MIN_GAS_TARGET, FeeBounds, FeeParameters, encode_fee_parameters
+from astralink_node.types import Address
+from consensus.params import ConsensusParams
+from genesis.canonical import section_of
+from genesis.gas_ceiling import propose_timeout_for
+from genesis.schema import STAKE_UNIT_WEI, GenesisAccount, GenesisFile, GenesisValidator, parse_genesis
+from genesis.system_contracts import SYSTEM_CONTRACTS
+
+DEVNET_CHAIN_ID: Final = 0x414C4E44
+"""1095519812, the ASCII of "ALND". Short ids are taken: 1337 and 31337 by other development chains (wallets refuse
+two networks with one id), 3141 by Filecoin, and so on; eth-utils' list of 1,518 registered chains has none within a
+million of this one. Four bytes keep EIP-155's v within what hardware wallets handle."""
+
+DEVNET_MNEMONIC: Final = "test test test test test test test test test test test junk"
+"""The phrase that developers' tools expect. Everybody knows its keys: never send real funds to them."""
+
+DEVNET_BALANCE_WEI: Final = 10_000 * 10**18
+DEVNET_EPOCH_LENGTH: Final = 100
+DEVNET_STAKE_WEI: Final = 32 * STAKE_UNIT_WEI
+DEVNET_MAX_GAS_TARGET: Final = 15_000_000
+"""A gas limit of 30 million, which developers' tools assume."""
+
+GWEI: Final = 10**9
+INITIAL_BASE_FEE_WEI: Final = GWEI
+INITIAL_MIN_BASE_FEE_WEI: Final = GWEI // 10
+HIGHEST_MIN_BASE_FEE_WEI: Final = 1_000 * GWEI
+
+
+@dataclass(frozen=True, slots=True)
+class DevAccount:
+    address: Address
+    private_key: bytes
+    """Public knowledge."""
+
+
+# m/44'/60'/0'/0/0 to 9 of DEVNET_MNEMONIC, spelled out because deriving them takes a second; a test derives them.
+DEVNET_ACCOUNTS: Final[tuple[DevAccount, ...]] = (
+    DevAccount(
+        Address(bytes.fromhex("f39fd6e51aad88f6f4ce6ab8827279cfffb92266")),
+        bytes.fromhex("ac0974bec39a17e36ba4a6b4d238ff944bacb478cbed5efcae784d7bf4f2ff80"),
+    ),
+    DevAccount(
+        Address(bytes.fromhex("70997970c51812dc3a010c7d01b50e0d17dc79c8")),
+        bytes.fromhex("59c6995e998f97a5a0044966f0945389dc9e86dae88c7a8412f4603b6b78690d"),
+    ),
+    DevAccount(
+        Address(bytes.fromhex("3c44cdddb6a900fa2b585dd299e03d12fa4293bc")),
+        bytes.fromhex("5de4111afa1a4b94908f83103eb1f1706367c2e68ca870fc3fb9a804cdab365a"),
+    ),
+    DevAccount(
+        Address(bytes.fromhex("90f79bf6eb2c4f870365e785982e1f101e93b906")),
+        bytes.fromhex("7c852118294e51e653712a81e05800f419141751be58f605c371e15141b007a6"),
+    ),
+    DevAccount(
+        Address(bytes.fromhex("15d34aaf54267db7d7c367839aaf71a00a2c6a65")),
+        bytes.fromhex("47e179ec197488593b187f80a00eb0da91f1b9d0b13f8733639f19c30a34926a"),
+    ),
+    DevAccount(
+        Address(bytes.fromhex("9965507d1a55bcc2695c58ba16fb37d819b0a4dc")),
+        bytes.fromhex("8b3a350cf5c34c9194ca85829a2df0ec3153be0318b5e2d3348e872092edffba"),
+    ),
+    DevAccount(
+        Address(bytes.fromhex("976ea74026e726554db657fa54763abd0c3a0aa9")),
+        bytes.fromhex("92db14e403b83dfe3df233f83dfa3a0d7096f21ca9b0d6d6b8d88b2b4ec1564e"),
+    ),
+    DevAccount(
+        Address(bytes.fromhex("14dc79964da2c08b23698b3d3cc7ca32193d9955")),
+        bytes.fromhex("4bbbf85ce3377467afe5d46f804f221813b2bb87f24d81f60f1fcdbf7cbf4356"),
+    ),
+    DevAccount(
+        Address(bytes.fromhex("23618e81e3f5cdf7f54c3d65f7fbc0abf5b21e8f")),
+        bytes.fromhex("dbda1821b80551c9d65939329250298aa3472ba22feea921c0cf5d620ea67b97"),
+    ),
+    DevAccount(
+        Address(bytes.fromhex("a0ee7a142d267c1f36714e4a8f75612f20a79720")),
+        bytes.fromhex("2a871d0798f97d79848a013d4936a73bf4cc922c825d33c1cf7073dff6d409c6"),
+    ),
+)
+
+
+def devnet(
+    validators: Sequence[GenesisValidator], *, timestamp: int, block_interval_ms: int, chain_id: int = DEVNET_CHAIN_ID
+) -> str:
+    """The genesis file of a local network: ten funded accounts, generous gas, timing for the given interval."""
+    alloc = {
+        account.address: GenesisAccount(balance_wei=DEVNET_BALANCE_WEI, nonce=0, code=b"", storage=())
+        for account in DEVNET_ACCOUNTS
+    }
+    return new_genesis(
+        chain_id=chain_id,
+        network_name="devnet",
+        timestamp=timestamp,
+        seed=bytes(32),
+        validators=validators,
+        alloc=alloc,
+        block_interval_ms=block_interval_ms,
+        epoch_length=DEVNET_EPOCH_LENGTH,
+        max_gas_target=DEVNET_MAX_GAS_TARGET,
+    )
+
+
+def new_genesis(
+    *,
+    chain_id: int,
+    network_name: str,
+    timestamp: int,
+    seed: bytes,
+    validators: Sequence[GenesisValidator],
+    alloc: Mapping[Address, GenesisAccount],
+    block_interval_ms: int,
+    epoch_length: int,
+    max_gas_target: int,
+) -> str:
+    """The text of a genesis file with our defaults; the system contracts are added to `alloc`.
+
+    The result is parsed once before it is returned: a GenesisError names what does not fit.
+    """
+    system = {address: GenesisAccount(0, 1, code, ()) for address, code in SYSTEM_CONTRACTS.items()}
+    fees = FeeParameters(gas_target=max_gas_target, base_fee_step_index=0, min_base_fee_wei=INITIAL_MIN_BASE_FEE_WEI)
+    genesis = GenesisFile(
+        chain_id=chain_id,
+        config=_config(chain_id),
+        timestamp=timestamp,
+        mix_hash=seed,
+        coinbase=Address(bytes(20)),
+        base_fee_wei=INITIAL_BASE_FEE_WEI,
+        alloc={**system, **alloc},
+        network_name=network_name,
+        forks=((0, "prague"), (0, "osaka")),
+        epoch_length=epoch_length,
+        consensus=_consensus(block_interval_ms, fees.gas_limit),
+        fees=fees,
+        fee_bounds=FeeBounds(
+            min_gas_target=MIN_GAS_TARGET,
+            max_gas_target=max_gas_target,
+            min_step_index=0,
+            max_step_index=8,
+            lowest_min_base_fee_wei=0,
+            highest_min_base_fee_wei=HIGHEST_MIN_BASE_FEE_WEI,
+        ),
+        validators=tuple(sorted(validators, key=lambda validator: validator.voting_key)),
+    )
+    text = render_genesis(genesis)
+    parse_genesis(text.encode())
+    return text
+
+
+def render_genesis(genesis: GenesisFile) -> str:
+    """The file that says `genesis`, indented, geth's fields in geth's spelling."""
+    return (
+        json.dumps(
+            {
+                "config": dict(genesis.config),
+                "nonce": "0x0",
+                "timestamp": hex(genesis.timestamp),
+                "extraData": f"0x{encode_fee_parameters(genesis.fees).hex()}",
+                "gasLimit": hex(genesis.fees.gas_limit),
+                "difficulty": "0x0",
+                "mixHash": f"0x{genesis.mix_hash.hex()}",
+                "coinbase": f"0x{genesis.coinbase.hex()}",
+                "baseFeePerGas": hex(genesis.base_fee_wei),
+                "alloc": {f"0x{address.hex()}": _account(account) for address, account in genesis.alloc.items()},
+                "astralink": section_of(genesis),
+            },
+            indent=2,
+        )
+        + "\n"
+    )
+
+
+def _consensus(block_interval_ms: int, gas_limit: int) -> ConsensusParams:
+    """Defaults, except that blocks may follow as fast as asked, and that a full block fits the propose timeout."""
+    default = ConsensusParams()
+    changed = {
+        "min_block_interval_ms": max(1, min(block_interval_ms, default.min_block_interval_ms)),
+        "propose_timeout_ms": max(default.propose_timeout_ms, block_interval_ms, propose_timeout_for(gas_limit)),
+    }
+    return ConsensusParams(**{**asdict(default), **changed})
+
+
+def _config(chain_id: int) -> dict[str, object]:
+    """geth's chain config with everything up to Osaka active from block 0."""
+    blocks = (
+        "homesteadBlock",
+        "eip150Block",
+        "eip155Block",
+        "eip158Block",
+        "byzantiumBlock",
+        "constantinopleBlock",
+        "petersburgBlock",
+        "istanbulBlock",
+        "berlinBlock",
+        "londonBlock",
+    )
+    times = ("shanghaiTime", "cancunTime", "pragueTime", "osakaTime")
+    blobs = {"target": 6, "max": 9, "baseFeeUpdateFraction": 5007716}
+    return {
+        "chainId": chain_id,
+        **dict.fromkeys(blocks, 0),
+        "terminalTotalDifficulty": 0,
+        **dict.fromkeys(times, 0),
+        # geth refuses a Cancun config without it. This chain carries no blobs.
+        "blobSchedule": {
+            "cancun": {"target": 3, "max": 6, "baseFeeUpdateFraction": 3338477},
+            "prague": blobs,
+            "osaka": blobs,
+        },
+    }
+
+
+def _account(account: GenesisAccount) -> dict[str, object]:
+    rendered: dict[str, object] = {"balance": hex(account.balance_wei)}
+    if account.nonce:
+        rendered["nonce"] = hex(account.nonce)
+    if account.code:
+        rendered["code"] = f"0x{account.code.hex()}"
+    if account.storage:
+        rendered["storage"] = {f"0x{slot:064x}": f"0x{value:064x}" for slot, value in account.storage}
+    return rendered
