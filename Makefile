@@ -1,0 +1,81 @@
+# AstraLink: `make` lists the targets. Every recipe is POSIX sh; set-up lives in .ci/set_up.sh.
+
+.POSIX:
+.SUFFIXES:
+
+VENV = .venv
+BIN = $(VENV)/bin
+CLIENTS = tests/clients
+RUN = sh .ci/stage.sh
+
+# What these would change is chosen here, so that a shell with another project's settings gives the same result.
+unexport PYTHONPATH PYTHONHOME PYTHONSTARTUP VIRTUAL_ENV
+
+DEVNET_DIR = devnet
+DEVNET_FLAGS =
+PYTEST_FLAGS =
+# One pytest worker a core; at most four, since several tests start node processes of their own.
+WORKERS = $$(cores=$$(getconf _NPROCESSORS_ONLN 2>/dev/null || echo 2); [ "$$cores" -gt 4 ] && cores=4; echo "$$cores")
+PYTEST = $(BIN)/pytest -n $(WORKERS) --dist loadgroup $(PYTEST_FLAGS)
+
+.PHONY: help install devnet devnet-reset test lint fmt unit vectors clients-setup clients crash bench lock clean
+
+help: ## list the targets
+	@echo "AstraLink targets:"
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1|\2/p' Makefile | while IFS='|' read -r name text; do \
+		printf '  make %-14s %s\n' "$$name" "$$text"; done
+
+install: $(VENV)/ready ## set up the Python environment in .venv (done once; redone when pins change)
+
+devnet: $(VENV)/ready ## run a one-validator chain with ten funded accounts on 127.0.0.1:8545
+	@exec $(BIN)/astralink-node devnet --dir $(DEVNET_DIR) $(DEVNET_FLAGS)
+
+devnet-reset: ## delete the devnet's chain and keys (./devnet)
+	@if [ -e "$(DEVNET_DIR)" ] && [ ! -f "$(DEVNET_DIR)/genesis.json" ]; then \
+		echo "$(DEVNET_DIR) holds no genesis.json, so it is no devnet folder: not deleted" >&2; exit 1; fi
+	@rm -rf "$(DEVNET_DIR)" && echo "$(DEVNET_DIR) is gone; 'make devnet' starts a new chain"
+
+test: $(VENV)/ready clients-setup lint ## set up, static checks, the whole suite
+	@$(RUN) --last "tests" $(PYTEST) --hypothesis-profile ci
+
+lint: $(VENV)/ready ## ruff, mypy --strict, import-linter
+	@$(RUN) "ruff check" $(BIN)/ruff check --quiet .
+	@$(RUN) "ruff format" $(BIN)/ruff format --quiet --check .
+	@$(RUN) "mypy" $(BIN)/mypy
+	@$(RUN) "import-linter" $(BIN)/lint-imports
+
+fmt: $(VENV)/ready ## format and fix what ruff can
+	@$(BIN)/ruff format . && $(BIN)/ruff check --fix .
+
+unit: $(VENV)/ready ## unit, property and architecture tests only (about a minute)
+	@$(PYTEST) tests/unit tests/properties tests/architecture
+
+vectors: $(VENV)/ready ## published vectors and the execution-spec-tests
+	@$(PYTEST) tests/vectors
+
+clients-setup: $(VENV)/ready $(CLIENTS)/node_modules/.ready
+
+clients: clients-setup ## web3.py, ethers and viem against a real devnet process
+	@$(PYTEST) tests/clients
+
+crash: $(VENV)/ready ## 200 random SIGKILLs of a running node (about 20 minutes)
+	@$(BIN)/python -m tests.crash.campaign --kills 200
+
+bench: $(VENV)/ready ## speed beside stock py-evm; exits 1 below the agreed ratios
+	@$(BIN)/python -m benchmarks.run
+
+lock: $(VENV)/ready ## resolve pyproject.toml's ranges anew into requirements.txt (needs the `uv` tool)
+	@command -v uv >/dev/null 2>&1 || { echo "uv is missing: pipx install uv" >&2; exit 1; }
+	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
+		--no-emit-find-links --all-extras --prerelease=if-necessary-or-explicit \
+		--custom-compile-command "make lock" -o requirements.txt pyproject.toml
+
+clean: ## delete everything that set-up and tests made (not a devnet's chain)
+	rm -rf $(VENV) $(CLIENTS)/node_modules $(CLIENTS)/artifacts tests/fixtures/unpacked build dist *.egg-info
+	rm -rf .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+
+$(VENV)/ready: requirements.txt pyproject.toml .ci/set_up.sh
+	@PYTHON="$(PYTHON)" sh .ci/set_up.sh python $(VENV)
+
+$(CLIENTS)/node_modules/.ready: $(CLIENTS)/package-lock.json $(CLIENTS)/package.json .ci/set_up.sh
+	@sh .ci/set_up.sh clients $(CLIENTS)
