@@ -63,6 +63,10 @@ class WireReader:
     def signed(self, width: int, field: str) -> int:
         return int.from_bytes(self.take(width, field), "big", signed=True)
 
+    def rest(self) -> bytes:
+        """Everything that is left; the reader is then finished."""
+        return self.take(len(self._data) - self._position, "rest")
+
     def finish(self) -> None:
         left = len(self._data) - self._position
         if left:
