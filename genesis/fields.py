@@ -16,6 +16,10 @@ from astralink_node.errors import UserError
 MAX_FILE_BYTES = 64 * 1024 * 1024
 """An alloc of several hundred thousand accounts; the file is read whole."""
 
+MAX_DEPTH = 32
+"""Nested objects and lists. The JSON parser recurses, and the stack it uses is not bounded by Python's limit."""
+
+_BRACKET_OR_TEXT = re.compile(rb'"(?:[^"\\]|\\.)*"|[\[\]{}]')
 _HEX = re.compile(r"(0x|0X)?([0-9a-fA-F]*)")
 _MAX_SHOWN = 60
 
@@ -112,6 +116,7 @@ def parse_json(data: bytes) -> Field:
     """The whole file. Refuses duplicate keys (which one would count?), floats and anything that is not JSON."""
     if len(data) > MAX_FILE_BYTES:
         raise GenesisError("", f"a file of at most {MAX_FILE_BYTES} bytes", f"{len(data)}")
+    _check_depth(data)
     try:
         value = json.loads(
             data, object_pairs_hook=_object_without_duplicates, parse_float=_no_float, parse_constant=_no_float
@@ -120,9 +125,19 @@ def parse_json(data: bytes) -> Field:
         raise GenesisError("", "a JSON file in UTF-8", f"an undecodable byte at {error.start}") from error
     except json.JSONDecodeError as error:
         raise GenesisError("", "JSON", f"{error.msg} at line {error.lineno} column {error.colno}") from error
-    except RecursionError as error:
-        raise GenesisError("", "JSON of moderate depth", "brackets nested too deeply") from error
     return Field("", value)
+
+
+def _check_depth(data: bytes) -> None:
+    depth = 0
+    for match in _BRACKET_OR_TEXT.finditer(data):
+        token = match[0]
+        if token in b"[{":
+            depth += 1
+            if depth > MAX_DEPTH:
+                raise GenesisError("", f"JSON nested at most {MAX_DEPTH} deep", "deeper nesting")
+        elif token in b"]}":
+            depth -= 1
 
 
 def _object_without_duplicates(pairs: list[tuple[str, object]]) -> dict[str, object]:
