@@ -108,6 +108,12 @@ class Overlay:
         self._originals.clear()
         self._replaced_slots.clear()
 
+    def clear_empty_accounts(self) -> None:
+        """At a transaction's end: remove every account that it touched and left empty (EIP-161)."""
+        for address in {entry[1] for entry in self._journal if entry[0] == _ACCOUNT}:
+            if self.accounts[address] is not None and self.account_is_empty(address):
+                self.delete_account(address)
+
     def changes(self) -> StateChanges:
         """The difference to the base."""
         accounts: dict[Address, Account | None] = {}
