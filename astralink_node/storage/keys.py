@@ -66,6 +66,9 @@ GENESIS_FILE_KEY: Final = META + b"genesis-file"
 HEAD_KEY: Final = META + b"head"
 """The committed head: height (8 bytes), then block hash (32 bytes)."""
 
+HEAD_TOUCHED_KEY: Final = META + b"head-touched"
+"""The accounts that the head block touched: lets Commit answer the same again after a restart."""
+
 OLDEST_STATE_KEY: Final = META + b"oldest-state"
 """The lowest height whose state can still be read (8 bytes); absent while nothing was pruned."""
 
@@ -123,7 +126,7 @@ def transaction_key(transaction_hash: bytes) -> bytes:
 
 
 def validator_set_key(height: int) -> bytes:
-    """-> the set that votes on this height."""
+    """-> the set that votes from this height on, until an entry at a greater height replaces it."""
     return VALIDATOR_SETS + encode_height(height)
 
 

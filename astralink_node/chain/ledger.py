@@ -1,0 +1,142 @@
+"""Reading the committed chain from the database: blocks, receipts, certificates, validator sets, the head.
+
+A :class:`Ledger` looks through one reader, the store itself or a snapshot of it, and therefore at one moment.
+What is not there is None where a caller may ask for anything, and DatabaseDamaged where the chain's own records
+say that it must exist. The state is read by the state package, not here.
+"""
+
+from dataclasses import dataclass
+
+from astralink_node.chain.messages import BlockRecord, ReceiptRecord, TouchedAccount
+from astralink_node.chain.records import (
+    damaged,
+    decode_body,
+    decode_head,
+    decode_position,
+    decode_priorities,
+    decode_receipts,
+    decode_touched,
+)
+from astralink_node.evm.blocks import Block, Header, MalformedBlock, SealedBlock, decode_header, ethereum_block_rlp
+from astralink_node.storage import keys
+from astralink_node.storage.store import Reader
+from consensus.payload import ConsensusPayload, decode_payload
+from consensus.proposer_selection import Priorities
+from consensus.validator_set import ValidatorSet, decode_validator_set
+from consensus.wire import DecodeError
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    height: int
+    block_hash: bytes
+
+
+class Ledger:
+    __slots__ = ("_reader",)
+
+    def __init__(self, reader: Reader) -> None:
+        self._reader = reader
+
+    # --- The head ------------------------------------------------------------------------------------------------
+
+    def head(self) -> Head:
+        raw = self._reader.get(keys.HEAD_KEY)
+        if raw is None:
+            raise damaged("the head pointer", "missing")
+        return Head(*decode_head(raw))
+
+    def oldest_state_height(self) -> int:
+        """The lowest height whose state can still be read."""
+        raw = self._reader.get(keys.OLDEST_STATE_KEY)
+        return 0 if raw is None else keys.decode_height(raw)
+
+    def head_touched(self) -> tuple[int, tuple[TouchedAccount, ...]]:
+        """(height, accounts) of the block that was committed last."""
+        raw = self._reader.get(keys.HEAD_TOUCHED_KEY)
+        return (0, ()) if raw is None else decode_touched(raw)
+
+    # --- Blocks --------------------------------------------------------------------------------------------------
+
+    def height_of(self, block_hash: bytes) -> int | None:
+        raw = self._reader.get(keys.height_key(block_hash))
+        return None if raw is None else keys.decode_height(raw)
+
+    def raw_header(self, height: int) -> bytes | None:
+        return self._reader.get(keys.header_key(height))
+
+    def header(self, height: int) -> Header:
+        """Of a height that is known to be committed."""
+        raw = self._existing(keys.header_key(height), f"header of block {height}")
+        try:
+            header = decode_header(raw)
+        except MalformedBlock as error:
+            raise damaged(f"header of block {height}", str(error)) from error
+        if header.number != height:
+            raise damaged(f"header of block {height}", f"it is block {header.number}'s")
+        return header
+
+    def raw_payload(self, height: int) -> bytes:
+        return self._existing(keys.payload_key(height), f"consensus payload of block {height}")
+
+    def payload(self, height: int) -> ConsensusPayload:
+        try:
+            return decode_payload(self.raw_payload(height))
+        except DecodeError as error:
+            raise damaged(f"consensus payload of block {height}", str(error)) from error
+
+    def body(self, height: int) -> tuple[tuple[bytes, ...], tuple[bytes, ...]]:
+        """(raw transactions, senders)."""
+        return decode_body(self._existing(keys.body_key(height), f"body of block {height}"), height)
+
+    def sealed_block(self, height: int) -> SealedBlock:
+        return SealedBlock(Block(self.header(height), self.body(height)[0]), self.raw_payload(height))
+
+    def block_record(self, height: int) -> BlockRecord:
+        header = self.header(height)
+        raw_transactions, senders = self.body(height)
+        return BlockRecord(
+            block_hash=header.hash,
+            raw_header=self._existing(keys.header_key(height), f"header of block {height}"),
+            raw_transactions=raw_transactions,
+            senders=senders,
+            raw_payload=self.raw_payload(height),
+            size_bytes=len(ethereum_block_rlp(Block(header, raw_transactions))),
+        )
+
+    def receipts(self, height: int) -> tuple[ReceiptRecord, ...]:
+        return decode_receipts(self._existing(keys.receipts_key(height), f"receipts of block {height}"), height)
+
+    def certificate(self, height: int) -> bytes:
+        """The commit certificate that this node saw, encoded; empty at genesis."""
+        if height == 0:
+            return b""
+        return self._existing(keys.certificate_key(height), f"certificate of block {height}")
+
+    def transaction_position(self, transaction_hash: bytes) -> tuple[int, int] | None:
+        """(height, index in the block) of a committed transaction."""
+        raw = self._reader.get(keys.transaction_key(transaction_hash))
+        return None if raw is None else decode_position(raw)
+
+    # --- Who votes and proposes ----------------------------------------------------------------------------------
+
+    def validator_set(self, height: int) -> ValidatorSet:
+        """The set that votes on `height`, at most two above the head: the nearest entry at or below it."""
+        start, stop = keys.validator_set_key(0), keys.validator_set_key(height + 1)
+        for _, raw in self._reader.iterate(start, stop, reverse=True):
+            try:
+                return decode_validator_set(raw)
+            except DecodeError as error:
+                raise damaged(f"validator set of height {height}", str(error)) from error
+        raise damaged(f"validator set of height {height}", "missing")
+
+    def priorities(self, height: int) -> Priorities:
+        """The proposer priorities before `height`, at most one above the head."""
+        raw = self._existing(keys.priorities_key(height), f"proposer priorities before height {height}")
+        return decode_priorities(raw, height)
+
+    def _existing(self, key: bytes, what: str) -> bytes:
+        value = self._reader.get(key)
+        if value is None:
+            raise damaged(what, "missing")
+        return value
