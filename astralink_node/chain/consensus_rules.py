@@ -1,0 +1,260 @@
+"""What a block's header and consensus payload must say, given its parent: every rule that needs no execution.
+
+docs/specification.md, "Header" and "Consensus payload". Building fills a header and a payload in from the same
+context and passes both through the same check, so that a proposer learns of its own mistake first. A broken rule
+is a :class:`RuleBroken` with its stable name, what was expected and what was found.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+from astralink_node.chain.messages import BuildAttributes, Invalid
+from astralink_node.crypto import bls
+from astralink_node.errors import AstraLinkError
+from astralink_node.evm.blocks import EMPTY_OMMERS_HASH, Header, empty_header
+from astralink_node.evm.fee_rules import (
+    FeeBounds,
+    FeeParameters,
+    InvalidFeeParameters,
+    check_step,
+    decode_fee_parameters,
+    encode_fee_parameters,
+    next_base_fee,
+    step_toward,
+)
+from astralink_node.types import EMPTY_TRIE_ROOT, Address, Hash32
+from consensus.beacon import next_prev_randao
+from consensus.certificate import Certificate, CertificateError, verify_commit, verify_signers
+from consensus.epoch import epoch_of
+from consensus.messages import NO_ROUND, VoteType, reveal_sign_bytes, signing_root
+from consensus.params import LATE_CREDIT_HEIGHTS
+from consensus.payload import PAYLOAD_VERSION, ConsensusPayload, payload_root
+from consensus.proposer_selection import Priorities, priorities_hash, proposer
+from consensus.validator_set import ValidatorSet
+from genesis.schema import GenesisFile
+
+ZERO_32 = bytes(32)
+
+MAX_BUILD_ROUND = 10_000
+"""A proposer's index costs a step of the selection for each round: about a second here with 512 validators. With the
+shortest timeouts that genesis allows in practice, a round this high is days of failing rounds."""
+
+
+class RuleBroken(AstraLinkError):
+    """A block that is not valid."""
+
+    def __init__(self, rule: str, expected: object, found: object) -> None:
+        super().__init__(f"{rule}: expected {_shown(expected)}, found {_shown(found)}")
+        self.rule = rule
+        self.expected = _shown(expected)
+        self.found = _shown(found)
+
+    def as_answer(self) -> Invalid:
+        return Invalid(self.rule, self.expected, self.found)
+
+
+@dataclass(frozen=True, slots=True)
+class BlockContext:
+    """What the committed chain says about the block after its head."""
+
+    genesis: GenesisFile
+    genesis_hash: bytes
+    parent: Header
+    parent_payload: ConsensusPayload
+    parent_voting_set: ValidatorSet
+    """Voted on the parent."""
+    voting_set: ValidatorSet
+    """Votes on this block."""
+    next_set: ValidatorSet
+    """Votes on the block after it."""
+    priorities: Priorities
+    """Proposer priorities before this height."""
+    block_hash_at: Callable[[int], bytes]
+    """Hash of a committed block."""
+    voting_set_at: Callable[[int], ValidatorSet]
+    """Set that voted on a committed block."""
+
+    @property
+    def height(self) -> int:
+        return self.parent.number + 1
+
+    @property
+    def fee_bounds(self) -> FeeBounds:
+        return self.genesis.fee_bounds
+
+    @property
+    def min_time_ms(self) -> int:
+        return self.parent_payload.time_ms + self.genesis.consensus.min_block_interval_ms
+
+    def parent_fees(self) -> FeeParameters:
+        return decode_fee_parameters(self.parent.extra_data)
+
+    def base_fee(self) -> int:
+        return base_fee_after(self.parent)
+
+
+def base_fee_after(header: Header) -> int:
+    """EIP-1559, from a header alone: its own parameters govern the base fee of the block after it."""
+    fees = decode_fee_parameters(header.extra_data)
+    return next_base_fee(
+        parent_base_fee=header.base_fee_per_gas,
+        parent_gas_used=header.gas_used,
+        parent_gas_limit=header.gas_limit,
+        denominator=fees.base_fee_denominator,
+        min_base_fee=fees.min_base_fee_wei,
+    )
+
+
+# --- Filling in ------------------------------------------------------------------------------------------------
+
+
+def payload_from(
+    context: BlockContext, attributes: BuildAttributes, certificate: Certificate | None
+) -> ConsensusPayload:
+    """The payload that a proposer puts beside its block."""
+    return ConsensusPayload(
+        version=PAYLOAD_VERSION,
+        genesis_hash=context.genesis_hash,
+        height=context.height,
+        time_ms=max(attributes.time_ms, context.min_time_ms),
+        build_round=attributes.round_,
+        proposer_index=attributes.proposer_index,
+        priorities_hash=priorities_hash(context.priorities),
+        reveal=attributes.reveal,
+        parent_certificate=certificate,
+        late_credits=(),
+        voting_set_hash=context.voting_set.hash,
+        next_set_hash=context.next_set.hash,
+        evidence=(),
+        epoch=epoch_of(context.height, context.genesis.epoch_length),
+        checkpoint=b"",
+        checkpoint_hash=context.parent_payload.checkpoint_hash,
+        outbox_root=ZERO_32,
+    )
+
+
+def header_from(context: BlockContext, payload: ConsensusPayload, fees: FeeParameters, coinbase: Address) -> Header:
+    """The header before execution: roots, bloom and gas used are those of an empty block."""
+    return replace(
+        empty_header(),
+        parent_hash=context.parent.hash,
+        coinbase=coinbase,
+        number=context.height,
+        gas_limit=fees.gas_limit,
+        timestamp=payload.time_ms // 1000,
+        extra_data=encode_fee_parameters(fees),
+        prev_randao=Hash32(next_prev_randao(context.parent.prev_randao, context.parent_payload.reveal)),
+        base_fee_per_gas=context.base_fee(),
+        parent_beacon_block_root=Hash32(payload_root(payload)),
+    )
+
+
+def fees_from(context: BlockContext, attributes: BuildAttributes) -> FeeParameters:
+    """The parent's fee parameters, one notch nearer to the proposer's preference; without one they hold still."""
+    parent = context.parent_fees()
+    preference = attributes.fee_preference
+    if preference is None:
+        return parent
+    wanted = FeeParameters(preference.gas_target, preference.base_fee_step_index, preference.min_base_fee_wei)
+    return step_toward(parent, wanted, context.fee_bounds)
+
+
+# --- Checking --------------------------------------------------------------------------------------------------
+
+
+def check_header(context: BlockContext, header: Header, payload: ConsensusPayload) -> None:
+    """The table of BLOCK.md, field by field, but for what only execution can say."""
+    _expect("parent_hash", context.parent.hash, header.parent_hash)
+    _expect("number", context.height, header.number)
+    _expect("ommers_hash", EMPTY_OMMERS_HASH, header.ommers_hash)
+    _expect("difficulty", 0, header.difficulty)
+    _expect("nonce", bytes(8), header.nonce)
+    _expect("withdrawals_root", EMPTY_TRIE_ROOT, header.withdrawals_root)
+    _expect("blob_gas_used", 0, header.blob_gas_used)
+    _expect("excess_blob_gas", 0, header.excess_blob_gas)
+    try:
+        fees = decode_fee_parameters(header.extra_data)
+        check_step(context.parent_fees(), fees, context.fee_bounds)
+    except InvalidFeeParameters as error:
+        raise RuleBroken("fee parameters", "a step that genesis and the parent allow", str(error)) from error
+    _expect("gas_limit", fees.gas_limit, header.gas_limit)
+    _expect("base_fee_per_gas", context.base_fee(), header.base_fee_per_gas)
+    _expect("timestamp", payload.time_ms // 1000, header.timestamp)
+    expected_randao = next_prev_randao(context.parent.prev_randao, context.parent_payload.reveal)
+    _expect("prev_randao", expected_randao, header.prev_randao)
+    _expect("parent_beacon_block_root", payload_root(payload), header.parent_beacon_block_root)
+    if header.gas_used > header.gas_limit:
+        raise RuleBroken("gas_used", f"at most {header.gas_limit}", header.gas_used)
+
+
+def check_payload(context: BlockContext, payload: ConsensusPayload) -> None:
+    """The payload's plain values; signatures are check_signatures'."""
+    _expect("payload version", PAYLOAD_VERSION, payload.version)
+    _expect("payload genesis hash", context.genesis_hash, payload.genesis_hash)
+    _expect("payload height", context.height, payload.height)
+    if payload.time_ms < context.min_time_ms:
+        raise RuleBroken("time", f"at least {context.min_time_ms} ms", f"{payload.time_ms} ms")
+    if payload.build_round > MAX_BUILD_ROUND:
+        raise RuleBroken("build round", f"at most {MAX_BUILD_ROUND}", payload.build_round)
+    expected_proposer = proposer(context.priorities, context.voting_set, payload.build_round)
+    _expect("proposer index", expected_proposer, payload.proposer_index)
+    _expect("priorities hash", priorities_hash(context.priorities), payload.priorities_hash)
+    _expect("voting set hash", context.voting_set.hash, payload.voting_set_hash)
+    _expect("next set hash", context.next_set.hash, payload.next_set_hash)
+    # Evidence, checkpoints and the outbox have no rules yet, so the only valid value of each is none.
+    _expect("evidence", 0, len(payload.evidence))
+    _expect("epoch", epoch_of(context.height, context.genesis.epoch_length), payload.epoch)
+    _expect("checkpoint", b"", payload.checkpoint)
+    _expect("checkpoint hash", context.parent_payload.checkpoint_hash, payload.checkpoint_hash)
+    _expect("outbox root", ZERO_32, payload.outbox_root)
+
+
+def check_signatures(context: BlockContext, payload: ConsensusPayload) -> None:
+    """The proposer's reveal, the parent's certificate, the late credits."""
+    message = signing_root(reveal_sign_bytes(context.genesis_hash, context.height))
+    key = context.voting_set.validators[payload.proposer_index].voting_key
+    if not bls.verify(key, message, payload.reveal):
+        raise RuleBroken("reveal", f"a signature by proposer {payload.proposer_index} on its height", "another")
+    certificate = payload.parent_certificate
+    if context.height == 1:
+        _expect("parent certificate", "none at height 1", "none at height 1" if certificate is None else "one")
+    elif certificate is None:
+        raise RuleBroken("parent certificate", f"precommits for block {context.parent.number}", "none")
+    else:
+        try:
+            verify_commit(
+                certificate,
+                context.parent.number,
+                context.parent.hash,
+                context.parent_voting_set,
+                context.genesis_hash,
+                bls.fast_aggregate_verify,
+            )
+        except CertificateError as error:
+            raise RuleBroken(f"parent certificate {error.rule}", error.expected, error.found) from error
+    for credit in payload.late_credits:
+        _check_late_credit(context, credit)
+
+
+def _check_late_credit(context: BlockContext, credit: Certificate) -> None:
+    """Precommits for a committed block of the last 8 heights, by members of the set that voted on it; no quorum."""
+    oldest, newest = max(1, context.height - LATE_CREDIT_HEIGHTS), context.height - 2
+    if not oldest <= credit.height <= newest:
+        raise RuleBroken("late credit height", f"{oldest} to {newest}", credit.height)
+    _expect("late credit block", context.block_hash_at(credit.height), credit.block_hash)
+    if credit.vote_type is not VoteType.PRECOMMIT or credit.valid_round != NO_ROUND:
+        raise RuleBroken("late credit votes", "precommits", credit.vote_type.name)
+    voting_set = context.voting_set_at(credit.height)
+    try:
+        verify_signers(credit, voting_set, context.genesis_hash, bls.fast_aggregate_verify)
+    except CertificateError as error:
+        raise RuleBroken(f"late credit {error.rule}", error.expected, error.found) from error
+
+
+def _expect(rule: str, expected: object, found: object) -> None:
+    if expected != found:
+        raise RuleBroken(rule, expected, found)
+
+
+def _shown(value: object) -> str:
+    return f"0x{value.hex()}" if isinstance(value, bytes) else str(value)
