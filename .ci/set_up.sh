@@ -45,9 +45,9 @@ set_up_python() {
     export PIP_USER=0 PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_INPUT=1 PIP_REQUIRE_VIRTUALENV=0
     command -v cc >/dev/null 2>&1 || command -v gcc >/dev/null 2>&1 ||
         printf 'no C compiler: if a package has no ready-made wheel for this machine, install the Debian package gcc\n'
-    "$venv/bin/python" -m pip install --quiet --no-deps --require-hashes -r requirements.txt ||
+    "$venv/bin/python" -m pip install -qq --no-deps --require-hashes -r requirements.txt ||
         fail "set-up failed: pip could not install the locked packages (see above; run the same target again)"
-    "$venv/bin/python" -m pip install --quiet --no-deps --no-build-isolation --no-index -e . ||
+    "$venv/bin/python" -m pip install -qq --no-deps --no-build-isolation --no-index -e . ||
         fail "set-up failed: pip could not install this project (see above)"
     "$venv/bin/python" -m pip check >/dev/null || {
         "$venv/bin/python" -m pip check
