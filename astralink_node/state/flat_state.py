@@ -1,7 +1,7 @@
 """Reading the state by account and slot: one database read each, no trie.
 
-:class:`HeadState` reads the present; over a reader of the past (``reverse_diffs.HistoricalReader``) it reads
-the past, which is all that :class:`HistoricalState` is.
+:class:`HeadState` reads the present. Over a reader of the past it would read the past, and that is all that
+``reverse_diffs.HistoricalState`` is.
 """
 
 from typing import Protocol
@@ -10,7 +10,7 @@ from astralink_node.crypto.keccak import keccak256
 from astralink_node.state.accounts import Account, decode_account
 from astralink_node.state.errors import StateDamaged
 from astralink_node.storage.keys import ACCOUNTS, STORAGE, code_key
-from astralink_node.storage.store import Reader
+from astralink_node.storage.store import PointReader
 from astralink_node.types import EMPTY_CODE_HASH, Address, Hash32
 
 
@@ -33,7 +33,7 @@ class HeadState:
 
     __slots__ = ("_get", "reader")
 
-    def __init__(self, reader: Reader) -> None:
+    def __init__(self, reader: PointReader) -> None:
         self.reader = reader
         self._get = reader.get
 

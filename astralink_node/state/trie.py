@@ -17,7 +17,6 @@ from typing import Final, NamedTuple
 from sha3 import keccak_256
 
 from astralink_node.state.accounts import encode_integer
-from astralink_node.state.errors import StateDamaged
 from astralink_node.state.trie_nodes import (
     BRANCH_ITEMS,
     Item,
@@ -26,6 +25,8 @@ from astralink_node.state.trie_nodes import (
     decode_path,
     encode_node,
     encode_path,
+    leaf_value,
+    load_node,
 )
 from astralink_node.types import EMPTY_TRIE_ROOT, Hash32
 
@@ -108,11 +109,7 @@ class _Walk:
     def load(self, reference: Item, place: bytes) -> Node:
         if isinstance(reference, list):
             return reference
-        raw_node = self._get(place)
-        if raw_node is None or keccak_256(raw_node).digest() != reference:
-            found = "nothing" if raw_node is None else raw_node.hex()
-            raise StateDamaged(f"trie node {place!r}", f"a node with hash {reference.hex()}", found)
-        self.loaded[place] = raw_node
+        raw_node = self.loaded[place] = load_node(self._get, place, reference)
         return decode_node(raw_node)
 
     def seal(self, node: Node, place: bytes) -> Item:
@@ -142,10 +139,7 @@ class _Walk:
         if len(items) == 1 and items[0][0].endswith(path):
             value = items[0][1]
             return [node[0], value] if value else None
-        old_value = node[1]
-        if not isinstance(old_value, bytes):
-            raise TypeError("a leaf's value is a byte string")
-        merged = {items[0][0][:depth] + path: old_value}
+        merged = {items[0][0][:depth] + path: leaf_value(node)}
         merged.update(items)
         return self.build(place, depth, sorted([item for item in merged.items() if item[1]]))
 
@@ -194,9 +188,7 @@ class _Walk:
         child = self.load(branch[slot], child_place) if raw_child is None else decode_node(raw_child)
         return self._join(_DIGITS[slot], child, child_place)
 
-    def _update_extension(
-        self, path: str, node: Node, place: bytes, depth: int, items: list[_Update]
-    ) -> Node | None:
+    def _update_extension(self, path: str, node: Node, place: bytes, depth: int, items: list[_Update]) -> Node | None:
         shared = min([_shared_digits(path, key, depth) for key, value in items if value], default=len(path))
         if shared < len(path):
             return self._split_extension(path, shared, node, place, depth, items)

@@ -1,15 +1,17 @@
-"""Nodes of Ethereum's Merkle Patricia trie (yellow paper, appendix D): their bytes, and nothing about storage.
+"""Nodes of Ethereum's Merkle Patricia trie (yellow paper, appendix D): their bytes, and loading one checked.
 
 A node in memory is its decoded RLP: a list of two items (hex-prefix path; value of a leaf or reference of an
 extension) or of seventeen (references of the children; an unused value). A reference is a node's keccak, the
 node itself if its RLP is shorter than 32 bytes, or empty. Paths are strings of hex digits, one a nibble.
 """
 
+from collections.abc import Callable
 from typing import Final
 
 from rusty_rlp import encode_raw
+from sha3 import keccak_256
 
-__all__ = ["BRANCH_ITEMS", "Item", "Node", "decode_node", "decode_path", "encode_node", "encode_path"]
+from astralink_node.state.errors import StateDamaged
 
 Node = list["Item"]
 Item = bytes | Node
@@ -79,3 +81,19 @@ def decode_path(encoded_path: Item) -> tuple[str, bool]:
     digits = encoded_path.hex()
     flag = digits[0]
     return digits[1:] if flag in "13" else digits[2:], flag in "23"
+
+
+def leaf_value(leaf: Node) -> bytes:
+    value = leaf[1]
+    if not isinstance(value, bytes):
+        raise TypeError("a leaf's value is a byte string")
+    return value
+
+
+def load_node(get: Callable[[bytes], bytes | None], place: bytes, node_hash: bytes) -> bytes:
+    """The RLP of the node at ``place``, which must have this hash; StateDamaged otherwise."""
+    raw_node = get(place)
+    if raw_node is None or keccak_256(raw_node).digest() != node_hash:
+        found = "nothing" if raw_node is None else raw_node.hex()
+        raise StateDamaged(f"trie node {place!r}", f"a node with hash {node_hash.hex()}", found)
+    return raw_node

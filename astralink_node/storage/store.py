@@ -38,10 +38,14 @@ class StoreFailed(StorageError):
     """A write failed earlier, so this store takes no further writes until it is opened again."""
 
 
-class Reader(Protocol):
-    """A consistent view: a snapshot, or the store itself between two writes."""
+class PointReader(Protocol):
+    """Reads by key alone: enough for the state, whether of the head or of an earlier height."""
 
     def get(self, key: bytes) -> bytes | None: ...
+
+
+class Reader(PointReader, Protocol):
+    """A consistent view: a snapshot, or the store itself between two writes."""
 
     def iterate(self, start: bytes, stop: bytes, *, reverse: bool = False) -> Iterator[tuple[bytes, bytes]]:
         """Entries with ``start <= key < stop`` in key order, or in falling order if ``reverse``."""

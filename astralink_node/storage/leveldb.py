@@ -1,0 +1,172 @@
+"""The node's database: LevelDB, and the only importer of plyvel.
+
+LevelDB is open in one process at a time, and its lock ends with that process however it ends. Checks are
+paranoid: a damaged file is an error when it is met, since a silently dropped batch would mean a wrong state. After
+a failed write the state of LevelDB's log is unknown, so the store refuses further writes until it is opened again.
+"""
+
+import errno
+import os
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Final
+
+import plyvel
+
+from astralink_node.storage.store import (
+    DatabaseDamaged,
+    DatabaseForbidden,
+    DatabaseLocked,
+    DatabaseMissing,
+    DiskFull,
+    StorageError,
+    StoreFailed,
+)
+
+_WRITE_BUFFER_BYTES: Final = 32 << 20
+"""Kept in memory (twice while one is written out) before it becomes a file."""
+
+_BLOCK_CACHE_BYTES: Final = 64 << 20
+_MAX_OPEN_FILES: Final = 256
+_BLOOM_BITS_PER_KEY: Final = 10
+"""One read in a hundred of an absent key touches the disk."""
+
+
+def open_leveldb(path: Path, *, create: bool) -> "LevelDbStore":
+    """Open the database in the folder ``path``; ``create`` makes an empty one where there is none.
+
+    Raises DatabaseMissing, DatabaseLocked, DatabaseDamaged, DatabaseForbidden or DiskFull.
+    """
+    try:
+        _check_folder(path, create=create)
+        database = plyvel.DB(
+            str(path),
+            create_if_missing=create,
+            paranoid_checks=True,
+            write_buffer_size=_WRITE_BUFFER_BYTES,
+            lru_cache_size=_BLOCK_CACHE_BYTES,
+            max_open_files=_MAX_OPEN_FILES,
+            bloom_filter_bits=_BLOOM_BITS_PER_KEY,
+        )
+    except (plyvel.Error, OSError) as error:
+        raise storage_error(error, path) from error
+    return LevelDbStore(database, path)
+
+
+def _check_folder(path: Path, *, create: bool) -> None:
+    """LevelDB would make a folder even when it finds nothing, and a new database over a broken one."""
+    if (path / "CURRENT").is_file():
+        return
+    names = sorted(entry.name for entry in path.iterdir()) if path.is_dir() else []
+    if any(name.endswith((".ldb", ".sst", ".log")) or name.startswith("MANIFEST-") for name in names):
+        raise DatabaseDamaged(f"the database at {path} is damaged: its file CURRENT is missing")
+    if not create:
+        raise DatabaseMissing(f"there is no database at {path}")
+    path.mkdir(parents=True, exist_ok=True)
+
+
+def storage_error(error: Exception, path: Path) -> StorageError:
+    """The typed error for what plyvel or the operating system reported. LevelDB tells causes by text alone."""
+    text = str(error)
+    if _names(text, errno.ENOSPC) or _names(text, errno.EDQUOT):
+        return DiskFull(f"the disk that holds the database at {path} is full")
+    if "/LOCK: " in text or "already held by process" in text:
+        if _names(text, errno.EACCES) or _names(text, errno.EROFS):
+            return DatabaseForbidden(f"the database at {path} cannot be opened for writing: {text}")
+        return DatabaseLocked(f"the database at {path} is open in another process")
+    if isinstance(error, plyvel.CorruptionError) or "Corruption" in text:
+        return DatabaseDamaged(f"the database at {path} is damaged: {text}")
+    if _names(text, errno.EACCES) or _names(text, errno.EPERM) or _names(text, errno.EROFS):
+        return DatabaseForbidden(f"the database at {path} cannot be opened for writing: {text}")
+    if _names(text, errno.ENOENT):
+        return DatabaseDamaged(f"the database at {path} is damaged, a file is missing: {text}")
+    return StorageError(f"the database at {path} failed: {text}")
+
+
+def _names(text: str, code: int) -> bool:
+    return os.strerror(code) in text
+
+
+class _LevelDbReader:
+    """Reads of the database or of a snapshot, with typed errors."""
+
+    __slots__ = ("_get", "_path", "_source")
+
+    def __init__(self, source: plyvel.DB | plyvel.Snapshot, path: Path) -> None:
+        self._source = source
+        self._get = source.get
+        self._path = path
+
+    def get(self, key: bytes) -> bytes | None:
+        try:
+            return self._get(key)
+        except plyvel.Error as error:
+            raise storage_error(error, self._path) from error
+
+    def iterate(self, start: bytes, stop: bytes, *, reverse: bool = False) -> Iterator[tuple[bytes, bytes]]:
+        """The entries as they stand now, whatever is written while they are consumed."""
+        return self._consume(self._source.iterator(start=start, stop=stop, reverse=reverse))
+
+    def _consume(self, entries: plyvel.Iterator_) -> Iterator[tuple[bytes, bytes]]:
+        try:
+            yield from entries
+        except plyvel.Error as error:
+            raise storage_error(error, self._path) from error
+        finally:
+            entries.close()
+
+
+class LevelDbSnapshot(_LevelDbReader):
+    """The database at one moment; pins it until closed."""
+
+    __slots__ = ("_snapshot",)
+
+    def __init__(self, snapshot: plyvel.Snapshot, path: Path) -> None:
+        super().__init__(snapshot, path)
+        self._snapshot = snapshot
+
+    def close(self) -> None:
+        self._snapshot.close()
+
+
+class LevelDbStore(_LevelDbReader):
+    """See :class:`astralink_node.storage.store.Store`; made by :func:`open_leveldb`."""
+
+    __slots__ = ("_database", "_failure")
+
+    def __init__(self, database: plyvel.DB, path: Path) -> None:
+        super().__init__(database, path)
+        self._database = database
+        self._failure = ""
+
+    def write(self, batch: Mapping[bytes, bytes | None], *, sync: bool) -> None:
+        if self._failure:
+            raise StoreFailed(f"the database at {self._path} takes no writes after a failed one: {self._failure}")
+        entries = self._database.write_batch(sync=sync)
+        put, delete = entries.put, entries.delete
+        for key, value in batch.items():
+            if value is None:
+                delete(key)
+            else:
+                put(key, value)
+        try:
+            entries.write()
+        except plyvel.Error as error:
+            self._failure = str(error)
+            raise storage_error(error, self._path) from error
+
+    def snapshot(self) -> LevelDbSnapshot:
+        return LevelDbSnapshot(self._database.snapshot(), self._path)
+
+    def compact(self) -> None:
+        try:
+            self._database.compact_range()
+        except plyvel.Error as error:
+            raise storage_error(error, self._path) from error
+
+    def approximate_bytes(self, start: bytes, stop: bytes) -> int:
+        return self._database.approximate_size(start, stop)
+
+    def close(self) -> None:
+        """Release the lock. Closing again does nothing."""
+        self._database.close()
