@@ -52,7 +52,7 @@ class GatewayLimits:
     filter_idle_ms: int = 300_000
     filter_hashes: int = 16_384
     """Pending-transaction hashes held for one filter; the oldest go first."""
-    log_range_blocks: int = 10_000
+    log_range_blocks: int = 100_000
     log_results: int = 10_000
     log_addresses: int = 1000
     log_topic_choices: int = 1000

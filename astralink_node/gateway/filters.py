@@ -1,0 +1,86 @@
+"""Filters that HTTP clients poll (eth_newFilter and its like): who asked for what, and up to where they know.
+
+Block and log filters keep only a height, so a poll costs a read and an idle filter nothing; pending-transaction
+filters keep a bounded list of hashes. A filter that nobody polls expires, and all are forgotten when the
+gateway restarts: clients then see "filter not found", as they would from geth, and make a new one.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict, deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from astralink_node.crypto.keccak import keccak256
+from astralink_node.gateway.config import GatewayLimits
+from astralink_node.gateway.link_messages import SubmittedTransaction
+from astralink_node.gateway.log_filters import LogFilter
+from astralink_node.gateway.rpc_errors import LIMIT_EXCEEDED, RpcError, server_error
+from astralink_node.gateway.subscriptions import new_id
+
+
+@dataclass(slots=True)
+class BlockPoll:
+    next_height: int
+    """The first height that the client has not been told of."""
+
+
+@dataclass(slots=True)
+class LogPoll:
+    log_filter: LogFilter
+    next_height: int
+
+
+@dataclass(slots=True)
+class PendingPoll:
+    hashes: deque[bytes]
+
+
+Poll = BlockPoll | LogPoll | PendingPoll
+
+
+class Filters:
+    def __init__(self, limits: GatewayLimits, now: Callable[[], float]) -> None:
+        """``now`` gives seconds of a clock that never goes back."""
+        self._limits = limits
+        self._now = now
+        self._polls: OrderedDict[str, tuple[Poll, float]] = OrderedDict()
+        """Least recently polled first, each with the time of its last poll."""
+
+    def add(self, poll: Poll) -> str:
+        self._expire()
+        if len(self._polls) >= self._limits.filters:
+            raise RpcError(LIMIT_EXCEEDED, f"too many filters: at most {self._limits.filters}; use eth_subscribe")
+        filter_id = new_id()
+        self._polls[filter_id] = (poll, self._now())
+        return filter_id
+
+    def pending_poll(self) -> PendingPoll:
+        return PendingPoll(deque(maxlen=self._limits.filter_hashes))
+
+    def get(self, filter_id: str) -> Poll:
+        self._expire()
+        entry = self._polls.get(filter_id)
+        if entry is None:
+            raise server_error("filter not found")
+        self._polls[filter_id] = (entry[0], self._now())
+        self._polls.move_to_end(filter_id)
+        return entry[0]
+
+    def remove(self, filter_id: str) -> bool:
+        return self._polls.pop(filter_id, None) is not None
+
+    def note_pending(self, transactions: Sequence[SubmittedTransaction]) -> None:
+        followers = [poll for poll, _ in self._polls.values() if isinstance(poll, PendingPoll)]
+        if followers:
+            hashes = [keccak256(transaction.raw_transaction) for transaction in transactions]
+            for follower in followers:
+                follower.hashes.extend(hashes)
+
+    def _expire(self) -> None:
+        oldest_allowed = self._now() - self._limits.filter_idle_ms / 1000
+        while self._polls:
+            filter_id, (_, polled_at) = next(iter(self._polls.items()))
+            if polled_at >= oldest_allowed:
+                return
+            del self._polls[filter_id]

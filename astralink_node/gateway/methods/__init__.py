@@ -1,0 +1,1 @@
+"""JSON-RPC methods, a module each namespace; :mod:`table` says how a method is declared."""

@@ -1,0 +1,246 @@
+"""eth_*: logs, filters that are polled, and subscriptions that are pushed."""
+
+# ruff: noqa: ARG001 - handlers take what the table declares, used or not
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import orjson
+
+from astralink_node.chain.messages import AtHash, AtHeight, AtLatest, AtPending, BlockSelector, LogsAnswer, LogsQuestion
+from astralink_node.gateway.block_view import BlockView
+from astralink_node.gateway.context import RpcContext
+from astralink_node.gateway.encoding import data, log_fields
+from astralink_node.gateway.filters import BlockPoll, LogPoll, PendingPoll
+from astralink_node.gateway.jsonrpc import Json
+from astralink_node.gateway.log_filters import LogFilter, LogPattern, check_bounds, log_filter
+from astralink_node.gateway.methods.table import Method, Parameter
+from astralink_node.gateway.parameters import BadValue, anything, text
+from astralink_node.gateway.rpc_errors import (
+    LIMIT_EXCEEDED,
+    RpcError,
+    invalid_argument,
+    invalid_params,
+    server_error,
+    subscriptions_need_websocket,
+)
+from astralink_node.gateway.subscriptions import Logs, NewHeads, PendingTransactions, Syncing, Topic, matching_logs
+
+FILTER = Parameter("filter", log_filter)
+FILTER_ID = Parameter("filterId", text)
+BLOCKS_PER_POLL = 1024
+"""A block filter that fell further behind is told of the rest at its next poll."""
+
+
+# --- Logs ----------------------------------------------------------------------------------------------------
+
+
+async def get_logs(context: RpcContext, wanted: LogFilter) -> Json:
+    _check(context, wanted.pattern)
+    if wanted.block_hash is not None:
+        view = await context.chain.block_with_receipts(AtHash(wanted.block_hash))
+        if view is None:
+            raise server_error("unknown block")
+        return _logs_of_views(context, [view], wanted.pattern)
+    first, last = _range(context, wanted)
+    head_height = context.chain.heads.head.height
+    if last > head_height:
+        raise invalid_params("block range extends beyond current head block")
+    if first > last:
+        raise invalid_params("invalid block range params")
+    return await _logs_between(context, first, last, wanted.pattern)
+
+
+def _check(context: RpcContext, pattern: LogPattern) -> None:
+    check_bounds(pattern, context.limits.log_addresses, context.limits.log_topic_choices)
+
+
+def _range(context: RpcContext, wanted: LogFilter) -> tuple[int, int]:
+    """Heights of the filter's ends; an end left open is the head."""
+    first = _end(context, wanted.from_block)
+    return first, _end(context, wanted.to_block)
+
+
+def _end(context: RpcContext, at: BlockSelector | None) -> int:
+    match at:
+        case None | AtLatest():
+            return context.chain.heads.head.height
+        case AtHeight(height):
+            return height
+        case AtPending():
+            raise invalid_params("pending logs are not supported")
+        case AtHash():
+            raise invalid_params("a block range has heights for ends")
+
+
+async def _logs_between(context: RpcContext, first: int, last: int, pattern: LogPattern) -> Json:
+    count = last - first + 1
+    if count > context.limits.log_range_blocks:
+        raise RpcError(
+            LIMIT_EXCEEDED, f"block range too large: {count} blocks, at most {context.limits.log_range_blocks}"
+        )
+    cached = _cached_views(context, first, last)
+    if cached is not None:
+        return _logs_of_views(context, cached, pattern)
+    question = LogsQuestion(
+        from_height=first,
+        to_height=last,
+        addresses=tuple(sorted(pattern.addresses)),
+        topics=tuple(tuple(sorted(choices)) for choices in pattern.topics),
+    )
+    answer = await context.chain.ask(AtLatest(), question, LogsAnswer)
+    _check_count(context, len(answer.logs))
+    return [log_fields(log) for log in answer.logs]
+
+
+def _cached_views(context: RpcContext, first: int, last: int) -> list[BlockView] | None:
+    heads = context.chain.heads
+    if heads.by_height(first) is None:
+        return None
+    views: list[BlockView] = []
+    for height in range(first, last + 1):
+        view = heads.by_height(height)
+        if view is None or view.receipts is None:
+            return None
+        views.append(view)
+    return views
+
+
+def _logs_of_views(context: RpcContext, views: Sequence[BlockView], pattern: LogPattern) -> Json:
+    found: list[orjson.Fragment] = []
+    for view in views:
+        found += [orjson.Fragment(log_json) for log_json in matching_logs(view, pattern)]
+        _check_count(context, len(found))
+    return found
+
+
+def _check_count(context: RpcContext, count: int) -> None:
+    if count > context.limits.log_results:
+        raise RpcError(LIMIT_EXCEEDED, f"query returned more than {context.limits.log_results} results")
+
+
+# --- Filters -------------------------------------------------------------------------------------------------
+
+
+async def new_filter(context: RpcContext, wanted: LogFilter) -> Json:
+    _check(context, wanted.pattern)
+    if wanted.block_hash is not None:
+        raise invalid_params("a filter follows blocks to come: blockHash is for eth_getLogs")
+    _range(context, wanted)
+    return context.filters.add(LogPoll(wanted, context.chain.heads.head.height + 1))
+
+
+async def new_block_filter(context: RpcContext) -> Json:
+    return context.filters.add(BlockPoll(context.chain.heads.head.height + 1))
+
+
+async def new_pending_transaction_filter(context: RpcContext, full: object) -> Json:
+    """Hashes only; geth's flag for whole transactions is not acted on."""
+    return context.filters.add(context.filters.pending_poll())
+
+
+async def uninstall_filter(context: RpcContext, filter_id: str) -> Json:
+    return context.filters.remove(filter_id)
+
+
+async def get_filter_changes(context: RpcContext, filter_id: str) -> Json:
+    poll = context.filters.get(filter_id)
+    match poll:
+        case PendingPoll():
+            hashes = [data(transaction_hash) for transaction_hash in poll.hashes]
+            poll.hashes.clear()
+            return hashes
+        case BlockPoll():
+            return await _new_block_hashes(context, poll)
+        case LogPoll():
+            return await _new_logs(context, poll)
+
+
+async def _new_block_hashes(context: RpcContext, poll: BlockPoll) -> Json:
+    first = poll.next_height
+    last = min(context.chain.heads.head.height, first + BLOCKS_PER_POLL - 1)
+    # Moved before anything is awaited, so that two polls at once share the blocks between them.
+    poll.next_height = max(first, last + 1)
+    hashes: list[Json] = []
+    for height in range(first, last + 1):
+        view = await context.chain.block(AtHeight(height))
+        if view is not None:
+            hashes.append(data(view.block_hash))
+    return hashes
+
+
+async def _new_logs(context: RpcContext, poll: LogPoll) -> Json:
+    head_height = context.chain.heads.head.height
+    first = poll.next_height
+    if isinstance(poll.log_filter.from_block, AtHeight):
+        first = max(first, poll.log_filter.from_block.height)
+    last = min(head_height, first + context.limits.log_range_blocks - 1)
+    if isinstance(poll.log_filter.to_block, AtHeight):
+        last = min(last, poll.log_filter.to_block.height)
+    if first > last:
+        return []
+    poll.next_height = last + 1
+    return await _logs_between(context, first, last, poll.log_filter.pattern)
+
+
+async def get_filter_logs(context: RpcContext, filter_id: str) -> Json:
+    poll = context.filters.get(filter_id)
+    if not isinstance(poll, LogPoll):
+        raise server_error("filter not found")
+    return await get_logs(context, poll.log_filter)
+
+
+# --- Subscriptions -------------------------------------------------------------------------------------------
+
+
+async def subscribe(context: RpcContext, kind: str, argument: object) -> Json:
+    if context.connection is None:
+        raise subscriptions_need_websocket()
+    return context.connection.subscribe(_topic(context, kind, argument))
+
+
+async def unsubscribe(context: RpcContext, subscription_id: str) -> Json:
+    if context.connection is None:
+        raise subscriptions_need_websocket()
+    if not context.connection.unsubscribe(subscription_id):
+        raise server_error("subscription not found")
+    return True
+
+
+def _topic(context: RpcContext, kind: str, argument: object) -> Topic:
+    match kind:
+        case "newHeads":
+            return NewHeads()
+        case "logs":
+            try:
+                wanted = log_filter("filter", {} if argument is None else argument)
+            except BadValue as error:
+                raise invalid_argument(1, str(error)) from error
+            _check(context, wanted.pattern)
+            return Logs(wanted.pattern)
+        case "newPendingTransactions":
+            if argument not in (None, True, False):
+                raise invalid_argument(1, "fullTransactions: expected true or false")
+            return PendingTransactions(full=argument is True)
+        case "syncing":
+            return Syncing()
+        case _:
+            raise invalid_argument(0, f'subscription: no "{kind[:50]}" subscription in eth namespace')
+
+
+METHODS = (
+    Method("eth_getLogs", get_logs, (FILTER,)),
+    Method("eth_newFilter", new_filter, (FILTER,)),
+    Method("eth_newBlockFilter", new_block_filter),
+    Method(
+        "eth_newPendingTransactionFilter",
+        new_pending_transaction_filter,
+        (Parameter("fullTransactions", anything, None),),
+    ),
+    Method("eth_uninstallFilter", uninstall_filter, (FILTER_ID,)),
+    Method("eth_getFilterChanges", get_filter_changes, (FILTER_ID,)),
+    Method("eth_getFilterLogs", get_filter_logs, (FILTER_ID,)),
+    Method("eth_subscribe", subscribe, (Parameter("subscription", text), Parameter("argument", anything, None))),
+    Method("eth_unsubscribe", unsubscribe, (Parameter("subscriptionId", text),)),
+)

@@ -1,0 +1,128 @@
+"""eth_sendRawTransaction's way to the mempool: decode, recover the sender, hand over in batches.
+
+Requests that arrive while a batch is with the node make up the next one, in their order, so that a wallet's
+nonces reach the pool ascending. The queue is bounded; when it is full a client is told to try again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from dataclasses import dataclass
+
+from astralink_node.evm.transactions import (
+    BlobTransactionUnsupported,
+    InvalidTransaction,
+    Transaction,
+    TransactionRule,
+    decode_transaction,
+    recover_sender,
+)
+from astralink_node.gateway.backend import Backend, Unavailable
+from astralink_node.gateway.link_messages import (
+    LinkFailed,
+    SubmittedTransaction,
+    SubmitTransactions,
+    Verdicts,
+)
+from astralink_node.gateway.rpc_errors import LIMIT_EXCEEDED, RpcError, server_error
+
+DECODES_PER_TURN = 16
+"""About 2 ms of work between two turns of the event loop."""
+
+
+@dataclass(slots=True)
+class _Waiting:
+    raw: bytes
+    done: asyncio.Future[bytes]
+
+
+class Submissions:
+    def __init__(self, backend: Backend, chain_id: int, *, max_waiting: int, max_batch: int) -> None:
+        self._backend = backend
+        self._chain_id = chain_id
+        self._max_waiting = max_waiting
+        self._max_batch = max_batch
+        self._queue: deque[_Waiting] = deque()
+        self._arrived = asyncio.Event()
+
+    async def submit(self, raw: bytes) -> bytes:
+        """The transaction's hash once the mempool has taken it; raises the RpcError of its refusal."""
+        if len(self._queue) >= self._max_waiting:
+            raise RpcError(LIMIT_EXCEEDED, "the node is busy: too many transactions are being submitted; try again")
+        waiting = _Waiting(raw, asyncio.get_running_loop().create_future())
+        self._queue.append(waiting)
+        self._arrived.set()
+        return await waiting.done
+
+    async def run(self) -> None:
+        """Serve the queue until cancelled."""
+        while True:
+            while not self._queue:
+                self._arrived.clear()
+                await self._arrived.wait()
+            await self._hand_over(await self._take_batch())
+
+    async def _take_batch(self) -> list[tuple[_Waiting, SubmittedTransaction]]:
+        batch: list[tuple[_Waiting, SubmittedTransaction]] = []
+        decoded = 0
+        while self._queue and len(batch) < self._max_batch:
+            waiting = self._queue.popleft()
+            if waiting.done.done():  # its client gave up
+                continue
+            try:
+                batch.append((waiting, read_transaction(waiting.raw, self._chain_id)))
+            except RpcError as error:
+                waiting.done.set_exception(error)
+            decoded += 1
+            if decoded % DECODES_PER_TURN == 0:
+                await asyncio.sleep(0)
+        return batch
+
+    async def _hand_over(self, batch: list[tuple[_Waiting, SubmittedTransaction]]) -> None:
+        if not batch:
+            return
+        try:
+            reply = await self._backend.ask_node(SubmitTransactions(tuple(submitted for _, submitted in batch)))
+        except Unavailable as error:
+            _fail(batch, server_error(str(error)))
+            return
+        if not isinstance(reply, Verdicts) or len(reply.verdicts) != len(batch):
+            reason = reply.message if isinstance(reply, LinkFailed) else "the node gave an unexpected answer"
+            _fail(batch, server_error(reason))
+            return
+        for (waiting, _), verdict in zip(batch, reply.verdicts, strict=True):
+            if waiting.done.done():
+                continue
+            if verdict.rejection:
+                waiting.done.set_exception(RpcError(verdict.code, verdict.rejection))
+            else:
+                waiting.done.set_result(verdict.transaction_hash)
+
+
+def read_transaction(raw: bytes, chain_id: int) -> SubmittedTransaction:
+    """Decode and recover; what only the pool can judge (nonce, balance, fees) is left to it."""
+    try:
+        transaction = decode_transaction(raw)
+        _check_chain(transaction, chain_id)
+        return SubmittedTransaction(raw, recover_sender(transaction))
+    except BlobTransactionUnsupported as error:
+        raise server_error("transaction type not supported: this chain carries no blob transactions") from error
+    except InvalidTransaction as error:
+        if error.rule is TransactionRule.TYPE:
+            raise server_error("transaction type not supported") from error
+        if error.rule is TransactionRule.SIGNATURE:
+            raise server_error(f"invalid sender: {error}") from error
+        raise server_error(f"malformed transaction: {error}") from error
+
+
+def _check_chain(transaction: Transaction, chain_id: int) -> None:
+    """Another chain's signature recovers to a stranger, so say what is wrong before the pool says "no funds"."""
+    if transaction.chain_id is not None and transaction.chain_id != chain_id:
+        raise server_error(f"invalid chain id for signer: have {transaction.chain_id} want {chain_id}")
+
+
+def _fail(batch: list[tuple[_Waiting, SubmittedTransaction]], error: RpcError) -> None:
+    for waiting, _ in batch:
+        if not waiting.done.done():
+            waiting.done.set_exception(error)
