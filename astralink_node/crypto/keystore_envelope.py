@@ -10,6 +10,7 @@ import secrets
 import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import cast
 
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 
@@ -65,11 +66,21 @@ def derive_key(kdf: Kdf, salt: bytes, password: bytes) -> bytes:
                 raise KeystoreError(f"keystore: scrypt parameters out of bounds: n={n}, r={r}, p={p}")
             if memory > _MAX_SCRYPT_MEMORY:
                 raise KeystoreError(f"keystore: scrypt would need {memory} bytes, more than {_MAX_SCRYPT_MEMORY}")
-            return hashlib.scrypt(password, salt=salt, n=n, r=r, p=p, maxmem=memory + 65_536, dklen=32)
+            if n < 1 << 16 * r:
+                return hashlib.scrypt(password, salt=salt, n=n, r=r, p=p, maxmem=memory + 65_536, dklen=32)
+            return _unbounded_scrypt(password, salt, n, r, p)
         case Pbkdf2(c):
             if not 1 <= c <= _MAX_PBKDF2_ROUNDS:
                 raise KeystoreError(f"keystore: pbkdf2 rounds out of bounds: c={c}")
             return hashlib.pbkdf2_hmac("sha256", password, salt, c, dklen=32)
+
+
+def _unbounded_scrypt(password: bytes, salt: bytes, n: int, r: int, p: int) -> bytes:
+    """RFC 7914 asks n < 2^(16 r), and OpenSSL insists; published V3 keystores with r = 1 are beyond it."""
+    from Crypto.Protocol.KDF import scrypt
+
+    # The library's stubs say str for bytes, and a tuple for several keys.
+    return cast(bytes, scrypt(cast(str, password), cast(str, salt), 32, n, r, p))
 
 
 def aes_128_ctr(key: bytes, iv: bytes, data: bytes) -> bytes:

@@ -7,8 +7,7 @@ with `HALF_ORDER`.
 """
 
 import threading
-from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, cast
 
 from coincurve import PrivateKey
 from coincurve._libsecp256k1 import ffi, lib  # type: ignore[import-not-found]  # cffi output, untyped
@@ -24,6 +23,9 @@ HALF_ORDER = ORDER // 2
 
 _UNCOMPRESSED = lib.SECP256K1_EC_UNCOMPRESSED
 _context: Any = GLOBAL_CONTEXT.ctx
+_parse_compact: Any = lib.secp256k1_ecdsa_recoverable_signature_parse_compact
+_recover: Any = lib.secp256k1_ecdsa_recover
+_serialize: Any = lib.secp256k1_ec_pubkey_serialize
 
 
 class InvalidSignature(AstraLinkError):
@@ -34,12 +36,16 @@ class InvalidPrivateKey(AstraLinkError):
     """Not a number from 1 to the group order, exclusive, in 32 bytes. Never says which bytes."""
 
 
-@dataclass(slots=True)
 class _Buffers(threading.local):
-    signature: Any = field(default_factory=lambda: ffi.new("secp256k1_ecdsa_recoverable_signature *"))
-    public_key: Any = field(default_factory=lambda: ffi.new("secp256k1_pubkey *"))
-    serialized: Any = field(default_factory=lambda: ffi.new("unsigned char[65]"))
-    length: Any = field(default_factory=lambda: ffi.new("size_t *", 65))
+    """Each thread's own: libsecp256k1 runs without the GIL. (Slots would be shared between threads.)"""
+
+    def __init__(self) -> None:
+        self.all: tuple[Any, Any, Any, Any] = (
+            ffi.new("secp256k1_ecdsa_recoverable_signature *"),
+            ffi.new("secp256k1_pubkey *"),
+            ffi.new("unsigned char[65]"),
+            ffi.new("size_t *", 65),
+        )
 
 
 _buffers = _Buffers()
@@ -53,16 +59,14 @@ def recover_public_key(digest: bytes, r: int, s: int, y_parity: int) -> bytes:
         raise InvalidSignature(f"y_parity: expected 0 or 1, found {y_parity}")
     if len(digest) != 32:
         raise InvalidSignature(f"digest: expected 32 bytes, found {len(digest)}")
-    buffers = _buffers
-    compact = r.to_bytes(32, "big") + s.to_bytes(32, "big")
-    parse = lib.secp256k1_ecdsa_recoverable_signature_parse_compact
-    if not parse(_context, buffers.signature, compact, y_parity):
+    signature, public_key, serialized, length = _buffers.all
+    if not _parse_compact(_context, signature, r.to_bytes(32, "big") + s.to_bytes(32, "big"), y_parity):
         raise InvalidSignature("r and s: expected 1 to the group order, exclusive")
-    if not lib.secp256k1_ecdsa_recover(_context, buffers.public_key, buffers.signature, digest):
+    if not _recover(_context, public_key, signature, digest):
         raise InvalidSignature("no public key signed this digest with these r, s and y_parity")
-    buffers.length[0] = 65
-    lib.secp256k1_ec_pubkey_serialize(_context, buffers.serialized, buffers.length, buffers.public_key, _UNCOMPRESSED)
-    return bytes(ffi.buffer(buffers.serialized, 65)[1:])
+    length[0] = 65
+    _serialize(_context, serialized, length, public_key, _UNCOMPRESSED)
+    return cast(bytes, ffi.buffer(serialized, 65)[1:])
 
 
 def recover_address(digest: bytes, r: int, s: int, y_parity: int) -> Address:
