@@ -8,7 +8,7 @@ encoding: docs/specification.md, "Consensus payload".
 from dataclasses import dataclass
 
 from consensus.certificate import MAX_CERTIFICATE_BYTES, Certificate, decode_certificate, encode_certificate
-from consensus.hashing import keccak256, merkle_root
+from consensus.hashing import merkle_root
 from consensus.params import LATE_CREDIT_HEIGHTS, MAX_HEIGHT, MAX_ROUND, MAX_TIME_MS, MAX_VALIDATORS
 from consensus.wire import DecodeError, WireReader, encode_unsigned, exact_bytes
 
@@ -78,7 +78,7 @@ class ConsensusPayload:
     checkpoint: bytes
     """A newer complete checkpoint, encoded; usually empty."""
     checkpoint_hash: bytes
-    """keccak256 of the latest checkpoint carried by this block or one before it; zero before the first."""
+    """`checkpoint_hash` of the latest checkpoint carried by this block or one before it; zero before the first."""
     outbox_root: bytes
     """Root of the bridge outbox in the parent's state; zero while there is no bridge."""
 
@@ -107,11 +107,6 @@ def payload_leaves(payload: ConsensusPayload) -> tuple[bytes, ...]:
 def payload_root(payload: ConsensusPayload) -> bytes:
     """What the header's `parent_beacon_block_root` holds."""
     return merkle_root(payload_leaves(payload))
-
-
-def checkpoint_hash(checkpoint: bytes) -> bytes:
-    """The leaf that commits to an encoded checkpoint, its signatures included."""
-    return keccak256(checkpoint)
 
 
 def encode_certificates(payload: ConsensusPayload) -> bytes:
