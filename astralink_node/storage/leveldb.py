@@ -12,6 +12,8 @@ from pathlib import Path
 from typing import Final
 
 import plyvel
+from plyvel._plyvel import Iterator as LevelDbIterator
+from plyvel._plyvel import Snapshot
 
 from astralink_node.storage.store import (
     DatabaseDamaged,
@@ -92,7 +94,7 @@ class _LevelDbReader:
 
     __slots__ = ("_get", "_path", "_source")
 
-    def __init__(self, source: plyvel.DB | plyvel.Snapshot, path: Path) -> None:
+    def __init__(self, source: plyvel.DB | Snapshot, path: Path) -> None:
         self._source = source
         self._get = source.get
         self._path = path
@@ -107,7 +109,7 @@ class _LevelDbReader:
         """The entries as they stand now, whatever is written while they are consumed."""
         return self._consume(self._source.iterator(start=start, stop=stop, reverse=reverse))
 
-    def _consume(self, entries: plyvel.Iterator_) -> Iterator[tuple[bytes, bytes]]:
+    def _consume(self, entries: LevelDbIterator) -> Iterator[tuple[bytes, bytes]]:
         try:
             yield from entries
         except plyvel.Error as error:
@@ -121,7 +123,7 @@ class LevelDbSnapshot(_LevelDbReader):
 
     __slots__ = ("_snapshot",)
 
-    def __init__(self, snapshot: plyvel.Snapshot, path: Path) -> None:
+    def __init__(self, snapshot: Snapshot, path: Path) -> None:
         super().__init__(snapshot, path)
         self._snapshot = snapshot
 
