@@ -35,6 +35,9 @@ MIN_BASE_FEE_NOTCH_DIVISOR = 8
 
 MAX_MIN_BASE_FEE_WEI = 2**64 - 1
 
+BLOB_BASE_FEE_UPDATE_FRACTION = 5_007_716
+"""EIP-7691; Osaka keeps it. Only plain Ethereum headers have excess blob gas."""
+
 EXTRA_DATA_VERSION = 1
 EXTRA_DATA_BYTES = 18
 """version u8 | gas target u64 | base-fee-step index u8 | minimum base fee u64 (wei), all big endian."""
@@ -170,6 +173,16 @@ def next_base_fee(
     else:
         base_fee = parent_base_fee - parent_base_fee * (target - parent_gas_used) // target // denominator
     return max(base_fee, min_base_fee)
+
+
+def blob_base_fee(excess_blob_gas: int) -> int:
+    """EIP-4844's fake exponential; rounds down. 1 wei on a chain without blobs."""
+    total, term, step = 0, BLOB_BASE_FEE_UPDATE_FRACTION, 1
+    while term > 0:
+        total += term
+        term = term * excess_blob_gas // (BLOB_BASE_FEE_UPDATE_FRACTION * step)
+        step += 1
+    return total // BLOB_BASE_FEE_UPDATE_FRACTION
 
 
 def encode_fee_parameters(parameters: FeeParameters) -> bytes:

@@ -1,0 +1,122 @@
+"""What the protocol itself calls in a block: EIP-4788 and 2935 before its transactions, requests after them.
+
+A system call comes from 0xff..fe with 30 million gas that no one pays for and that the block does not count.
+EIP-6110, 7002 and 7251 run only under a plain Ethereum configuration; there, a missing or failing request
+contract makes the block invalid. Encodings of requests follow EIP-7685.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Sequence
+from typing import Final
+
+from eth.vm.message import Message
+
+from astralink_node.evm.block_errors import BlockRule, InvalidBlock
+from astralink_node.evm.blocks import Log
+from astralink_node.evm.transaction_execution import run_root_call
+from astralink_node.evm.vm import ExecutionState, TransactionContext
+from astralink_node.types import Address, Hash32
+
+SYSTEM_ADDRESS: Final = Address(bytes.fromhex("fffffffffffffffffffffffffffffffffffffffe"))
+SYSTEM_CALL_GAS: Final = 30_000_000
+
+BEACON_ROOTS_ADDRESS: Final = Address(bytes.fromhex("000f3df6d732807ef1319fb7b8bb8522d0beac02"))
+"""EIP-4788."""
+HISTORY_STORAGE_ADDRESS: Final = Address(bytes.fromhex("0000f90827f1c53a10cb7a02335b175320002935"))
+"""EIP-2935."""
+DEPOSIT_CONTRACT_ADDRESS: Final = Address(bytes.fromhex("00000000219ab540356cbb839cbe05303d7705fa"))
+"""EIP-6110, mainnet's."""
+WITHDRAWAL_REQUEST_ADDRESS: Final = Address(bytes.fromhex("00000961ef480eb55e80d19ad83579a64c007002"))
+"""EIP-7002."""
+CONSOLIDATION_REQUEST_ADDRESS: Final = Address(bytes.fromhex("0000bbddc7ce488642fb579f8b00f3a590007251"))
+"""EIP-7251."""
+
+DEPOSIT_REQUEST_TYPE: Final = b"\x00"
+WITHDRAWAL_REQUEST_TYPE: Final = b"\x01"
+CONSOLIDATION_REQUEST_TYPE: Final = b"\x02"
+
+DEPOSIT_EVENT_TOPIC: Final = bytes.fromhex("649bbc62d0e31342afea4e5cd82d4049e7e1ee912fc0889aa790803be39038c5")
+DEPOSIT_EVENT_BYTES: Final = 576
+# (offset of the field's length word, the field's length): pubkey, credentials, amount, signature, index.
+_DEPOSIT_FIELDS: Final = ((160, 48), (256, 32), (320, 8), (384, 96), (512, 8))
+
+
+def apply_block_start(state: ExecutionState, *, parent_hash: Hash32, parent_beacon_block_root: Hash32) -> None:
+    """EIP-4788 and EIP-2935: store the consensus root and the parent's hash. Absent contracts are skipped."""
+    call_system_contract(state, BEACON_ROOTS_ADDRESS, parent_beacon_block_root)
+    call_system_contract(state, HISTORY_STORAGE_ADDRESS, parent_hash)
+
+
+def call_system_contract(state: ExecutionState, address: Address, data: bytes) -> bytes | None:
+    """Call a contract as the protocol; its output, or None if there is no such contract or the call fails.
+
+    A failing call leaves no trace, and the caller decides what it means.
+    """
+    overlay = state.overlay
+    overlay.begin_transaction()
+    code = overlay.get_code(address)
+    if not code:
+        return None
+    message = Message(gas=SYSTEM_CALL_GAS, to=address, sender=SYSTEM_ADDRESS, value=0, data=data, code=code)
+    _, error, output = run_root_call(state, message, TransactionContext(0, SYSTEM_ADDRESS))
+    if error is not None:
+        overlay.begin_transaction()
+        return None
+    for doomed in state.accounts_to_delete:
+        overlay.delete_account(doomed)
+    overlay.clear_empty_accounts()
+    return output
+
+
+def collect_requests(state: ExecutionState, logs: Iterable[Log]) -> tuple[bytes, ...]:
+    """The requests of a plain Ethereum block in the order of their types; types without data are left out."""
+    requests = (
+        DEPOSIT_REQUEST_TYPE + parse_deposits(logs),
+        WITHDRAWAL_REQUEST_TYPE + _dequeue(state, WITHDRAWAL_REQUEST_ADDRESS),
+        CONSOLIDATION_REQUEST_TYPE + _dequeue(state, CONSOLIDATION_REQUEST_ADDRESS),
+    )
+    return tuple(request for request in requests if len(request) > 1)
+
+
+def requests_hash(requests: Sequence[bytes]) -> Hash32:
+    """EIP-7685: sha256 of the concatenated sha256 of each request, types without data left out."""
+    return Hash32(hashlib.sha256(b"".join(hashlib.sha256(request).digest() for request in requests)).digest())
+
+
+def parse_deposits(logs: Iterable[Log]) -> bytes:
+    """EIP-6110: the deposit contract's events, concatenated as request data."""
+    return b"".join(
+        _parse_deposit(log.data)
+        for log in logs
+        if log.address == DEPOSIT_CONTRACT_ADDRESS and log.topics and log.topics[0] == DEPOSIT_EVENT_TOPIC
+    )
+
+
+def _parse_deposit(data: bytes) -> bytes:
+    """The event's five fields; any other ABI layout makes the block invalid."""
+    if len(data) != DEPOSIT_EVENT_BYTES:
+        raise InvalidBlock(BlockRule.DEPOSIT_EVENT, f"{DEPOSIT_EVENT_BYTES} bytes", f"{len(data)} bytes")
+    fields = []
+    for position, (offset, length) in enumerate(_DEPOSIT_FIELDS):
+        found_offset = int.from_bytes(data[32 * position : 32 * position + 32], "big")
+        found_length = int.from_bytes(data[offset : offset + 32], "big")
+        if found_offset != offset or found_length != length:
+            raise InvalidBlock(
+                BlockRule.DEPOSIT_EVENT,
+                f"field {position} of {length} bytes at {offset}",
+                f"{found_length} bytes at {found_offset}",
+            )
+        fields.append(data[offset + 32 : offset + 32 + length])
+    return b"".join(fields)
+
+
+def _dequeue(state: ExecutionState, address: Address) -> bytes:
+    """EIP-7002 and 7251: ask the contract for this block's requests."""
+    if not state.overlay.get_code(address):
+        raise InvalidBlock(BlockRule.SYSTEM_CONTRACT_EMPTY, f"code at 0x{address.hex()}", "none")
+    output = call_system_contract(state, address, b"")
+    if output is None:
+        raise InvalidBlock(BlockRule.SYSTEM_CALL_FAILED, f"0x{address.hex()} to succeed", "a failing call")
+    return output
