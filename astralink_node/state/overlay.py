@@ -110,7 +110,7 @@ class Overlay:
 
     def clear_empty_accounts(self) -> None:
         """At a transaction's end: remove every account that it touched and left empty (EIP-161)."""
-        for address in {entry[1] for entry in self._journal if entry[0] == _ACCOUNT}:
+        for address in dict.fromkeys([entry[1] for entry in self._journal if entry[0] == _ACCOUNT]):
             if self.accounts[address] is not None and self.account_is_empty(address):
                 self.delete_account(address)
 
@@ -235,9 +235,8 @@ class Overlay:
         return account is None or (account[1] == 0 and account[0] == 0 and account[3] == EMPTY_CODE_HASH)
 
     def touch_account(self, address: Address) -> None:
-        """Make the account exist; EIP-161 clears it at the transaction's end if it stays empty."""
-        if self.account(address) is None:
-            self.put_account(address, EMPTY_ACCOUNT)
+        """Make the account exist, and subject to EIP-161 at the transaction's end even if it existed before."""
+        self.put_account(address, self.account(address) or EMPTY_ACCOUNT)
 
     def delete_account(self, address: Address) -> None:
         """Remove the account, its code and its storage."""
