@@ -11,18 +11,12 @@ from dataclasses import dataclass, replace
 from astralink_node.chain.messages import BuildAttributes, Invalid
 from astralink_node.crypto import bls
 from astralink_node.errors import AstraLinkError
-from astralink_node.evm.blocks import EMPTY_OMMERS_HASH, Header, empty_header
-from astralink_node.evm.fee_rules import (
-    FeeBounds,
-    FeeParameters,
-    InvalidFeeParameters,
-    check_step,
-    decode_fee_parameters,
-    encode_fee_parameters,
-    next_base_fee,
-    step_toward,
-)
-from astralink_node.types import EMPTY_TRIE_ROOT, Address, Hash32
+from astralink_node.evm.block_errors import InvalidBlock
+from astralink_node.evm.blocks import Header, empty_header
+from astralink_node.evm.fee_rules import FeeParameters, encode_fee_parameters, step_toward
+from astralink_node.evm.fork_rules import ChainRules
+from astralink_node.evm.header_rules import child_base_fee, fee_parameters, validate_header
+from astralink_node.types import Address, Hash32
 from consensus.beacon import next_prev_randao
 from consensus.certificate import Certificate, CertificateError, verify_commit, verify_signers
 from consensus.epoch import epoch_of
@@ -58,6 +52,7 @@ class BlockContext:
     """What the committed chain says about the block after its head."""
 
     genesis: GenesisFile
+    rules: ChainRules
     genesis_hash: bytes
     parent: Header
     parent_payload: ConsensusPayload
@@ -79,30 +74,8 @@ class BlockContext:
         return self.parent.number + 1
 
     @property
-    def fee_bounds(self) -> FeeBounds:
-        return self.genesis.fee_bounds
-
-    @property
     def min_time_ms(self) -> int:
         return self.parent_payload.time_ms + self.genesis.consensus.min_block_interval_ms
-
-    def parent_fees(self) -> FeeParameters:
-        return decode_fee_parameters(self.parent.extra_data)
-
-    def base_fee(self) -> int:
-        return base_fee_after(self.parent)
-
-
-def base_fee_after(header: Header) -> int:
-    """EIP-1559, from a header alone: its own parameters govern the base fee of the block after it."""
-    fees = decode_fee_parameters(header.extra_data)
-    return next_base_fee(
-        parent_base_fee=header.base_fee_per_gas,
-        parent_gas_used=header.gas_used,
-        parent_gas_limit=header.gas_limit,
-        denominator=fees.base_fee_denominator,
-        min_base_fee=fees.min_base_fee_wei,
-    )
 
 
 # --- Filling in ------------------------------------------------------------------------------------------------
@@ -144,47 +117,34 @@ def header_from(context: BlockContext, payload: ConsensusPayload, fees: FeeParam
         timestamp=payload.time_ms // 1000,
         extra_data=encode_fee_parameters(fees),
         prev_randao=Hash32(next_prev_randao(context.parent.prev_randao, context.parent_payload.reveal)),
-        base_fee_per_gas=context.base_fee(),
+        base_fee_per_gas=child_base_fee(context.rules, context.parent),
         parent_beacon_block_root=Hash32(payload_root(payload)),
     )
 
 
 def fees_from(context: BlockContext, attributes: BuildAttributes) -> FeeParameters:
     """The parent's fee parameters, one notch nearer to the proposer's preference; without one they hold still."""
-    parent = context.parent_fees()
+    parent = fee_parameters(context.parent)
     preference = attributes.fee_preference
     if preference is None:
         return parent
     wanted = FeeParameters(preference.gas_target, preference.base_fee_step_index, preference.min_base_fee_wei)
-    return step_toward(parent, wanted, context.fee_bounds)
+    return step_toward(parent, wanted, context.genesis.fee_bounds)
 
 
 # --- Checking --------------------------------------------------------------------------------------------------
 
 
 def check_header(context: BlockContext, header: Header, payload: ConsensusPayload) -> None:
-    """The table of BLOCK.md, field by field, but for what only execution can say."""
-    _expect("parent_hash", context.parent.hash, header.parent_hash)
-    _expect("number", context.height, header.number)
-    _expect("ommers_hash", EMPTY_OMMERS_HASH, header.ommers_hash)
-    _expect("difficulty", 0, header.difficulty)
-    _expect("nonce", bytes(8), header.nonce)
-    _expect("withdrawals_root", EMPTY_TRIE_ROOT, header.withdrawals_root)
-    _expect("blob_gas_used", 0, header.blob_gas_used)
-    _expect("excess_blob_gas", 0, header.excess_blob_gas)
+    """The header against its parent and its payload; what only execution can say is not looked at."""
     try:
-        fees = decode_fee_parameters(header.extra_data)
-        check_step(context.parent_fees(), fees, context.fee_bounds)
-    except InvalidFeeParameters as error:
-        raise RuleBroken("fee parameters", "a step that genesis and the parent allow", str(error)) from error
-    _expect("gas_limit", fees.gas_limit, header.gas_limit)
-    _expect("base_fee_per_gas", context.base_fee(), header.base_fee_per_gas)
+        validate_header(context.rules, header, context.parent)
+    except InvalidBlock as error:
+        raise RuleBroken(error.rule.value, error.expected, error.found) from error
     _expect("timestamp", payload.time_ms // 1000, header.timestamp)
     expected_randao = next_prev_randao(context.parent.prev_randao, context.parent_payload.reveal)
     _expect("prev_randao", expected_randao, header.prev_randao)
     _expect("parent_beacon_block_root", payload_root(payload), header.parent_beacon_block_root)
-    if header.gas_used > header.gas_limit:
-        raise RuleBroken("gas_used", f"at most {header.gas_limit}", header.gas_used)
 
 
 def check_payload(context: BlockContext, payload: ConsensusPayload) -> None:

@@ -1,0 +1,202 @@
+"""Building the proposer's block: candidates in the order given, as long as gas, bytes and time last.
+
+Gas does not bound time, so a wall-clock budget does: the clock stops a transaction in the middle, too, and its
+effects are undone. The clock decides only what goes in; whether the block is valid never depends on it.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+
+from astralink_node.chain.consensus_rules import (
+    BlockContext,
+    RuleBroken,
+    check_header,
+    check_payload,
+    check_signatures,
+    fees_from,
+    header_from,
+    payload_from,
+)
+from astralink_node.chain.messages import Build, BuildAttributes, Candidate, CannotBuild, Dropped
+from astralink_node.chain.prepared import PreparedBlock
+from astralink_node.crypto.keccak import keccak256
+from astralink_node.evm import pipeline
+from astralink_node.evm.blocks import Block, Header, SealedBlock, encode_header
+from astralink_node.evm.fork_rules import MAX_BLOCK_RLP_BYTES
+from astralink_node.evm.transactions import (
+    TX_BASE_GAS,
+    InvalidTransaction,
+    Transaction,
+    TransactionRule,
+    decode_transaction,
+)
+from astralink_node.evm.vm import Interrupted
+from astralink_node.state.commitment import commit_changes
+from astralink_node.state.flat_state import HeadState
+from astralink_node.state.overlay import Overlay
+from astralink_node.storage.store import Reader
+from astralink_node.types import Address
+from consensus.certificate import Certificate, decode_certificate
+from consensus.payload import EMPTY_REVEAL, encode_payload
+from consensus.wire import DecodeError
+
+MAX_BUDGET_MS = 600_000
+LIST_OVERHEAD_BYTES = 64
+"""RLP's list headers around a block's parts, generously."""
+TRANSACTION_OVERHEAD_BYTES = 9
+"""RLP's longest string header around one transaction."""
+ABANDON_SHARE = 2
+"""A transaction that ran for half of the budget or more, and did not finish, would stop every later build too."""
+
+NANOSECONDS_PER_MS = 1_000_000
+
+_LATER = frozenset({TransactionRule.NONCE_TOO_HIGH, TransactionRule.FEE_BELOW_BASE_FEE, TransactionRule.BLOCK_GAS})
+"""What may pass with a later block; any other broken rule drops the candidate from the pool."""
+
+
+@dataclass(slots=True)
+class _Selection:
+    """The transactions that went in, and why others did not."""
+
+    transactions: list[Transaction] = field(default_factory=list)
+    senders: list[Address] = field(default_factory=list)
+    dropped: list[Dropped] = field(default_factory=list)
+    stopped_by: str = "exhausted"
+
+
+@dataclass(frozen=True, slots=True)
+class BuiltBlock:
+    prepared: PreparedBlock
+    dropped: tuple[Dropped, ...]
+    stopped_by: str
+
+
+def build_block(
+    context: BlockContext, reader: Reader, request: Build, now_ns: Callable[[], int]
+) -> BuiltBlock | CannotBuild:
+    """A sealed block on top of the head, whose state `reader` holds; `now_ns` is a monotonic clock."""
+    deadline_ns = now_ns() + min(max(request.budget_ms, 0), MAX_BUDGET_MS) * NANOSECONDS_PER_MS
+    if request.parent_hash != context.parent.hash:
+        return CannotBuild(f"the parent 0x{request.parent_hash.hex()} is not the head 0x{context.parent.hash.hex()}")
+    problem = _problem_of(request.attributes)
+    if problem:
+        return CannotBuild(problem)
+    try:
+        certificate = _decode_parent_certificate(request.attributes.parent_certificate)
+        payload = payload_from(context, request.attributes, certificate)
+        fees = fees_from(context, request.attributes)
+        template = header_from(context, payload, fees, Address(request.attributes.fee_recipient))
+        # A mistake here would make everybody refuse the block: find it before any work is done.
+        check_payload(context, payload)
+        check_signatures(context, payload)
+        check_header(context, template, payload)
+    except RuleBroken as error:
+        return CannotBuild(str(error))
+    except DecodeError as error:
+        return CannotBuild(f"parent certificate: {error}")
+    raw_payload = encode_payload(payload)
+    overlay = Overlay(HeadState(reader))
+    execution = pipeline.BlockExecution(
+        context.rules, pipeline.BlockContext.of_header(template, context.block_hash_at), overlay
+    )
+    execution.apply_system_start()
+    selection = _apply_candidates(execution, template, request.candidates, deadline_ns, now_ns)
+    executed = execution.finish()
+    changes = overlay.changes()
+    state = commit_changes(reader, context.parent.state_root, changes)
+    header = replace(
+        template,
+        state_root=state.state_root,
+        transactions_root=executed.transactions_root,
+        receipts_root=executed.receipts_root,
+        logs_bloom=executed.logs_bloom,
+        gas_used=executed.gas_used,
+        requests_hash=executed.requests_hash,
+    )
+    block = Block(header, tuple(transaction.raw for transaction in selection.transactions))
+    prepared = PreparedBlock(
+        sealed=SealedBlock(block, raw_payload),
+        payload=payload,
+        transactions=tuple(selection.transactions),
+        senders=tuple(selection.senders),
+        executed=executed,
+        state=state,
+        touched=changes.touched,
+    )
+    return BuiltBlock(prepared, tuple(selection.dropped), selection.stopped_by)
+
+
+def _problem_of(attributes: BuildAttributes) -> str:
+    """What makes attributes unusable before any rule can be applied to them; empty if nothing does."""
+    if len(attributes.fee_recipient) != 20:
+        return f"fee recipient: expected 20 bytes, found {len(attributes.fee_recipient)}"
+    if len(attributes.reveal) != len(EMPTY_REVEAL):
+        return f"reveal: expected {len(EMPTY_REVEAL)} bytes, found {len(attributes.reveal)}"
+    if attributes.round_ < 0:
+        return f"round: expected at least 0, found {attributes.round_}"
+    return ""
+
+
+def _decode_parent_certificate(encoded: bytes) -> Certificate | None:
+    return decode_certificate(encoded) if encoded else None
+
+
+def _apply_candidates(
+    execution: pipeline.BlockExecution,
+    template: Header,
+    candidates: Sequence[Candidate],
+    deadline_ns: int,
+    now_ns: Callable[[], int],
+) -> _Selection:
+    selection = _Selection()
+    room_bytes = _room_for_transactions(execution, template)
+    started_ns = now_ns()
+
+    def stop_at_deadline() -> None:
+        if now_ns() >= deadline_ns:
+            raise Interrupted("the build's time budget is spent")
+
+    execution.set_interrupt(stop_at_deadline)
+    for candidate in candidates:
+        begun_ns = now_ns()
+        if begun_ns >= deadline_ns:
+            selection.stopped_by = "time"
+            break
+        if template.gas_limit - execution.gas_used < TX_BASE_GAS:
+            selection.stopped_by = "gas"
+            break
+        size = len(candidate.raw_transaction) + TRANSACTION_OVERHEAD_BYTES
+        if size > room_bytes:
+            selection.stopped_by = "size"
+            continue  # a smaller one may still fit
+        try:
+            transaction = decode_transaction(candidate.raw_transaction)
+            execution.apply_transaction(transaction, Address(candidate.sender))
+        except Interrupted:
+            if (now_ns() - begun_ns) * ABANDON_SHARE >= deadline_ns - started_ns:
+                selection.dropped.append(_drop(candidate, "runs longer than a block may take to build"))
+            selection.stopped_by = "time"
+            break
+        except InvalidTransaction as error:
+            if error.rule is TransactionRule.BLOCK_GAS:
+                selection.stopped_by = "gas"
+            elif error.rule not in _LATER:
+                selection.dropped.append(_drop(candidate, str(error)))
+            continue
+        room_bytes -= size
+        selection.transactions.append(transaction)
+        selection.senders.append(Address(candidate.sender))
+    execution.set_interrupt(None)
+    return selection
+
+
+def _room_for_transactions(execution: pipeline.BlockExecution, template: Header) -> int:
+    """Bytes that transactions may take under EIP-7934; the header's numbers may still grow by a few bytes."""
+    limit = execution.fork.block_rlp_limit
+    if limit is None:
+        limit = MAX_BLOCK_RLP_BYTES
+    return limit - len(encode_header(template)) - LIST_OVERHEAD_BYTES
+
+
+def _drop(candidate: Candidate, reason: str) -> Dropped:
+    return Dropped(keccak256(candidate.raw_transaction), reason)

@@ -1,0 +1,264 @@
+"""The execution facade: one chain in one database, driven by whole-block messages. Synchronous, in-process.
+
+Block work (build, validate, commit) belongs to one thread; queries may come from any, each on a snapshot of its
+own. :mod:`astralink_node.chain.process` carries the same messages over sockets. The database alone defines the
+committed height; what is held in memory (blocks that wait for their commit) can be lost at any time.
+"""
+
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import assert_never
+
+from astralink_node.chain.building import build_block
+from astralink_node.chain.commits import HistoryWindow, commit_writes
+from astralink_node.chain.consensus_rules import BlockContext, RuleBroken
+from astralink_node.chain.errors import ConflictingCommit, InvalidCertificate
+from astralink_node.chain.initialise import OpenedChain, open_chain
+from astralink_node.chain.ledger import Ledger
+from astralink_node.chain.messages import (
+    Answer,
+    BlockWork,
+    BlockWorkAnswer,
+    Build,
+    Built,
+    CannotBuild,
+    Commit,
+    Committed,
+    GetStatus,
+    Invalid,
+    NeedBlock,
+    Query,
+    Status,
+    Valid,
+    Validate,
+)
+from astralink_node.chain.prepared import PreparedBlock
+from astralink_node.chain.queries import Interrupt, Queries, QueryLimits, no_interrupt
+from astralink_node.chain.status import status_of
+from astralink_node.chain.validation import decode_sealed, validate_block
+from astralink_node.crypto import bls
+from astralink_node.crypto.keccak import keccak256
+from astralink_node.evm.blocks import SealedBlock, encode_block
+from astralink_node.evm.header_rules import child_base_fee
+from astralink_node.storage.store import Store
+from consensus.certificate import CertificateError, decode_certificate, verify_commit
+from consensus.validator_set import ValidatorSet
+from consensus.wire import DecodeError
+
+MAX_PREPARED_BLOCKS = 6
+"""Blocks that wait for a commit: the locked and the valid one, and four others (BLOCK.md). The one used longest
+ago makes room; it can be validated again."""
+
+
+@dataclass(frozen=True, slots=True)
+class ExecutionConfig:
+    window: HistoryWindow = field(default_factory=HistoryWindow)
+    query_limits: QueryLimits = field(default_factory=QueryLimits)
+
+
+class Execution:
+    """See the module's description. Make one with :meth:`open`."""
+
+    def __init__(self, store: Store, chain: OpenedChain, config: ExecutionConfig, now_ns: Callable[[], int]) -> None:
+        self._store = store
+        self._config = config
+        self._now_ns = now_ns
+        self._genesis = chain.genesis
+        self._genesis_hash = chain.genesis_hash
+        self._rules = chain.genesis.chain_rules()
+        self._ledger = Ledger(store)
+        self._queries = Queries(chain.genesis, self._rules, chain.genesis_hash, config.query_limits, now_ns)
+        self._prepared: OrderedDict[bytes, PreparedBlock] = OrderedDict()
+        self._last_commit: Committed | None = None
+        self._context = self._load_context(chain.head.height)
+
+    @classmethod
+    def open(
+        cls,
+        store: Store,
+        config: ExecutionConfig,
+        *,
+        now_ns: Callable[[], int],
+        genesis_file: bytes | None = None,
+    ) -> "Execution":
+        """Open an initialised database after the boot check; see :func:`initialise.open_chain` for its errors.
+
+        `now_ns` is a monotonic clock: it bounds the time of builds and queries and decides nothing else.
+        """
+        return cls(store, open_chain(store, genesis_file), config, now_ns)
+
+    # --- Messages --------------------------------------------------------------------------------------------------
+
+    def handle(self, message: BlockWork) -> BlockWorkAnswer:
+        match message:
+            case Build():
+                return self.build(message)
+            case Validate():
+                return self.validate(message)
+            case Commit():
+                return self.commit(message)
+            case GetStatus():
+                return self.status()
+            case _:
+                assert_never(message)
+
+    def status(self) -> Status:
+        return status_of(self._store, self._rules, self._genesis_hash)
+
+    def build(self, request: Build) -> Built | CannotBuild:
+        built = build_block(self._context, self._store, request, self._now_ns)
+        if isinstance(built, CannotBuild):
+            return built
+        prepared = built.prepared
+        self._hold(prepared)
+        return Built(
+            block_hash=prepared.block_hash,
+            raw_block=encode_block(prepared.sealed),
+            included=len(prepared.transactions),
+            dropped=built.dropped,
+            stopped_by=built.stopped_by,
+        )
+
+    def validate(self, request: Validate) -> Valid | Invalid:
+        try:
+            sealed = decode_sealed(request.raw_block)
+            block_hash = sealed.block.header.hash
+            held = self._prepared.get(block_hash)
+            if held is not None and encode_block(held.sealed) == request.raw_block:
+                self._prepared.move_to_end(block_hash)
+                return Valid(block_hash)
+            if block_hash == self._context.parent.hash and encode_block(self._head_block()) == request.raw_block:
+                return Valid(block_hash)
+            self._hold(validate_block(self._context, self._store, sealed, request.senders))
+        except RuleBroken as error:
+            return error.as_answer()
+        return Valid(block_hash)
+
+    def commit(self, request: Commit) -> Committed | NeedBlock:
+        """Raises ConflictingCommit or InvalidCertificate, which are fatal, and the store's errors."""
+        height = self._ledger.height_of(request.block_hash)
+        if height is not None:
+            return self._committed_again(height)
+        prepared = self._prepared.get(request.block_hash)
+        self._check_commit_certificate(request)
+        if prepared is None:
+            return NeedBlock(request.block_hash)
+        writes = commit_writes(self._context, self._store, prepared, request.certificate, self._config.window)
+        self._store.write(writes, sync=True)
+        self._prepared.clear()
+        self._context = self._next_context(prepared)
+        self._last_commit = self._answer(prepared)
+        return self._last_commit
+
+    def query(self, query: Query, interrupt: Interrupt = no_interrupt) -> Answer:
+        """Answer from a snapshot. `interrupt` is called now and then during long work; it may wait."""
+        snapshot = self._store.snapshot()
+        try:
+            return self._queries.answer(snapshot, query, interrupt)
+        finally:
+            snapshot.close()
+
+    @property
+    def context(self) -> BlockContext:
+        """What the next block must agree with."""
+        return self._context
+
+    # --- Commit ----------------------------------------------------------------------------------------------------
+
+    def _check_commit_certificate(self, request: Commit) -> None:
+        """The certificate makes that block final at the next height; at another height the chain forked."""
+        context = self._context
+        try:
+            certificate = decode_certificate(request.certificate)
+            if certificate.height <= context.parent.number and certificate.block_hash == request.block_hash:
+                committed = self._ledger.header(certificate.height).hash
+                raise ConflictingCommit(certificate.height, committed, request.block_hash)
+            verify_commit(
+                certificate,
+                context.height,
+                request.block_hash,
+                context.voting_set,
+                context.genesis_hash,
+                bls.fast_aggregate_verify,
+            )
+        except (DecodeError, CertificateError) as error:
+            raise InvalidCertificate(
+                f"commit of block 0x{request.block_hash.hex()} at height {context.height}: certificate {error}"
+            ) from error
+
+    def _committed_again(self, height: int) -> Committed:
+        """The same answer as the first time; for a block below the head without the touched accounts."""
+        last = self._last_commit
+        if last is not None and height == self._context.parent.number:
+            return last
+        header = self._ledger.header(height)
+        touched_height, touched = self._ledger.head_touched()
+        return Committed(
+            block=self._ledger.block_record(height),
+            receipts=self._ledger.receipts(height),
+            touched_accounts=touched if touched_height == height else (),
+            next_base_fee_wei=child_base_fee(self._rules, header),
+            next_gas_limit=header.gas_limit,
+        )
+
+    def _answer(self, prepared: PreparedBlock) -> Committed:
+        return Committed(
+            block=prepared.block_record(),
+            receipts=prepared.receipt_records(),
+            touched_accounts=prepared.touched_accounts(),
+            next_base_fee_wei=child_base_fee(self._rules, prepared.header),
+            next_gas_limit=prepared.header.gas_limit,
+        )
+
+    # --- What is held ----------------------------------------------------------------------------------------------
+
+    def _hold(self, prepared: PreparedBlock) -> None:
+        self._prepared[prepared.block_hash] = prepared
+        self._prepared.move_to_end(prepared.block_hash)
+        while len(self._prepared) > MAX_PREPARED_BLOCKS:
+            self._prepared.popitem(last=False)
+
+    def _load_context(self, head_height: int) -> BlockContext:
+        ledger = self._ledger
+        return BlockContext(
+            genesis=self._genesis,
+            rules=self._rules,
+            genesis_hash=self._genesis_hash,
+            parent=ledger.header(head_height),
+            parent_payload=ledger.payload(head_height),
+            parent_voting_set=ledger.validator_set(head_height),
+            voting_set=ledger.validator_set(head_height + 1),
+            next_set=ledger.validator_set(head_height + 2),
+            priorities=ledger.priorities(head_height + 1),
+            block_hash_at=self._block_hash_at,
+            voting_set_at=self._voting_set_at,
+        )
+
+    def _next_context(self, prepared: PreparedBlock) -> BlockContext:
+        """As `_load_context` would find it, without reading what is known."""
+        before, height = self._context, prepared.header.number
+        return BlockContext(
+            genesis=self._genesis,
+            rules=self._rules,
+            genesis_hash=self._genesis_hash,
+            parent=prepared.header,
+            parent_payload=prepared.payload,
+            parent_voting_set=before.voting_set,
+            voting_set=before.next_set,
+            next_set=before.next_set,
+            priorities=self._ledger.priorities(height + 1),
+            block_hash_at=self._block_hash_at,
+            voting_set_at=self._voting_set_at,
+        )
+
+    def _head_block(self) -> SealedBlock:
+        return self._ledger.sealed_block(self._context.parent.number)
+
+    def _block_hash_at(self, height: int) -> bytes:
+        """Hash of a committed block; empty for a height that is none (BLOCKHASH then gives zero)."""
+        raw_header = self._ledger.raw_header(height) if height >= 0 else None
+        return b"" if raw_header is None else keccak256(raw_header)
+
+    def _voting_set_at(self, height: int) -> ValidatorSet:
+        return self._ledger.validator_set(height)

@@ -1,0 +1,74 @@
+"""A block that was built or validated and waits for its commit: what it is, what it did, what it will write.
+
+The overlay is already folded into database entries here (state root computed), so a commit is one write. The
+facade holds a bounded number of these, all children of the head.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from astralink_node.chain.messages import BlockRecord, ReceiptRecord, TouchedAccount
+from astralink_node.evm.blocks import Header, SealedBlock, encode_header, ethereum_block_rlp
+from astralink_node.evm.pipeline import ExecutedBlock
+from astralink_node.evm.transaction_execution import contract_address
+from astralink_node.evm.transactions import Transaction
+from astralink_node.state.commitment import StateUpdate
+from astralink_node.types import Address
+from consensus.payload import ConsensusPayload
+
+
+@dataclass(frozen=True, slots=True)
+class PreparedBlock:
+    sealed: SealedBlock
+    payload: ConsensusPayload
+    transactions: tuple[Transaction, ...]
+    senders: tuple[Address, ...]
+    executed: ExecutedBlock
+    state: StateUpdate
+    touched: tuple[tuple[Address, int, int], ...]
+    """(address, nonce, balance) after the block, of accounts whose nonce or balance it changed."""
+
+    @property
+    def header(self) -> Header:
+        return self.sealed.block.header
+
+    @property
+    def block_hash(self) -> bytes:
+        return self.header.hash
+
+    def block_record(self) -> BlockRecord:
+        return BlockRecord(
+            block_hash=self.block_hash,
+            raw_header=encode_header(self.header),
+            raw_transactions=self.sealed.block.raw_transactions,
+            senders=self.senders,
+            raw_payload=self.sealed.raw_payload,
+            size_bytes=len(ethereum_block_rlp(self.sealed.block)),
+        )
+
+    def receipt_records(self) -> tuple[ReceiptRecord, ...]:
+        return receipt_records(self.transactions, self.senders, self.executed)
+
+    def touched_accounts(self) -> tuple[TouchedAccount, ...]:
+        return tuple(TouchedAccount(address, nonce, balance) for address, nonce, balance in self.touched)
+
+
+def receipt_records(
+    transactions: Sequence[Transaction], senders: Sequence[Address], executed: ExecutedBlock
+) -> tuple[ReceiptRecord, ...]:
+    records = []
+    gas_before = first_log_index = 0
+    for transaction, sender, receipt, raw in zip(
+        transactions, senders, executed.receipts, executed.raw_receipts, strict=True
+    ):
+        records.append(
+            ReceiptRecord(
+                raw_receipt=raw,
+                gas_used=receipt.cumulative_gas_used - gas_before,
+                contract_address=contract_address(sender, transaction.nonce) if transaction.is_create else b"",
+                first_log_index=first_log_index,
+            )
+        )
+        gas_before = receipt.cumulative_gas_used
+        first_log_index += len(receipt.logs)
+    return tuple(records)

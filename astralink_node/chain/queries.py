@@ -1,0 +1,318 @@
+"""Typed questions about the committed chain and its state, answered from one snapshot.
+
+Every answer is bounded: in size by :class:`QueryLimits`, in time by a deadline that long work looks at. Old state
+is served within the history window; older is HistoryUnavailable. ``safe = finalized = latest`` on this chain.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import assert_never
+
+from astralink_node.chain.calls import CallLimits, answer_access_list, answer_call, answer_estimate
+from astralink_node.chain.fee_history import fee_history
+from astralink_node.chain.ledger import Ledger
+from astralink_node.chain.log_search import LogLimitReached, search_logs
+from astralink_node.chain.messages import (
+    AccessListQuestion,
+    AccountRecord,
+    AccountsAnswer,
+    AccountsQuestion,
+    Answer,
+    AtHash,
+    AtHeight,
+    AtLatest,
+    AtPending,
+    BlockAnswer,
+    BlockQuestion,
+    BlockSelector,
+    BytesAnswer,
+    CallQuestion,
+    CodeQuestion,
+    EstimateGasQuestion,
+    FeeHistoryQuestion,
+    GetStatus,
+    HistoryUnavailable,
+    LimitExceeded,
+    LogsAnswer,
+    LogsQuestion,
+    NotFound,
+    ProofAnswer,
+    ProofQuestion,
+    Query,
+    ReceiptsAnswer,
+    ReceiptsQuestion,
+    StorageProof,
+    StorageQuestion,
+    TransactionAnswer,
+    TransactionQuestion,
+    TransactionRecord,
+)
+from astralink_node.chain.status import status_of
+from astralink_node.crypto.keccak import keccak256
+from astralink_node.evm.blocks import Header, encode_header
+from astralink_node.evm.fork_rules import ChainRules
+from astralink_node.evm.header_rules import child_base_fee
+from astralink_node.evm.pipeline import BlockContext
+from astralink_node.state.accounts import EMPTY_ACCOUNT, Account
+from astralink_node.state.flat_state import HeadState
+from astralink_node.state.proofs import account_proof
+from astralink_node.state.reverse_diffs import HistoricalReader
+from astralink_node.storage.store import PointReader, Reader
+from astralink_node.types import ZERO_ADDRESS, Address, Hash32
+from consensus.beacon import next_prev_randao
+from genesis.schema import GenesisFile
+
+Interrupt = Callable[[], None]
+"""Called now and then during long work: returns when it may go on."""
+
+NANOSECONDS_PER_MS = 1_000_000
+
+
+def no_interrupt() -> None:
+    """For callers with no other work to give way to."""
+
+
+@dataclass(frozen=True, slots=True)
+class QueryLimits:
+    time_ms: int = 5_000
+    """Wall-clock time of one answer."""
+    call_gas: int = 50_000_000
+    """Gas of a simulated call that names none, or more; as geth's --rpc.gascap."""
+    max_addresses: int = 1_000
+    """In one AccountsQuestion, and in a log filter with its topics."""
+    max_proof_slots: int = 1_024
+    max_log_heights: int = 100_000
+    """Range of a log filter that names an address or a topic."""
+    max_unfiltered_log_heights: int = 5_000
+    """Range of one that names nothing: every block is read."""
+    max_logs: int = 20_000
+    max_fee_history_blocks: int = 1_024
+    max_fee_percentiles: int = 100
+
+
+class DeadlinePassed(Exception):
+    """The answer took longer than it may."""
+
+
+@dataclass(frozen=True, slots=True)
+class StateView:
+    """The state that a selector names, and the block under which calls run on it."""
+
+    reader: PointReader
+    state: HeadState
+    state_root: Hash32
+    block: BlockContext
+
+
+class Queries:
+    def __init__(
+        self,
+        genesis: GenesisFile,
+        rules: ChainRules,
+        genesis_hash: bytes,
+        limits: QueryLimits,
+        now_ns: Callable[[], int],
+    ) -> None:
+        self._genesis = genesis
+        self._rules = rules
+        self._genesis_hash = genesis_hash
+        self._limits = limits
+        self._now_ns = now_ns
+
+    def answer(self, reader: Reader, query: Query, interrupt: Interrupt) -> Answer:
+        """`reader` is a snapshot. Never raises for anything that a question may contain."""
+        deadline_ns = self._now_ns() + self._limits.time_ms * NANOSECONDS_PER_MS
+
+        def check_time() -> None:
+            interrupt()
+            if self._now_ns() >= deadline_ns:
+                raise DeadlinePassed
+
+        try:
+            return self._answer(reader, query, check_time)
+        except DeadlinePassed:
+            return LimitExceeded(f"the answer takes longer than {self._limits.time_ms} ms")
+        except LogLimitReached as error:
+            return LimitExceeded(
+                f"more than {self._limits.max_logs} logs match, the last one at height {error.height}: ask for less"
+            )
+
+    def _answer(self, reader: Reader, query: Query, check_time: Callable[[], None]) -> Answer:
+        question = query.question
+        ledger = Ledger(reader)
+        match question:
+            case GetStatus():
+                return status_of(reader, self._rules, self._genesis_hash)
+            case TransactionQuestion():
+                return _transaction(ledger, question.transaction_hash)
+            case LogsQuestion():
+                return self._logs(reader, ledger, question, check_time)
+            case BlockQuestion() | ReceiptsQuestion() | FeeHistoryQuestion():
+                height = _height_of(ledger, query.at)
+                if isinstance(height, NotFound):
+                    return height
+                return self._about_blocks(ledger, height, question, check_time)
+            case _:
+                view = self._state_view(reader, ledger, query.at)
+                if not isinstance(view, StateView):
+                    return view
+                return self._about_state(view, question, check_time)
+
+    # --- Blocks ----------------------------------------------------------------------------------------------------
+
+    def _about_blocks(
+        self,
+        ledger: Ledger,
+        height: int,
+        question: BlockQuestion | ReceiptsQuestion | FeeHistoryQuestion,
+        check_time: Callable[[], None],
+    ) -> Answer:
+        match question:
+            case BlockQuestion():
+                return BlockAnswer(ledger.block_record(height))
+            case ReceiptsQuestion():
+                return ReceiptsAnswer(ledger.block_record(height), ledger.receipts(height))
+            case FeeHistoryQuestion(count, percentiles):
+                if len(percentiles) > self._limits.max_fee_percentiles:
+                    return LimitExceeded(f"at most {self._limits.max_fee_percentiles} percentiles may be asked for")
+                count = max(1, min(count, self._limits.max_fee_history_blocks))
+                return fee_history(ledger, self._rules, height, count, percentiles, check_time)
+            case _:
+                assert_never(question)
+
+    def _logs(self, reader: Reader, ledger: Ledger, question: LogsQuestion, check_time: Callable[[], None]) -> Answer:
+        limits = self._limits
+        values = len(question.addresses) + sum(len(position) for position in question.topics)
+        if values > limits.max_addresses:
+            return LimitExceeded(
+                f"at most {limits.max_addresses} addresses and topics may be asked for, found {values}"
+            )
+        max_heights = limits.max_log_heights if values else limits.max_unfiltered_log_heights
+        head_height = ledger.head().height
+        asked = min(question.to_height, head_height) - question.from_height + 1
+        if asked > max_heights:
+            return LimitExceeded(f"at most {max_heights} blocks may be searched at a time, asked for {asked}")
+        logs = search_logs(reader, question, head_height, max_logs=limits.max_logs, check_time=check_time)
+        return LogsAnswer(logs)
+
+    # --- State -----------------------------------------------------------------------------------------------------
+
+    def _about_state(
+        self,
+        view: StateView,
+        question: AccountsQuestion
+        | CodeQuestion
+        | StorageQuestion
+        | ProofQuestion
+        | CallQuestion
+        | EstimateGasQuestion
+        | AccessListQuestion,
+        check_time: Callable[[], None],
+    ) -> Answer:
+        limits = self._limits
+        match question:
+            case AccountsQuestion(addresses):
+                if len(addresses) > limits.max_addresses:
+                    return LimitExceeded(f"at most {limits.max_addresses} accounts may be asked for")
+                return AccountsAnswer(tuple(_record(view.state.account(Address(address))) for address in addresses))
+            case CodeQuestion(address):
+                account = view.state.account(Address(address)) or EMPTY_ACCOUNT
+                return BytesAnswer(view.state.code(account.code_hash))
+            case StorageQuestion(address, slot):
+                return BytesAnswer(view.state.storage(Address(address), slot).to_bytes(32, "big"))
+            case ProofQuestion():
+                if len(question.slots) > limits.max_proof_slots:
+                    return LimitExceeded(f"at most {limits.max_proof_slots} slots may be proven at a time")
+                return _proof(view, question)
+            case CallQuestion():
+                return answer_call(self._rules, view.block, view.state, question, self._call_limits(check_time))
+            case EstimateGasQuestion():
+                return answer_estimate(self._rules, view.block, view.state, question, self._call_limits(check_time))
+            case AccessListQuestion():
+                return answer_access_list(self._rules, view.block, view.state, question, self._call_limits(check_time))
+            case _:
+                assert_never(question)
+
+    def _call_limits(self, check_time: Callable[[], None]) -> CallLimits:
+        return CallLimits(gas=self._limits.call_gas, check_time=check_time)
+
+    def _state_view(
+        self, reader: Reader, ledger: Ledger, at: BlockSelector
+    ) -> StateView | NotFound | HistoryUnavailable:
+        head_height = ledger.head().height
+        if isinstance(at, AtPending):
+            header = ledger.header(head_height)
+            return StateView(reader, HeadState(reader), header.state_root, self._pending_block(ledger, header))
+        height = _height_of(ledger, at)
+        if isinstance(height, NotFound):
+            return height
+        oldest = ledger.oldest_state_height()
+        if height < oldest:
+            return HistoryUnavailable(height, oldest)
+        header = ledger.header(height)
+        block = BlockContext.of_header(header, _ancestors(ledger))
+        points = reader if height == head_height else HistoricalReader(reader, height)
+        return StateView(points, HeadState(points), header.state_root, block)
+
+    def _pending_block(self, ledger: Ledger, head: Header) -> BlockContext:
+        """The next block as far as it is known: its time is the earliest possible one, its proposer nobody."""
+        payload = ledger.payload(head.number)
+        time_ms = payload.time_ms + self._genesis.consensus.min_block_interval_ms
+        return BlockContext(
+            number=head.number + 1,
+            timestamp=time_ms // 1000,
+            coinbase=ZERO_ADDRESS,
+            gas_limit=head.gas_limit,
+            base_fee_per_gas=child_base_fee(self._rules, head),
+            prev_randao=Hash32(next_prev_randao(head.prev_randao, payload.reveal)),
+            parent_hash=head.hash,
+            ancestor_hash=_ancestors(ledger),
+        )
+
+
+def _height_of(ledger: Ledger, at: BlockSelector) -> int | NotFound:
+    match at:
+        case AtLatest():
+            return ledger.head().height
+        case AtHeight(height):
+            head_height = ledger.head().height
+            if 0 <= height <= head_height:
+                return height
+            return NotFound(f"block {height}: the head is {head_height}")
+        case AtHash(block_hash):
+            found = ledger.height_of(block_hash)
+            return NotFound(f"block 0x{block_hash.hex()}") if found is None else found
+        case AtPending():
+            return NotFound("the pending block: blocks exist once they are final")
+        case _:
+            assert_never(at)
+
+
+def _ancestors(ledger: Ledger) -> Callable[[int], bytes]:
+    def ancestor_hash(height: int) -> bytes:
+        raw_header = ledger.raw_header(height) if height >= 0 else None
+        return b"" if raw_header is None else keccak256(raw_header)
+
+    return ancestor_hash
+
+
+def _transaction(ledger: Ledger, transaction_hash: bytes) -> TransactionAnswer | NotFound:
+    position = ledger.transaction_position(transaction_hash)
+    if position is None:
+        return NotFound(f"transaction 0x{transaction_hash.hex()}")
+    height, index = position
+    header = ledger.header(height)
+    raw_transactions, senders = ledger.body(height)
+    record = TransactionRecord(encode_header(header), header.hash, index, raw_transactions[index], senders[index])
+    return TransactionAnswer(record, ledger.receipts(height)[index])
+
+
+def _record(account: Account | None) -> AccountRecord:
+    nonce, balance, storage_root, code_hash = account or EMPTY_ACCOUNT
+    return AccountRecord(nonce, balance, code_hash, storage_root)
+
+
+def _proof(view: StateView, question: ProofQuestion) -> ProofAnswer:
+    proof = account_proof(view.reader, view.state_root, Address(question.address), question.slots)
+    storage = tuple(StorageProof(slot.slot, slot.value, slot.nodes) for slot in proof.storage)
+    return ProofAnswer(_record(proof.account), proof.nodes, storage)
