@@ -63,41 +63,44 @@ class Outbox:
         self._max_bytes = max_bytes
         self._messages: deque[bytes] = deque()
         self._bytes = 0
-        self._changed = asyncio.Event()
-        self.overflowed = False
+        self._arrived = asyncio.Event()
+        self.overflowed = asyncio.Event()
 
     def put(self, message: bytes) -> None:
         """Never waits. A single message may exceed the byte bound if nothing else is waiting."""
-        if self.overflowed:
+        if self.overflowed.is_set():
             return
         full = len(self._messages) >= self._max_messages or self._bytes + len(message) > self._max_bytes
         if full and self._messages:
-            self.overflowed = True
             self._messages.clear()
-        else:
-            self._messages.append(message)
-            self._bytes += len(message)
-        self._changed.set()
+            self.overflowed.set()
+            return
+        self._messages.append(message)
+        self._bytes += len(message)
+        self._arrived.set()
 
-    async def get(self) -> bytes | None:
-        """The next message to send; None once the outbox has overflowed."""
+    async def get(self) -> bytes:
+        """The next message to send."""
         while not self._messages:
-            if self.overflowed:
-                return None
-            self._changed.clear()
-            await self._changed.wait()
+            self._arrived.clear()
+            await self._arrived.wait()
         message = self._messages.popleft()
         self._bytes -= len(message)
         return message
 
 
 class Connection:
-    """One WebSocket client's subscriptions."""
+    """One WebSocket client's subscriptions.
+
+    Events of a subscription are held until the answer that names it is in the outbox: a client cannot place an
+    event whose id it has not heard.
+    """
 
     def __init__(self, limits: GatewayLimits) -> None:
         self._limits = limits
         self.outbox = Outbox(limits.send_queue_messages, limits.send_queue_bytes)
         self.topics: dict[str, Topic] = {}
+        self._held: dict[str, list[bytes]] = {}
 
     def subscribe(self, topic: Topic) -> str:
         if len(self.topics) >= self._limits.subscriptions_per_connection:
@@ -106,10 +109,28 @@ class Connection:
             )
         subscription_id = new_id()
         self.topics[subscription_id] = topic
+        self._held[subscription_id] = []
         return subscription_id
 
     def unsubscribe(self, subscription_id: str) -> bool:
+        self._held.pop(subscription_id, None)
         return self.topics.pop(subscription_id, None) is not None
+
+    def send_answer(self, answer: bytes) -> None:
+        self.outbox.put(answer)
+        for subscription_id in [held for held in self._held if held.encode("ascii") in answer]:
+            for event in self._held.pop(subscription_id):
+                self.outbox.put(event)
+
+    def send_event(self, subscription_id: str, result: bytes) -> None:
+        event = encode_notification(subscription_id, result)
+        held = self._held.get(subscription_id)
+        if held is None:
+            self.outbox.put(event)
+        elif len(held) < self._limits.send_queue_messages:
+            held.append(event)
+        else:
+            self.outbox.overflowed.set()
 
 
 class SubscriptionHub:
@@ -128,10 +149,10 @@ class SubscriptionHub:
         for connection, subscription_id, topic in self._subscriptions():
             match topic:
                 case NewHeads():
-                    connection.outbox.put(encode_notification(subscription_id, view.header_json))
+                    connection.send_event(subscription_id, view.header_json)
                 case Logs(pattern):
                     for log_json in matching_logs(view, pattern):
-                        connection.outbox.put(encode_notification(subscription_id, log_json))
+                        connection.send_event(subscription_id, log_json)
                 case PendingTransactions() | Syncing():
                     pass
 
@@ -146,7 +167,7 @@ class SubscriptionHub:
             else:
                 hashes = _pending_hashes(transactions) if hashes is None else hashes
             for event in (bodies if topic.full else hashes) or ():
-                connection.outbox.put(encode_notification(subscription_id, event))
+                connection.send_event(subscription_id, event)
 
     def _subscriptions(self) -> Iterable[tuple[Connection, str, Topic]]:
         for connection in self._connections:

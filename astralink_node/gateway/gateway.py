@@ -1,0 +1,86 @@
+"""One gateway put together: caches, methods and subscriptions in front of a backend, fed by the node's pushes.
+
+Transport-free: :mod:`asgi` puts HTTP and WebSocket in front of it, tests call it directly. Later interfaces
+(REST, GraphQL, gRPC) are further callers of the same object.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import replace
+
+from astralink_node.gateway.backend import Backend
+from astralink_node.gateway.chain_reader import ChainReader
+from astralink_node.gateway.config import GatewayConfig
+from astralink_node.gateway.context import ChainIdentity, RpcContext
+from astralink_node.gateway.dispatch import Dispatcher
+from astralink_node.gateway.filters import Filters
+from astralink_node.gateway.head_cache import HeadCache
+from astralink_node.gateway.link_messages import NewHead, NewPendingTransactions, Push
+from astralink_node.gateway.methods.namespaces import methods_of
+from astralink_node.gateway.submission import Submissions
+from astralink_node.gateway.subscriptions import Connection, SubscriptionHub
+
+
+class HeadFeed:
+    """What the node pushes, in its order: first into the cache, then to those who follow it.
+
+    It exists before the gateway does, because the node announces its head as soon as it is connected to.
+    """
+
+    def __init__(self, config: GatewayConfig, now: Callable[[], float] = time.monotonic) -> None:
+        self.heads = HeadCache(config.limits.cached_blocks, config.limits.cached_bytes)
+        self.hub = SubscriptionHub()
+        self.filters = Filters(config.limits, now)
+
+    def on_push(self, push: Push) -> None:
+        match push:
+            case NewHead(committed):
+                head = self.heads.add(committed)
+                if head is not None:
+                    self.hub.publish_head(head.view)
+            case NewPendingTransactions(transactions):
+                self.filters.note_pending(transactions)
+                self.hub.publish_pending(transactions)
+
+
+class Gateway:
+    def __init__(self, config: GatewayConfig, identity: ChainIdentity, backend: Backend, feed: HeadFeed) -> None:
+        limits = config.limits
+        self._limits = limits
+        self._hub = feed.hub
+        self._dispatcher = Dispatcher(methods_of(config.apis), limits)
+        self.submissions = Submissions(
+            backend,
+            identity.chain_id,
+            max_waiting=limits.submissions_waiting,
+            max_batch=limits.submission_batch,
+        )
+        self._context = RpcContext(
+            identity=identity,
+            chain=ChainReader(backend, feed.heads),
+            backend=backend,
+            submissions=self.submissions,
+            filters=feed.filters,
+            limits=limits,
+            default_priority_fee_wei=config.default_priority_fee_wei,
+        )
+
+    async def answer(self, body: bytes) -> bytes | None:
+        """One JSON-RPC message of a client that cannot be pushed to."""
+        return await self._dispatcher.answer(body, self._context)
+
+    def open_connection(self) -> Connection:
+        connection = Connection(self._limits)
+        self._hub.join(connection)
+        return connection
+
+    def close_connection(self, connection: Connection) -> None:
+        self._hub.leave(connection)
+
+    async def answer_connection(self, connection: Connection, body: bytes) -> None:
+        """One JSON-RPC message of a WebSocket client; the answer goes into its outbox, events after it."""
+        answer = await self._dispatcher.answer(body, replace(self._context, connection=connection))
+        if answer is not None:
+            connection.send_answer(answer)

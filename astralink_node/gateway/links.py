@@ -1,0 +1,179 @@
+"""The gateway's two Unix sockets: to the node (mempool, head feed) and to the execution process (queries).
+
+Clients for chain.frames and chain.codec on asyncio. The node's socket closing ends the gateway; the execution
+process's query socket is connected again with growing pauses, and queries fail as unavailable meanwhile.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from functools import partial
+from typing import cast
+
+from astralink_node.chain.codec import CodecError, decode, encode
+from astralink_node.chain.frames import PUSH_ID, FrameDecoder, FrameError, encode_frame
+from astralink_node.chain.messages import Answer, Query
+from astralink_node.gateway.backend import Unavailable
+from astralink_node.gateway.link_messages import Push, Reply, Request
+
+logger = logging.getLogger(__name__)
+
+FIRST_RETRY_S = 0.05
+LAST_RETRY_S = 2.0
+MAX_REQUESTS_AT_NODE = 4096
+
+
+class FramedLink(asyncio.Protocol):
+    """Requests and replies matched by id over one socket, and pushes as they come."""
+
+    def __init__(self, peer: str, on_push: Callable[[bytes], None] | None = None) -> None:
+        self._peer = peer
+        self._on_push = on_push
+        self._decoder = FrameDecoder()
+        self._transport: asyncio.WriteTransport | None = None
+        self._next_id = PUSH_ID + 1
+        self._waiting: dict[int, asyncio.Future[bytes]] = {}
+        self.lost = asyncio.Event()
+
+    @property
+    def in_flight(self) -> int:
+        return len(self._waiting)
+
+    async def request(self, payload: bytes) -> bytes:
+        """The reply's payload; raises Unavailable when the link is down or goes down meanwhile."""
+        if self._transport is None or self.lost.is_set():
+            raise Unavailable(f"{self._peer} is temporarily unavailable")
+        request_id = self._next_id
+        self._next_id += 1
+        reply: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
+        self._waiting[request_id] = reply
+        try:
+            self._transport.write(encode_frame(request_id, payload))
+            return await reply
+        finally:
+            # A request that was given up leaves no trace; its late reply is dropped.
+            self._waiting.pop(request_id, None)
+
+    def close(self) -> None:
+        if self._transport is not None:
+            self._transport.close()
+
+    # --- asyncio.Protocol ------------------------------------------------------------------------------------
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast(asyncio.WriteTransport, transport)
+
+    def data_received(self, data: bytes) -> None:
+        try:
+            for frame in self._decoder.feed(data):
+                if frame.request_id != PUSH_ID:
+                    waiting = self._waiting.get(frame.request_id)
+                    if waiting is not None and not waiting.done():
+                        waiting.set_result(frame.payload)
+                elif self._on_push is not None:
+                    self._on_push(frame.payload)
+        except (FrameError, CodecError) as error:
+            # The peer is our own program: bytes out of step mean a bug or another version, not noise.
+            logger.error("%s sent what cannot be read: %s", self._peer, error)
+            self.close()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        del exc
+        self.lost.set()
+        for waiting in self._waiting.values():
+            if not waiting.done():
+                waiting.set_exception(Unavailable(f"{self._peer} is temporarily unavailable"))
+
+
+class NodeLink:
+    """Requests to the node, and its head feed."""
+
+    def __init__(self, on_push: Callable[[Push], None]) -> None:
+        self._link = FramedLink("the node", lambda payload: on_push(decode(Push, payload)))
+
+    async def connect(self, path: str) -> None:
+        """Raises OSError when nobody listens there."""
+        await asyncio.get_running_loop().create_unix_connection(lambda: self._link, path)
+
+    @property
+    def lost(self) -> asyncio.Event:
+        return self._link.lost
+
+    async def ask(self, request: Request) -> Reply:
+        if self._link.in_flight >= MAX_REQUESTS_AT_NODE:
+            raise Unavailable("the node is busy: too many requests wait for it; try again")
+        reply: Reply = decode(Reply, await self._link.request(encode(request)))
+        return reply
+
+    def close(self) -> None:
+        self._link.close()
+
+
+class ExecutionLink:
+    """Queries to the execution process. Bounded: so many at work, so many waiting, the rest are refused."""
+
+    def __init__(self, path: str, *, max_in_flight: int, max_waiting: int) -> None:
+        self._path = path
+        self._max_waiting = max_waiting
+        self._gate = asyncio.Semaphore(max_in_flight)
+        self._waiting = 0
+        self._link: FramedLink | None = None
+
+    async def run(self) -> None:
+        """Keep a connection until cancelled."""
+        retry_s = FIRST_RETRY_S
+        while True:
+            link = FramedLink("the execution process")
+            try:
+                await asyncio.get_running_loop().create_unix_connection(partial(_same, link), self._path)
+            except OSError as error:
+                logger.warning("the execution process cannot be reached (%s); next try in %.2f s", error, retry_s)
+            else:
+                retry_s = FIRST_RETRY_S
+                self._link = link
+                try:
+                    await link.lost.wait()
+                finally:
+                    self._link = None
+                    link.close()
+                logger.warning("the link to the execution process was lost; connecting again")
+            await asyncio.sleep(retry_s)
+            retry_s = min(2 * retry_s, LAST_RETRY_S)
+
+    async def query(self, query: Query) -> Answer:
+        if self._waiting >= self._max_waiting:
+            raise Unavailable("the node is busy: too many queries wait for execution; try again")
+        self._waiting += 1
+        try:
+            await self._gate.acquire()
+        finally:
+            self._waiting -= 1
+        try:
+            if self._link is None:
+                raise Unavailable("the execution process is temporarily unavailable")
+            answer: Answer = decode(Answer, await self._link.request(encode(query)))
+            return answer
+        except CodecError as error:
+            raise Unavailable(f"the execution process gave an answer that cannot be read: {error}") from error
+        finally:
+            self._gate.release()
+
+
+class SocketBackend:
+    """The :class:`~astralink_node.gateway.backend.Backend` of a gateway process."""
+
+    def __init__(self, node: NodeLink, execution: ExecutionLink) -> None:
+        self._node = node
+        self._execution = execution
+
+    async def query(self, query: Query) -> Answer:
+        return await self._execution.query(query)
+
+    async def ask_node(self, request: Request) -> Reply:
+        return await self._node.ask(request)
+
+
+def _same(link: FramedLink) -> FramedLink:
+    return link

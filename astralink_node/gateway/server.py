@@ -1,0 +1,231 @@
+"""The gateway process: ``python -m astralink_node.gateway.server --config-fd 3 --ready-fd 4``.
+
+Contract with the node, which starts it:
+
+* ``--config-fd N`` reads :class:`GatewayConfig` as JSON from an inherited descriptor to its end; or ``--config JSON``.
+* ``--ready-fd N`` gets one line, ``{"host":"127.0.0.1","port":8545}``, once requests are answered: the port is
+  bound, the node is connected and its head is known.
+* Exit codes: 0 after SIGTERM; ``EXIT_USAGE`` for a bad configuration; ``EXIT_PORT`` when the port cannot be had;
+  ``EXIT_NODE_GONE`` when the node's socket cannot be reached or closes. A reason of one line goes to stderr.
+* SIGTERM stops within two seconds. SIGINT is ignored: Ctrl-C reaches the whole process group, and the order of
+  stopping is the node's to choose.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import errno
+import logging
+import os
+import signal
+import socket
+import sys
+from collections.abc import Generator, Sequence
+from typing import Any
+
+import orjson
+import uvicorn
+import uvloop
+
+from astralink_node.gateway.asgi import application
+from astralink_node.gateway.config import GatewayConfig, GatewayConfigError
+from astralink_node.gateway.context import ChainIdentity
+from astralink_node.gateway.gateway import Gateway, HeadFeed
+from astralink_node.gateway.http_protocol import http_protocol, websocket_protocol
+from astralink_node.gateway.link_messages import GetNodeStatus, NodeStatus, Push
+from astralink_node.gateway.links import ExecutionLink, NodeLink, SocketBackend
+
+EXIT_USAGE = 2
+EXIT_PORT = 3
+EXIT_NODE_GONE = 4
+
+CONNECT_TIMEOUT_S = 10.0
+"""For the node to accept, say who it is, and announce its head."""
+SHUTDOWN_GRACE_S = 1
+KEEP_ALIVE_S = 60
+BACKLOG = 1024
+
+logger = logging.getLogger(__name__)
+
+
+class StartError(Exception):
+    """Why the process cannot start or go on, and the code it exits with."""
+
+    def __init__(self, exit_code: int, message: str) -> None:
+        super().__init__(message)
+        self.exit_code = exit_code
+
+
+class GatewayServer(uvicorn.Server):
+    """uvicorn without its signal handling, which re-raises what it caught after a clean stop."""
+
+    def __init__(self, config: uvicorn.Config) -> None:
+        super().__init__(config)
+        self.listening = asyncio.Event()
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Generator[None, None, None]:
+        yield
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets=sockets)
+        self.listening.set()
+
+
+def bind(host: str, port: int) -> socket.socket:
+    """A listening socket, or a StartError that names the port."""
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(
+            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
+    except socket.gaierror as error:
+        raise StartError(EXIT_PORT, f"cannot listen on {host}: {error.strerror}") from error
+    listener = socket.socket(family, kind, protocol)
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind(address)
+        listener.listen(BACKLOG)
+    except OSError as error:
+        listener.close()
+        if error.errno == errno.EADDRINUSE:
+            message = f"port {port} on {host} is already in use; stop what uses it or choose another port"
+        else:
+            message = f"cannot listen on port {port} of {host}: {error.strerror}"
+        raise StartError(EXIT_PORT, message) from error
+    listener.setblocking(False)  # noqa: FBT003
+    return listener
+
+
+async def serve(config: GatewayConfig, listener: socket.socket, ready_fd: int | None) -> None:
+    """Run until SIGTERM; raises StartError when the node goes away."""
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    loop.add_signal_handler(signal.SIGTERM, stop.set)
+    loop.add_signal_handler(signal.SIGINT, lambda: None)
+    feed = HeadFeed(config)
+    first_head = asyncio.Event()
+
+    def on_push(push: Push) -> None:
+        feed.on_push(push)
+        if feed.heads.has_head:
+            first_head.set()
+
+    node = NodeLink(on_push)
+    execution = ExecutionLink(
+        config.execution_socket,
+        max_in_flight=config.limits.queries_in_flight,
+        max_waiting=config.limits.queries_waiting,
+    )
+    identity = await _meet_node(config, node, first_head)
+    gateway = Gateway(config, identity, SocketBackend(node, execution), feed)
+    server = GatewayServer(_uvicorn_config(config, gateway))
+    background = [asyncio.create_task(execution.run()), asyncio.create_task(gateway.submissions.run())]
+    serving = asyncio.create_task(server.serve(sockets=[listener]))
+    ends: list[asyncio.Task[Any]] = [
+        asyncio.create_task(stop.wait()),
+        asyncio.create_task(node.lost.wait()),
+        serving,
+        *background,
+    ]
+    try:
+        await server.listening.wait()
+        _announce_ready(listener, ready_fd)
+        await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
+        lost = node.lost.is_set() and not stop.is_set()
+        server.should_exit = True
+        await serving
+        for task in background:
+            if task.done():
+                task.result()  # they run for ever: an end is a bug, and its exception says which
+    finally:
+        for task in ends:
+            task.cancel()
+        await asyncio.gather(*ends, return_exceptions=True)
+        node.close()
+    if lost:
+        raise StartError(EXIT_NODE_GONE, "the node closed its gateway socket")
+
+
+async def _meet_node(config: GatewayConfig, node: NodeLink, first_head: asyncio.Event) -> ChainIdentity:
+    try:
+        async with asyncio.timeout(CONNECT_TIMEOUT_S):
+            await node.connect(config.node_socket)
+            status = await node.ask(GetNodeStatus())
+            if not isinstance(status, NodeStatus):
+                raise StartError(EXIT_NODE_GONE, "the node did not say who it is")
+            await first_head.wait()
+    except TimeoutError as error:
+        raise StartError(
+            EXIT_NODE_GONE, f"the node did not announce a head within {CONNECT_TIMEOUT_S:.0f} s"
+        ) from error
+    except OSError as error:
+        raise StartError(EXIT_NODE_GONE, f"the node's gateway socket cannot be reached: {error.strerror}") from error
+    return ChainIdentity(status.chain_id, status.genesis_hash, status.client_version)
+
+
+def _uvicorn_config(config: GatewayConfig, gateway: Gateway) -> uvicorn.Config:
+    return uvicorn.Config(
+        application(config, gateway),
+        http=http_protocol(config.limits),
+        ws=websocket_protocol(config.limits),
+        ws_max_size=config.limits.request_bytes,
+        lifespan="off",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        date_header=False,
+        proxy_headers=False,
+        timeout_keep_alive=KEEP_ALIVE_S,
+        timeout_graceful_shutdown=SHUTDOWN_GRACE_S,
+    )
+
+
+def _announce_ready(listener: socket.socket, ready_fd: int | None) -> None:
+    host, port = listener.getsockname()[:2]
+    logger.info("serving JSON-RPC on http://%s:%d and ws://%s:%d", host, port, host, port)
+    if ready_fd is not None:
+        os.write(ready_fd, orjson.dumps({"host": host, "port": port}) + b"\n")
+        os.close(ready_fd)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="astralink-gateway", description="AstraLink's JSON-RPC gateway process")
+    given = parser.add_mutually_exclusive_group(required=True)
+    given.add_argument("--config-fd", type=int, help="descriptor to read the JSON configuration from")
+    given.add_argument("--config", help="the JSON configuration itself")
+    parser.add_argument("--ready-fd", type=int, help="descriptor that gets a line when requests are answered")
+    options = parser.parse_args(arguments)
+    try:
+        config = _load_config(options.config_fd, options.config)
+        logging.basicConfig(level=config.log_level, stream=sys.stderr, format="%(levelname)s %(name)s: %(message)s")
+        # It warns of every malformed request, and whoever sends them would write our log.
+        logging.getLogger("uvicorn.error").setLevel(logging.ERROR)
+        listener = bind(config.host, config.port)
+        with listener, asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            runner.run(serve(config, listener, options.ready_fd))
+    except GatewayConfigError as error:
+        return _fail(EXIT_USAGE, str(error))
+    except StartError as error:
+        return _fail(error.exit_code, str(error))
+    return 0
+
+
+def _load_config(fd: int | None, text: str | None) -> GatewayConfig:
+    if text is not None:
+        return GatewayConfig.from_json(text)
+    try:
+        with open(fd if fd is not None else 0, "rb") as source:
+            return GatewayConfig.from_json(source.read())
+    except OSError as error:
+        raise GatewayConfigError(f"--config-fd: {error.strerror}") from error
+
+
+def _fail(exit_code: int, message: str) -> int:
+    sys.stderr.write(f"error: {message}\n")
+    return exit_code
+
+
+if __name__ == "__main__":
+    sys.exit(main())
