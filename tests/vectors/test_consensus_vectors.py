@@ -1,0 +1,331 @@
+"""The published consensus vectors against a reference written from docs/specification.md alone.
+
+The reference shares no code with the implementation: another keccak, `struct`, a recursive tree, py_ecc for
+BLS, fractions for quorums and priorities step by step. The implementation is then held to the same files.
+"""
+
+import json
+import struct
+from fractions import Fraction
+from pathlib import Path
+
+import pytest
+from Crypto.Hash import keccak
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives.asymmetric.mldsa import MLDSA65PublicKey
+from py_ecc.bls import G2ProofOfPossession
+
+from astralink_node.crypto import bls, ml_dsa
+from consensus import beacon, checkpoint, epoch, hashing, messages, proposer_selection
+from consensus.certificate import CertificateError, decode_certificate, encode_certificate, verify_certificate
+from consensus.payload import LEAF_NAMES, decode_payload, encode_payload, payload_leaves, payload_root
+from consensus.validator_set import Validator, ValidatorSet, decode_validator_set, encode_validator_set
+
+FOLDER = Path(__file__).parent / "data" / "consensus"
+
+
+def load(name: str):
+    return json.loads((FOLDER / f"{name}.json").read_text())
+
+
+def unhex(text: str) -> bytes:
+    return bytes.fromhex(text[2:])
+
+
+# --- The reference -------------------------------------------------------------------------------------------
+
+
+def k256(data: bytes) -> bytes:
+    return keccak.new(digest_bits=256, data=data).digest()
+
+
+def tag(text: str) -> bytes:
+    return text.encode().ljust(16, b"\0")
+
+
+def tree(hashes: list[bytes]) -> bytes:
+    if len(hashes) == 1:
+        return hashes[0]
+    half = len(hashes) // 2
+    return k256(b"\x01" + tree(hashes[:half]) + tree(hashes[half:]))
+
+
+def reference_root(values: list[bytes]) -> bytes:
+    width = 1
+    while width < len(values):
+        width *= 2
+    return tree([k256(b"\x00" + value) for value in values] + [bytes(32)] * (width - len(values)))
+
+
+def reference_sign_bytes(kind: str, message) -> bytes:
+    genesis = unhex(message["genesisHash"])
+    height = int(message["height"])
+    if kind == "proposal":
+        head = tag("ALNK:proposal/v1") + genesis + struct.pack(">QI", height, message["round"])
+        return head + unhex(message["blockHash"]) + struct.pack(">i", message["validRound"])
+    if kind == "vote":
+        code = {"prevote": 1, "precommit": 2}[message["voteType"]]
+        head = tag("ALNK:vote/v1") + genesis + struct.pack(">QIB", height, message["round"], code)
+        tail = struct.pack(">i", message["validRound"]) if code == 1 else b""
+        return head + unhex(message["blockHash"]) + tail
+    if kind == "reveal":
+        return tag("ALNK:reveal/v1") + genesis + struct.pack(">Q", height)
+    numbers = struct.pack(">QQ", message["epoch"], height)
+    return tag("ALNK:ckpoint/v1") + genesis + numbers + unhex(message["blockHash"]) + unhex(message["nextSetHash"])
+
+
+def reference_member_leaves(members) -> list[bytes]:
+    return [
+        struct.pack(">I", index)
+        + unhex(member["votingKey"])
+        + unhex(member["mlDsaKeyHash"])
+        + struct.pack(">Q", int(member["power"]))
+        + unhex(member["operator"])
+        for index, member in enumerate(members)
+    ]
+
+
+def reference_step(priorities: list[int], powers: list[int]) -> tuple[list[int], int]:
+    total = sum(powers)
+    spread = max(priorities) - min(priorities)
+    if spread > 2 * total:
+        ratio = (spread + 2 * total - 1) // (2 * total)
+        priorities = [int(Fraction(value, ratio)) for value in priorities]  # int() cuts toward zero
+    mean = Fraction(sum(priorities), len(priorities)).__floor__()
+    priorities = [value - mean + power for value, power in zip(priorities, powers, strict=True)]
+    winner = max(range(len(powers)), key=lambda index: (priorities[index], -index))
+    priorities[winner] -= total
+    return priorities, winner
+
+
+def reference_certificate(certificate) -> bytes:
+    code = {"prevote": 1, "precommit": 2}[certificate["voteType"]]
+    head = struct.pack(">BQIi", code, certificate["height"], certificate["round"], certificate["validRound"])
+    bitmap = unhex(certificate["signers"])
+    return (
+        head
+        + unhex(certificate["blockHash"])
+        + struct.pack(">H", len(bitmap))
+        + bitmap
+        + unhex(certificate["signature"])
+    )
+
+
+def reference_payload(payload) -> tuple[list[bytes], bytes]:
+    """The 14 leaves and the encoding."""
+    parent = payload["parentCertificate"]
+    encoded_parent = reference_certificate(parent) if parent else b""
+    certificates = struct.pack(">H", len(encoded_parent)) + encoded_parent + bytes([len(payload["lateCredits"])])
+    for credit in payload["lateCredits"]:
+        encoded_credit = reference_certificate(credit)
+        certificates += struct.pack(">H", len(encoded_credit)) + encoded_credit
+    evidence = [unhex(item) for item in payload["evidence"]]
+    before = [
+        unhex(payload["genesisHash"]),
+        struct.pack(">Q", payload["height"]),
+        struct.pack(">Q", payload["timeMs"]),
+        struct.pack(">II", payload["buildRound"], payload["proposerIndex"]),
+        unhex(payload["prioritiesHash"]),
+        unhex(payload["reveal"]),
+        certificates,
+        unhex(payload["votingSetHash"]),
+        unhex(payload["nextSetHash"]),
+    ]
+    version, checkpoint_bytes = unhex(payload["version"]), unhex(payload["checkpoint"])
+    epoch_bytes = struct.pack(">Q", payload["epoch"])
+    after = [unhex(payload["checkpointHash"]), unhex(payload["outboxRoot"])]
+    leaves = [version, *before, reference_root(evidence) if evidence else bytes(32), epoch_bytes, *after]
+    listed = bytes([len(evidence)]) + b"".join(struct.pack(">I", len(item)) + item for item in evidence)
+    body = struct.pack(">I", len(checkpoint_bytes)) + checkpoint_bytes
+    encoded = bytes([len(version)]) + version + b"".join(before) + listed + epoch_bytes + body + b"".join(after)
+    return leaves, encoded
+
+
+def signers_of(bitmap: bytes) -> list[int]:
+    return [8 * at + bit for at, byte in enumerate(bitmap) for bit in range(8) if byte & (1 << bit)]
+
+
+def implementation_set(case) -> ValidatorSet:
+    members = tuple(
+        Validator(unhex(m["votingKey"]), unhex(m["mlDsaKeyHash"]), int(m["power"]), unhex(m["operator"]))
+        for m in case["validators"]
+    )
+    return ValidatorSet(members, unhex(case["aggregateKey"]))
+
+
+# --- The checks ----------------------------------------------------------------------------------------------
+
+
+def test_sign_bytes_follow_the_specification():
+    for case in load("sign_bytes"):
+        expected = reference_sign_bytes(case["kind"], case["message"])
+        assert expected == unhex(case["signBytes"])
+        assert k256(expected) == unhex(case["signingRoot"])
+        decoded = messages.decode_message(expected)
+        assert messages.encode_message(decoded) == expected
+        assert messages.signing_root(expected) == unhex(case["signingRoot"])
+        assert decoded.height == int(case["message"]["height"])
+
+
+def test_merkle_roots_and_branches_follow_the_specification():
+    for case in load("merkle"):
+        values = [unhex(value) for value in case["values"]]
+        assert (reference_root(values) if values else bytes(32)) == unhex(case["root"])
+        assert hashing.merkle_root(values) == unhex(case["root"])
+        for index, branch in enumerate(case["branches"]):
+            siblings = [unhex(sibling) for sibling in branch]
+            assert hashing.merkle_branch(values, index) == tuple(siblings)
+            assert hashing.verify_branch(unhex(case["root"]), values[index], index, siblings)
+
+
+def test_set_hashes_follow_the_specification():
+    for case in load("validator_sets"):
+        root = reference_root(reference_member_leaves(case["validators"]))
+        count, total = len(case["validators"]), sum(int(member["power"]) for member in case["validators"])
+        assert root == unhex(case["memberRoot"])
+        head = tag("ALNK:valset/v1") + struct.pack(">IQ", count, total)
+        assert k256(head + unhex(case["aggregateKey"]) + root) == unhex(case["hash"])
+        validator_set = implementation_set(case)
+        assert validator_set.hash == unhex(case["hash"])
+        assert encode_validator_set(validator_set) == unhex(case["encoded"])
+        assert decode_validator_set(unhex(case["encoded"])) == validator_set
+
+
+def test_aggregate_keys_are_the_sum_of_the_members_keys():
+    for case in load("validator_sets"):
+        keys = [unhex(member["votingKey"]) for member in case["validators"]]
+        point = G2ProofOfPossession._AggregatePKs(keys)
+        coordinates = unhex(case["aggregateKey"])
+        x = int.from_bytes(coordinates[:64], "big")
+        assert x == int.from_bytes(point, "big") & ((1 << 381) - 1)
+
+
+def test_proposers_follow_the_specification():
+    for case in load("proposer_selection"):
+        powers = [int(power) for power in case["powers"]]
+        priorities = [0] * len(powers)
+        for height in case["heights"]:
+            given = [int(value) for value in height["priorities"]]
+            assert priorities == given
+            packed = struct.pack(f">I{len(given)}q", len(given), *given)
+            assert k256(tag("ALNK:priority/v1") + packed) == unhex(height["prioritiesHash"])
+            trial, winners = priorities, []
+            for _ in range(4):
+                trial, winner = reference_step(trial, powers)
+                winners.append(winner)
+            assert winners == height["proposersOfRounds0To3"]
+            priorities, _ = reference_step(priorities, powers)
+
+
+def test_proposer_selection_reproduces_its_vectors():
+    for case in load("proposer_selection"):
+        powers = [int(power) for power in case["powers"]]
+        members = tuple(Validator(bytes([i + 1] * 48), bytes(32), power, bytes(20)) for i, power in enumerate(powers))
+        validator_set = ValidatorSet(members, bytes(128))
+        priorities = proposer_selection.initial_priorities(validator_set)
+        for height in case["heights"]:
+            assert proposer_selection.priorities_hash(priorities) == unhex(height["prioritiesHash"])
+            found = [proposer_selection.proposer(priorities, validator_set, round_) for round_ in range(4)]
+            assert found == height["proposersOfRounds0To3"]
+            priorities = proposer_selection.advance(priorities, validator_set)
+
+
+def test_priorities_carried_to_another_set_follow_the_specification():
+    for case in load("carry_over"):
+        old = {key: int(value) for (key, _), value in zip(case["oldMembers"], case["oldPriorities"], strict=True)}
+        total = sum(int(power) for _, power in case["newMembers"])
+        values = [old.get(key, -(total + total // 8)) for key, _ in case["newMembers"]]
+        spread = max(values) - min(values)
+        if spread > 2 * total:
+            values = [int(Fraction(value, -(-spread // (2 * total)))) for value in values]
+        mean = Fraction(sum(values), len(values)).__floor__()
+        assert [value - mean for value in values] == [int(value) for value in case["carried"]]
+        sets = [
+            ValidatorSet(
+                tuple(Validator(unhex(key), bytes(32), int(power), bytes(20)) for key, power in case[side]), bytes(128)
+            )
+            for side in ("oldMembers", "newMembers")
+        ]
+        priorities = tuple(int(value) for value in case["oldPriorities"])
+        assert list(proposer_selection.carry_over(priorities, *sets)) == [int(value) for value in case["carried"]]
+
+
+@pytest.mark.parametrize("case", load("certificates"), ids=lambda case: case["brokenRule"] or "holds")
+def test_certificates_hold_or_break_the_named_rule(case):
+    certificate = case["certificate"]
+    members = case["set"]["validators"]
+    bitmap = unhex(certificate["signers"])
+    assert reference_certificate(certificate) == unhex(case["encoded"])
+    if not case["brokenRule"] or case["brokenRule"] == "signature":
+        keys = [unhex(members[index]["votingKey"]) for index in signers_of(bitmap)]
+        vote = {**certificate, "genesisHash": case["genesisHash"]}
+        root = k256(reference_sign_bytes("vote", vote))
+        holds = G2ProofOfPossession.FastAggregateVerify(keys, root, unhex(certificate["signature"]))
+        assert holds is not bool(case["brokenRule"])
+    power = sum(int(members[index]["power"]) for index in signers_of(bitmap) if index < len(members))
+    has_quorum = Fraction(power, sum(int(member["power"]) for member in members)) > Fraction(2, 3)
+    assert has_quorum is (case["brokenRule"] != "quorum")
+
+    decoded = decode_certificate(unhex(case["encoded"]))
+    assert encode_certificate(decoded) == unhex(case["encoded"])
+    arguments = (decoded, implementation_set(case["set"]), unhex(case["genesisHash"]), bls.fast_aggregate_verify)
+    if case["brokenRule"]:
+        with pytest.raises(CertificateError) as caught:
+            verify_certificate(*arguments)
+        assert caught.value.rule == case["brokenRule"]
+    else:
+        verify_certificate(*arguments)
+
+
+def test_checkpoints_follow_the_specification():
+    for case in load("checkpoints"):
+        encoded, members = unhex(case["encoded"]), case["set"]["validators"]
+        root = k256(reference_sign_bytes("checkpoint", {**case["checkpoint"], "genesisHash": case["genesisHash"]}))
+        (length,) = struct.unpack(">H", encoded[80:82])
+        signers = signers_of(encoded[82 : 82 + length])
+        position, power = 82 + length, 0
+        for index in signers:
+            key, signature = encoded[position : position + 1952], encoded[position + 1952 : position + 1952 + 3309]
+            position += 1952 + 3309
+            assert k256(key) == unhex(members[index]["mlDsaKeyHash"])
+            MLDSA65PublicKey.from_public_bytes(key).verify(signature, root)
+            with pytest.raises(InvalidSignature):
+                MLDSA65PublicKey.from_public_bytes(key).verify(signature, k256(root))
+            power += int(members[index]["power"])
+        assert position == len(encoded)
+        assert 3 * power > 2 * int(case["set"]["totalPower"])
+        assert k256(encoded) == unhex(case["hash"])
+
+        decoded = checkpoint.decode_checkpoint(encoded)
+        assert checkpoint.encode_checkpoint(decoded) == encoded
+        assert checkpoint.checkpoint_hash(encoded) == unhex(case["hash"])
+        arguments = (implementation_set(case["set"]), unhex(case["genesisHash"]), ml_dsa.verify)
+        checkpoint.verify_checkpoint(decoded, *arguments)
+
+
+def test_payload_leaves_roots_and_encodings_follow_the_specification():
+    for case in load("payloads"):
+        leaves, encoded = reference_payload(case["payload"])
+        assert encoded == unhex(case["encoded"])
+        assert [unhex(leaf) for leaf in case["leaves"].values()] == leaves
+        assert reference_root(leaves) == unhex(case["root"])
+        payload = decode_payload(encoded)
+        assert encode_payload(payload) == encoded
+        assert list(payload_leaves(payload)) == leaves
+        assert payload_root(payload) == unhex(case["root"])
+        assert len(LEAF_NAMES) == len(leaves)
+
+
+def test_the_beacon_follows_the_specification():
+    for case in load("beacon"):
+        value, reveal = unhex(case["parentValue"]), unhex(case["parentReveal"])
+        assert k256(value + k256(reveal)) == unhex(case["prevRandao"])
+        assert beacon.next_prev_randao(value, reveal) == unhex(case["prevRandao"])
+
+
+def test_epochs_follow_the_specification():
+    for case in load("epochs"):
+        height, length = case["height"], case["epochLength"]
+        assert case["epoch"] == height // length == epoch.epoch_of(height, length)
+        assert case["isLast"] is (height % length == length - 1) is epoch.is_last(height, length)
+        assert case["isElection"] is (height % length == length - 2) is epoch.is_election(height, length)
