@@ -82,7 +82,8 @@ def _py_evm_call(entry: Precompile) -> PrecompileCall:
             computation.consume_gas(entry.gas(data), reason=entry.name)
             computation.output = entry.run(data)
         except PrecompileFailure as error:
-            raise VMError(f"{entry.name}: {error}") from error
+            # No cause: its traceback would keep this call and its computation alive.
+            raise VMError(f"{entry.name}: {error}") from None
         return computation
 
     return call
