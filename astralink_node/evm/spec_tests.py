@@ -27,6 +27,7 @@ from astralink_node.evm.header_rules import validate_header
 from astralink_node.evm.pipeline import BlockContext, BlockExecution, execute_block
 from astralink_node.evm.scratch_state import ScratchState, parse_bytes, parse_integer
 from astralink_node.evm.transactions import (
+    BLOB_TYPE,
     BlobTransactionUnsupported,
     InvalidTransaction,
     TransactionRule,
@@ -134,9 +135,9 @@ def run_state_case(name: str, case: Mapping[str, Any]) -> Iterator[CaseResult]:
                 state_root, refusal = _apply_state_test(rules, case, post)
                 _check_refusal(post.get("expectException"), refusal)
                 _check_hash("state root", parse_bytes(post["hash"]), state_root)
-                yield CaseResult(full_name, fork, True, state_root, "" if refusal is None else str(refusal))
+                yield _passed(full_name, fork, state_root, refusal)
             except AstraLinkError as error:
-                yield CaseResult(full_name, fork, False, state_root, str(error))
+                yield _failed(full_name, fork, state_root, error)
 
 
 def _apply_state_test(
@@ -187,6 +188,8 @@ class _Chain:
     def import_block(self, raw_block: bytes) -> None:
         block = _decode_block(raw_block)
         header = block.header
+        if any(raw[0] == BLOB_TYPE for raw in block.raw_transactions):
+            raise BlobTransactionUnsupported
         validate_header(self.rules, header, self.headers[-1])
         overlay = self.state.overlay()
         execute_block(self.rules, block, overlay, ancestor_hash=self._ancestor_hash)
@@ -210,8 +213,8 @@ def run_block_case(name: str, case: Mapping[str, Any]) -> CaseResult:
         state_root = chain.state.root
         _check_hash("last block", parse_bytes(case["lastblockhash"]), chain.headers[-1].hash)
     except AstraLinkError as error:
-        return CaseResult(name, fork, False, state_root, str(error))
-    return CaseResult(name, fork, True, state_root, "" if refusal is None else str(refusal))
+        return _failed(name, fork, state_root, error)
+    return _passed(name, fork, state_root, refusal)
 
 
 def _import(chain: _Chain, raw_block: bytes) -> InvalidBlock | InvalidTransaction | None:
@@ -253,6 +256,15 @@ def _check_refusal(expected: str | None, refusal: InvalidBlock | InvalidTransact
         raise CaseFailed(f"expected {expected}, but it was accepted")
     if exception_names(refusal).isdisjoint(expected.split("|")):
         raise CaseFailed(f"expected {expected}, but it was refused for another reason: {refusal}")
+
+
+def _passed(name: str, fork: str, state_root: bytes, refusal: InvalidBlock | InvalidTransaction | None) -> CaseResult:
+    reason = "" if refusal is None else str(refusal)
+    return CaseResult(name=name, fork=fork, passed=True, state_root=state_root, error=reason)
+
+
+def _failed(name: str, fork: str, state_root: bytes, error: AstraLinkError) -> CaseResult:
+    return CaseResult(name=name, fork=fork, passed=False, state_root=state_root, error=str(error))
 
 
 def _check_hash(name: str, expected: bytes, found: bytes) -> None:

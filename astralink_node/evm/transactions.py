@@ -47,28 +47,29 @@ _FIELD_COUNTS = {LEGACY_TYPE: 9, ACCESS_LIST_TYPE: 11, DYNAMIC_FEE_TYPE: 12, SET
 
 
 class TransactionRule(StrEnum):
-    """The rule that a transaction breaks. The value is what operators and RPC clients read."""
+    """The rule that a transaction breaks. The value is what operators and RPC clients read; where geth has a
+    text for it, the value contains it, since wallets and test tools look for those."""
 
     ENCODING = "transaction encoding"
-    TYPE = "transaction type"
+    TYPE = "transaction type not supported"
     BLOB_UNSUPPORTED = "blob transactions are not carried by this chain"
-    CHAIN_ID = "chain id"
-    SIGNATURE = "signature"
-    NONCE_MAX = "nonce below 2**64 - 1 (EIP-2681)"
+    CHAIN_ID = "invalid chain id"
+    SIGNATURE = "invalid signature"
+    NONCE_MAX = "nonce has max value"
     NONCE_TOO_LOW = "nonce too low"
     NONCE_TOO_HIGH = "nonce too high"
-    SENDER_HAS_CODE = "sender not an externally owned account (EIP-3607)"
+    SENDER_HAS_CODE = "sender not an eoa"
     PRIORITY_ABOVE_MAX_FEE = "max priority fee per gas higher than max fee per gas"
     FEE_BELOW_BASE_FEE = "max fee per gas less than block base fee"
     FUNDS = "insufficient funds for gas * price + value"
     INTRINSIC_GAS = "intrinsic gas too low"
-    FLOOR_GAS = "gas below the calldata floor (EIP-7623)"
-    GAS_CAP = "gas limit above the transaction gas cap (EIP-7825)"
-    BLOCK_GAS = "gas limit reached: no room in the block"
-    INITCODE_SIZE = "initcode size (EIP-3860)"
-    SET_CODE_EMPTY = "set-code transaction without authorizations (EIP-7702)"
-    SET_CODE_CREATE = "set-code transaction that creates a contract (EIP-7702)"
-    AUTHORIZATION_ENCODING = "authorization encoding (EIP-7702)"
+    FLOOR_GAS = "insufficient gas for floor data gas cost"
+    GAS_CAP = "transaction gas limit too high"
+    BLOCK_GAS = "gas limit reached"
+    INITCODE_SIZE = "max initcode size exceeded"
+    SET_CODE_EMPTY = "EIP-7702 transaction with empty auth list"
+    SET_CODE_CREATE = "EIP-7702 transaction cannot be used to create contract"
+    AUTHORIZATION_ENCODING = "EIP-7702 authorization encoding"
 
 
 class InvalidTransaction(AstraLinkError):

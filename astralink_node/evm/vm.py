@@ -10,26 +10,24 @@ call depth and not the number of calls; jump destinations are found without recu
 
 from __future__ import annotations
 
-import re
 import sys
 from collections.abc import Callable, Mapping
 from functools import lru_cache
 from typing import Any, ClassVar, Final, Protocol
 
-from eth.abc import ComputationAPI, MessageAPI, StateAPI, TransactionContextAPI
-from eth.exceptions import Halt, InvalidInstruction, InvalidJumpDestination, OutOfGas, VMError
-from eth.vm.code_stream import CodeStream
+from eth.abc import ComputationAPI, MessageAPI
+from eth.exceptions import Halt, OutOfGas, VMError
 from eth.vm.forks.prague.computation import PragueComputation
 from eth.vm.forks.prague.opcodes import PRAGUE_OPCODES
 from eth.vm.forks.prague.state import PragueState
 from eth.vm.gas_meter import GasMeter
 from eth.vm.logic.invalid import InvalidOpcode
 from eth.vm.memory import Memory
-from eth.vm.message import Message
 from eth.vm.opcode import as_opcode
 from eth.vm.stack import Stack
 
 from astralink_node.errors import AstraLinkError
+from astralink_node.evm.code import Code
 from astralink_node.evm.fee_rules import blob_base_fee
 from astralink_node.evm.fork_rules import ForkRules
 from astralink_node.evm.precompiles.registry import precompiles_for
@@ -46,14 +44,7 @@ of Python functions on the heap, so depth costs no C stack as long as no C funct
 OPCODES_PER_CHECK: Final = 1024
 """How many opcodes one call runs between two looks at the interrupt."""
 
-MAX_ANALYSED_CODES: Final = 1024
-"""Codes whose jump destinations are kept: at most 24 KiB each, so tens of megabytes at worst."""
-
 CLZ_OPCODE: Final = 0x1E
-JUMPDEST_OPCODE: Final = 0x5B
-STOP_OPCODE: Final = 0x00
-
-_LONGEST_PUSH: Final = 32
 
 
 class Interrupted(AstraLinkError):
@@ -83,8 +74,10 @@ class BlockEnvironment(Protocol):
 
 
 class Tracer(Protocol):
-    """Sees every opcode before and after it runs (EIP-3155)."""
+    """Sees every call begin and end, and every opcode before and after it runs."""
 
+    def enter(self, computation: Computation) -> None: ...
+    def leave(self, computation: Computation) -> None: ...
     def before_opcode(self, computation: Computation, program_counter: int, opcode: int) -> None: ...
     def after_opcode(self, computation: Computation, error: VMError | None) -> None: ...
 
@@ -155,7 +148,8 @@ class ExecutionState(PragueState):
     """py-evm's view of one block's overlay; one instance lives as long as the block's execution."""
 
     def __init__(self, overlay: Overlay, block: BlockEnvironment, chain_id: int, fork: ForkRules) -> None:
-        self.overlay = self._account_db = overlay
+        self.overlay: Overlay = overlay
+        self._account_db: Overlay = overlay
         self._block = block
         self.execution_context = ExecutionContext(block, chain_id)
         self.computation_class = computation_class(fork)
@@ -215,25 +209,6 @@ class ExecutionState(PragueState):
         return blob_base_fee(self.execution_context.excess_blob_gas)
 
 
-class Code(CodeStream):
-    """Code with its program counter. Zero bytes follow it, so that running off the end meets STOP."""
-
-    __slots__ = ("_destinations", "padded")
-
-    def __init__(self, code_bytes: bytes) -> None:
-        self.program_counter = 0
-        self._raw_code_bytes = code_bytes
-        self._length_cache = len(code_bytes)
-        self.padded = _padded(code_bytes)
-        self._destinations: frozenset[int] | None = None
-
-    def is_valid_opcode(self, position: int) -> bool:
-        """Whether a JUMPDEST at this position is an instruction and not a PUSH's data. Asked for nothing else."""
-        if self._destinations is None:
-            self._destinations = jump_destinations(self._raw_code_bytes)
-        return position in self._destinations
-
-
 class Meter(GasMeter):
     """py-evm's gas meter without its debug log. Refunds may go below zero within a call (EIP-2200)."""
 
@@ -261,18 +236,18 @@ class Computation(PragueComputation):
     """By opcode: gas charged beforehand, mnemonic, what to call."""
 
     state: ExecutionState
+    code: Code
+    _error: VMError | None
 
-    def __init__(self, state: StateAPI, message: MessageAPI, transaction_context: TransactionContextAPI) -> None:
+    def __init__(self, state: ExecutionState, message: MessageAPI, transaction_context: TransactionContext) -> None:
         self.state = state
         self.msg = message
         self.transaction_context = transaction_context
         self.code = Code(message.code)
-        self.children = []
-        self.accounts_to_delete = []
-        self.beneficiaries = []
+        self.accounts_to_delete: list[Address] = []
+        self.beneficiaries: list[Address] = []
         self._gas_meter = meter = Meter(message.gas)
         self._memory = Memory()
-        self._log_entries = []
         self._stack = stack = Stack()
         self.consume_gas = meter.consume_gas
         self.stack_pop_ints = stack.pop_ints
@@ -286,21 +261,23 @@ class Computation(PragueComputation):
 
     @property
     def is_origin_computation(self) -> bool:
-        return self.msg.depth == 0
+        return bool(self.msg.depth == 0)
 
     @classmethod
     def apply_computation(
         cls,
-        state: StateAPI,
+        state: ExecutionState,
         message: MessageAPI,
-        transaction_context: TransactionContextAPI,
-        parent_computation: ComputationAPI | None = None,
-    ) -> ComputationAPI:
+        transaction_context: TransactionContext,
+        parent_computation: Computation | None = None,
+    ) -> Computation:
         """Run a message's precompile or code; the caller reverts the state if the result is an error."""
         computation = cls(state, message, transaction_context)
         computation.contracts_created = set() if parent_computation is None else parent_computation.contracts_created
         if message.is_create:
             computation.contracts_created.add(message.storage_address)
+        if state.tracer is not None:
+            state.tracer.enter(computation)
         try:
             precompile = cls._precompiles.get(message.code_address)
             if precompile is None:
@@ -309,6 +286,8 @@ class Computation(PragueComputation):
                 precompile(computation)
         except VMError as error:
             computation.fail(error)
+        if state.tracer is not None:
+            state.tracer.leave(computation)
         return computation
 
     def run_code(self) -> None:
@@ -372,7 +351,7 @@ class Computation(PragueComputation):
         if error.erases_return_data:
             self.return_data = b""
 
-    def add_child_computation(self, child_computation: ComputationAPI) -> None:
+    def add_child_computation(self, child_computation: Computation) -> None:
         """Set the return data, take over the child's refunds and deletions, and let go of it."""
         child = child_computation
         if child.msg.is_create:
@@ -387,8 +366,31 @@ class Computation(PragueComputation):
         self.accounts_to_delete.append(self.msg.storage_address)
 
     def get_gas_refund(self) -> int:
-        own: int = 0 if self._error is not None else self._gas_meter.gas_refunded
-        return self.msg.refund + own
+        refund: int = 0 if self._error is not None else self._gas_meter.gas_refunded
+        return refund
+
+    @property
+    def gas_left(self) -> int:
+        left: int = self._gas_meter.gas_remaining
+        return left
+
+    @property
+    def refunded(self) -> int:
+        """Of this call and those that it has made; may be negative until the root call ends."""
+        refunded: int = self._gas_meter.gas_refunded
+        return refunded
+
+    @property
+    def stack_values(self) -> list[int]:
+        return [value if isinstance(value, int) else int.from_bytes(value, "big") for value in self._stack.values]
+
+    @property
+    def memory_bytes(self) -> bytes:
+        return bytes(self._memory.read_bytes(0, len(self._memory)))
+
+    @property
+    def memory_size(self) -> int:
+        return len(self._memory)
 
     def add_log_entry(self, account: Address, topics: tuple[int, ...], data: bytes) -> None:
         self.state.logs.append((account, topics, data))
@@ -423,46 +425,7 @@ def allow_deep_calls() -> None:
         sys.setrecursionlimit(RECURSION_LIMIT)
 
 
-def jump_destinations(code: bytes) -> frozenset[int]:
-    """Positions of JUMPDEST that are instructions and not data of a PUSH."""
-    return _analysed(code) if len(code) <= MAX_CACHED_CODE_BYTES else _find_jump_destinations(code)
-
-
-MAX_CACHED_CODE_BYTES: Final = 24_576
-"""EIP-170: deployed code is no longer; initcode mostly is run once."""
-
 _CHECK_PERIOD: Final = range(OPCODES_PER_CHECK)
-
-# Everything up to the next JUMPDEST: single-byte instructions, and each PUSH with its data (which the end of the
-# code may cut short). Possessive, since giving back part of a PUSH's data would be wrong.
-_TO_NEXT_DESTINATION: Final = re.compile(
-    b"(?:[^\\x5b\\x60-\\x7f]|"
-    + b"|".join(b"\\x%02x.{0,%d}+" % (0x60 + size - 1, size) for size in range(1, _LONGEST_PUSH + 1))
-    + b")*+\\x5b",
-    re.DOTALL,
-)
-
-
-def _find_jump_destinations(code: bytes) -> frozenset[int]:
-    positions = []
-    match = _TO_NEXT_DESTINATION.match(code)
-    while match is not None:
-        end = match.end()
-        positions.append(end - 1)
-        match = _TO_NEXT_DESTINATION.match(code, end)
-    return frozenset(positions)
-
-
-_analysed = lru_cache(maxsize=MAX_ANALYSED_CODES)(_find_jump_destinations)
-
-
-@lru_cache(maxsize=MAX_ANALYSED_CODES)
-def _padded_deployed(code: bytes) -> bytes:
-    return code + bytes(_LONGEST_PUSH + 1)
-
-
-def _padded(code: bytes) -> bytes:
-    return _padded_deployed(code) if len(code) <= MAX_CACHED_CODE_BYTES else code + bytes(_LONGEST_PUSH + 1)
 
 
 def _dispatch_table(opcodes: Mapping[int, Any]) -> tuple[tuple[int, str, Callable[[Any], None]], ...]:
