@@ -1,7 +1,8 @@
-"""A complete check of the stored state against a state root, in one ordered pass. Memory holds the hashes of the codes, no more.
+"""A complete check of the stored state against a state root, in one ordered pass.
 
 Every trie node is loaded and must hash to what its parent says; every leaf must be matched by the flat entry with
 its key, in order, and every code by its hash; and no table may hold an entry that the tries do not account for.
+Memory holds the hashes of the codes seen, and no more.
 """
 
 from collections.abc import Callable, Iterator

@@ -1,13 +1,16 @@
 """The node's database: LevelDB, and the only importer of plyvel.
 
-LevelDB is open in one process at a time, and its lock ends with that process however it ends. Checks are
-paranoid: a damaged file is an error when it is met, since a silently dropped batch would mean a wrong state. After
-a failed write the state of LevelDB's log is unknown, so the store refuses further writes until it is opened again.
+The database is open once at a time; its lock ends with the process that holds it, however that ends. Checks are
+paranoid: a damaged file is an error when it is met, since a silently dropped batch would mean a wrong state. (The
+price: a power failure on a file system that leaves zeros in the unsynced end of a file may make the database read
+as damaged. The end of the process never does.) After a failed write the state of LevelDB's log is unknown, so the store refuses further writes until it is opened again.
 """
 
 import errno
+import fcntl
 import os
 from collections.abc import Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -30,6 +33,9 @@ _WRITE_BUFFER_BYTES: Final = 32 << 20
 
 _BLOCK_CACHE_BYTES: Final = 64 << 20
 _MAX_OPEN_FILES: Final = 256
+_LOCK_FILE: Final = "astralink.lock"
+_LOCKED: Final = "the database at {path} is open already, in another process or in this one"
+
 _BLOOM_BITS_PER_KEY: Final = 10
 """One read in a hundred of an absent key touches the disk."""
 
@@ -39,8 +45,10 @@ def open_leveldb(path: Path, *, create: bool) -> "LevelDbStore":
 
     Raises DatabaseMissing, DatabaseLocked, DatabaseDamaged, DatabaseForbidden or DiskFull.
     """
+    lock = -1
     try:
         _check_folder(path, create=create)
+        lock = _lock_folder(path)
         database = plyvel.DB(
             str(path),
             create_if_missing=create,
@@ -51,8 +59,10 @@ def open_leveldb(path: Path, *, create: bool) -> "LevelDbStore":
             bloom_filter_bits=_BLOOM_BITS_PER_KEY,
         )
     except (plyvel.Error, OSError) as error:
+        if lock >= 0:
+            os.close(lock)
         raise storage_error(error, path) from error
-    return LevelDbStore(database, path)
+    return LevelDbStore(database, path, lock)
 
 
 def _check_folder(path: Path, *, create: bool) -> None:
@@ -67,15 +77,28 @@ def _check_folder(path: Path, *, create: bool) -> None:
     path.mkdir(parents=True, exist_ok=True)
 
 
+def _lock_folder(path: Path) -> int:
+    """Lock the folder ourselves, before LevelDB does: its own lock is a POSIX one, which a second attempt to open
+    in the same process would silently release. Returns the file descriptor that holds the lock."""
+    lock = os.open(path / _LOCK_FILE, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        os.close(lock)
+        raise DatabaseLocked(_LOCKED.format(path=path)) from error
+    return lock
+
+
 def storage_error(error: Exception, path: Path) -> StorageError:
     """The typed error for what plyvel or the operating system reported. LevelDB tells causes by text alone."""
-    text = str(error)
+    reported = error.args[0] if error.args else b""
+    text = reported.decode(errors="replace") if isinstance(reported, bytes) else str(error)
     if _names(text, errno.ENOSPC) or _names(text, errno.EDQUOT):
         return DiskFull(f"the disk that holds the database at {path} is full")
     if "/LOCK: " in text or "already held by process" in text:
         if _names(text, errno.EACCES) or _names(text, errno.EROFS):
             return DatabaseForbidden(f"the database at {path} cannot be opened for writing: {text}")
-        return DatabaseLocked(f"the database at {path} is open in another process")
+        return DatabaseLocked(_LOCKED.format(path=path))
     if isinstance(error, plyvel.CorruptionError) or "Corruption" in text:
         return DatabaseDamaged(f"the database at {path} is damaged: {text}")
     if _names(text, errno.EACCES) or _names(text, errno.EPERM) or _names(text, errno.EROFS):
@@ -96,7 +119,8 @@ class _LevelDbReader:
 
     def __init__(self, source: plyvel.DB | Snapshot, path: Path) -> None:
         self._source = source
-        self._get = source.get
+        # LevelDB checks a block's checksum only where asked to: a flipped bit in a balance must not be believed.
+        self._get = partial(source.get, verify_checksums=True)
         self._path = path
 
     def get(self, key: bytes) -> bytes | None:
@@ -107,7 +131,7 @@ class _LevelDbReader:
 
     def iterate(self, start: bytes, stop: bytes, *, reverse: bool = False) -> Iterator[tuple[bytes, bytes]]:
         """The entries as they stand now, whatever is written while they are consumed."""
-        return self._consume(self._source.iterator(start=start, stop=stop, reverse=reverse))
+        return self._consume(self._source.iterator(start=start, stop=stop, reverse=reverse, verify_checksums=True))
 
     def _consume(self, entries: LevelDbIterator) -> Iterator[tuple[bytes, bytes]]:
         try:
@@ -134,16 +158,17 @@ class LevelDbSnapshot(_LevelDbReader):
 class LevelDbStore(_LevelDbReader):
     """See :class:`astralink_node.storage.store.Store`; made by :func:`open_leveldb`."""
 
-    __slots__ = ("_database", "_failure")
+    __slots__ = ("_database", "_failure", "_lock")
 
-    def __init__(self, database: plyvel.DB, path: Path) -> None:
+    def __init__(self, database: plyvel.DB, path: Path, lock: int) -> None:
         super().__init__(database, path)
         self._database = database
+        self._lock = lock
         self._failure = ""
 
     def write(self, batch: Mapping[bytes, bytes | None], *, sync: bool) -> None:
         if self._failure:
-            raise StoreFailed(f"the database at {self._path} takes no writes after a failed one: {self._failure}")
+            raise StoreFailed(f"the database at {self._path} takes no writes after one failed: {self._failure}")
         entries = self._database.write_batch(sync=sync)
         put, delete = entries.put, entries.delete
         for key, value in batch.items():
@@ -154,8 +179,9 @@ class LevelDbStore(_LevelDbReader):
         try:
             entries.write()
         except plyvel.Error as error:
-            self._failure = str(error)
-            raise storage_error(error, self._path) from error
+            failure = storage_error(error, self._path)
+            self._failure = str(failure)
+            raise failure from error
 
     def snapshot(self) -> LevelDbSnapshot:
         return LevelDbSnapshot(self._database.snapshot(), self._path)
@@ -171,4 +197,6 @@ class LevelDbStore(_LevelDbReader):
 
     def close(self) -> None:
         """Release the lock. Closing again does nothing."""
-        self._database.close()
+        if not self._database.closed:
+            self._database.close()
+            os.close(self._lock)
