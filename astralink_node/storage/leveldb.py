@@ -11,6 +11,7 @@ import fcntl
 import os
 from collections.abc import Iterator, Mapping
 from functools import partial
+from itertools import takewhile
 from pathlib import Path
 from typing import Final
 

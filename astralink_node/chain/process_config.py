@@ -1,0 +1,75 @@
+"""What an execution process is told when it starts, and how it says why it ended.
+
+The node's supervisor writes the configuration as one JSON argument; :mod:`astralink_node.chain.process` reads it.
+Small and without heavy imports, because the node process needs it as well.
+"""
+
+import dataclasses
+import json
+from dataclasses import dataclass
+from typing import Final
+
+from astralink_node.errors import UserError
+
+MODULE: Final = "astralink_node.chain.process"
+"""Started as `python -m MODULE CONFIG`."""
+
+EXIT_STOPPED: Final = 0
+"""The node closed its socket, or SIGTERM came."""
+EXIT_CANNOT_START: Final = 2
+"""The data folder or the configuration is not usable: the line on stderr is for the operator."""
+EXIT_CONFLICT: Final = 65
+"""Another block was to be committed at a committed height. Restarting cannot help; nothing more may be signed."""
+EXIT_BUG: Final = 70
+"""An error that nobody planned for: the traceback on stderr is for the developers."""
+EXIT_STORAGE: Final = 74
+"""The database failed (disk full, damaged, unwritable). Nothing is half-written; a restart is safe once it is mended."""
+
+DEFAULT_QUERY_THREADS: Final = 4
+DEFAULT_HISTORY_HEIGHTS: Final = 8_192
+
+
+class ProcessConfigError(UserError):
+    """The argument of an execution process is not its configuration."""
+
+
+@dataclass(frozen=True, slots=True)
+class ProcessConfig:
+    database: str
+    """Folder of the LevelDB."""
+    genesis_file: str
+    """The data folder's genesis.json; empty to take the database's word."""
+    node_socket: int
+    """File descriptor, inherited: the node's end of it is where block work comes from."""
+    query_socket: str
+    """Path at which to listen for gateways (at most 107 bytes); empty serves none."""
+    history_heights: int | None = DEFAULT_HISTORY_HEIGHTS
+    """How many heights of state to keep below the head; None keeps all."""
+    query_threads: int = DEFAULT_QUERY_THREADS
+
+    def to_json(self) -> str:
+        return json.dumps(dataclasses.asdict(self), separators=(",", ":"))
+
+    @staticmethod
+    def from_json(text: str) -> "ProcessConfig":
+        """Read what :meth:`to_json` wrote."""
+        try:
+            values = json.loads(text)
+            config = ProcessConfig(**values)
+        except (ValueError, TypeError) as error:
+            raise ProcessConfigError(f"the execution process's configuration: {error}") from error
+        for field in dataclasses.fields(config):
+            value = getattr(config, field.name)
+            if not isinstance(value, _KINDS[field.name]) or isinstance(value, bool):
+                raise ProcessConfigError(f"the execution process's configuration: {field.name}: found {value!r}")
+        return config
+
+
+_KINDS: Final[dict[str, type | tuple[type, ...]]] = {
+    "database": str,
+    "genesis_file": str,
+    "node_socket": int,
+    "query_socket": str,
+    "history_heights": (int, type(None)),
+    "query_threads": int,
+}
