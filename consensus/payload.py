@@ -8,6 +8,7 @@ encoding: docs/specification.md, "Consensus payload".
 from dataclasses import dataclass
 
 from consensus.certificate import MAX_CERTIFICATE_BYTES, Certificate, decode_certificate, encode_certificate
+from consensus.checkpoint import checkpoint_hash
 from consensus.hashing import merkle_root
 from consensus.params import LATE_CREDIT_HEIGHTS, MAX_HEIGHT, MAX_ROUND, MAX_TIME_MS, MAX_VALIDATORS
 from consensus.wire import DecodeError, WireReader, encode_unsigned, exact_bytes
@@ -168,6 +169,9 @@ def decode_payload(data: bytes) -> ConsensusPayload:
         outbox_root=reader.take(32, "outbox_root"),
     )
     reader.finish()
+    if payload.checkpoint and checkpoint_hash(payload.checkpoint) != payload.checkpoint_hash:
+        # The root commits to the checkpoint through this leaf alone.
+        raise DecodeError("checkpoint_hash", "the hash of the checkpoint carried", payload.checkpoint_hash.hex())
     return payload
 
 
