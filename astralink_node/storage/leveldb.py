@@ -132,7 +132,11 @@ class _LevelDbReader:
 
     def iterate(self, start: bytes, stop: bytes, *, reverse: bool = False) -> Iterator[tuple[bytes, bytes]]:
         """The entries as they stand now, whatever is written while they are consumed."""
-        return self._consume(self._source.iterator(start=start, stop=stop, reverse=reverse, verify_checksums=True))
+        if not reverse:
+            return self._consume(self._source.iterator(start=start, stop=stop, verify_checksums=True))
+        # plyvel 1.5.1 loses the only entry of a backward range when its key is exactly `start`, so start lower.
+        entries = self._source.iterator(start=start[:-1], stop=stop, reverse=True, verify_checksums=True)
+        return takewhile(lambda entry: entry[0] >= start, self._consume(entries))
 
     def _consume(self, entries: LevelDbIterator) -> Iterator[tuple[bytes, bytes]]:
         try:
