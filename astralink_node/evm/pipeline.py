@@ -36,7 +36,7 @@ from astralink_node.evm.transactions import (
     recover_sender,
     validate_stateless,
 )
-from astralink_node.evm.vm import ExecutionState, Interrupted, Tracer, allow_deep_calls
+from astralink_node.evm.vm import ExecutionState, Tracer, allow_deep_calls
 from astralink_node.state.accounts import EMPTY_ACCOUNT
 from astralink_node.state.overlay import Overlay
 from astralink_node.state.trie import ordered_root
@@ -117,7 +117,7 @@ class BlockExecution:
         self._state = ExecutionState(overlay, context, rules.chain_id, self.fork)
 
     def set_interrupt(self, interrupt: Callable[[], None] | None) -> None:
-        """Have ``interrupt`` called now and then while code runs; it may raise :class:`Interrupted`."""
+        """Have ``interrupt`` called now and then while code runs; what it raises ends the transaction."""
         self._state.interrupt = interrupt
 
     def set_tracer(self, tracer: Tracer | None) -> None:
@@ -132,16 +132,20 @@ class BlockExecution:
         )
 
     def apply_transaction(self, transaction: Transaction, sender: Address) -> Receipt:
-        """Execute a transaction whose sender was recovered. Raises :class:`InvalidTransaction`, and
-        :class:`Interrupted` if the interrupt did; the overlay is then as it was before."""
+        """Execute a transaction whose sender was recovered.
+
+        Raises :class:`InvalidTransaction`, and whatever the interrupt raises; the overlay is then as it was.
+        """
         intrinsic, floor = validate_stateless(transaction, self.rules, self.fork)
         self._check_block_room(transaction)
         self._check_sender(transaction, sender)
+        completed = False
         try:
             outcome = execute_transaction(self._state, transaction, sender, intrinsic_gas=intrinsic, floor_gas=floor)
-        except Interrupted:
-            self.overlay.discard(0)
-            raise
+            completed = True
+        finally:
+            if not completed:
+                self.overlay.discard(0)
         self.gas_used += outcome.gas_used
         bloom = 0
         logs: tuple[Log, ...] = ()

@@ -45,7 +45,7 @@ class Eip3155Tracer:
             self._flush(cost)
         self._calls.append(computation)
 
-    def leave(self, computation: Computation) -> None:
+    def leave(self) -> None:
         del self._calls[-1:]
 
     def before_opcode(self, computation: Computation, program_counter: int, opcode: int) -> None:

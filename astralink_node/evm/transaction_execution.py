@@ -41,6 +41,8 @@ class Outcome:
 
     gas_used: int
     """After refunds and the EIP-7623 floor: what the sender pays for."""
+    gas_before_refund: int
+    """The most that was in use at once: a gas limit below it cannot do."""
     error: VMError | None
     output: bytes
     """Returned or revert data; the deployed code for a creation."""
@@ -73,7 +75,7 @@ def execute_transaction(
         gas_used = max(intrinsic_gas, floor_gas)
         _transfer(overlay, transaction, sender, gas_used * price)
         _credit(overlay, coinbase, gas_used * (price - base_fee))
-        return Outcome(gas_used, None, b"", ())
+        return Outcome(gas_used, gas_used, None, b"", ())
     outcome = _execute_message(state, transaction, sender, price, intrinsic_gas, floor_gas)
     _credit(overlay, coinbase, outcome.gas_used * (price - base_fee))
     # Only now, as in EELS: a contract that destroys itself may be the coinbase.
@@ -125,10 +127,10 @@ def _execute_message(
     gas_left, error, output = run_root_call(state, message, TransactionContext(price, sender))
     if state.root_refund and error is None:
         refund += state.root_refund
-    gas_used = gas_limit - gas_left
-    gas_used = max(gas_used - min(gas_used // MAX_REFUND_QUOTIENT, refund), floor_gas)
+    gas_spent = gas_limit - gas_left
+    gas_used = max(gas_spent - min(gas_spent // MAX_REFUND_QUOTIENT, refund), floor_gas)
     overlay.set_balance(sender, overlay.get_balance(sender) + (gas_limit - gas_used) * price)
-    return Outcome(gas_used, error, output, state.logs)
+    return Outcome(gas_used, max(gas_spent, floor_gas), error, output, state.logs)
 
 
 def _warm_up(overlay: Overlay, state: ExecutionState, transaction: Transaction, sender: Address) -> None:

@@ -26,7 +26,6 @@ from eth.vm.memory import Memory
 from eth.vm.opcode import as_opcode
 from eth.vm.stack import Stack
 
-from astralink_node.errors import AstraLinkError
 from astralink_node.evm.code import Code
 from astralink_node.evm.fee_rules import blob_base_fee
 from astralink_node.evm.fork_rules import ForkRules
@@ -45,10 +44,6 @@ OPCODES_PER_CHECK: Final = 1024
 """How many opcodes one call runs between two looks at the interrupt."""
 
 CLZ_OPCODE: Final = 0x1E
-
-
-class Interrupted(AstraLinkError):
-    """The interrupt of a running computation asked it to stop: not an outcome of the EVM, the state is void."""
 
 
 class BlockEnvironment(Protocol):
@@ -77,7 +72,7 @@ class Tracer(Protocol):
     """Sees every call begin and end, and every opcode before and after it runs."""
 
     def enter(self, computation: Computation) -> None: ...
-    def leave(self, computation: Computation) -> None: ...
+    def leave(self) -> None: ...
     def before_opcode(self, computation: Computation, program_counter: int, opcode: int) -> None: ...
     def after_opcode(self, computation: Computation, error: VMError | None) -> None: ...
 
@@ -161,7 +156,7 @@ class ExecutionState(PragueState):
         """Of the last root call, if it succeeded."""
         self.tracer: Tracer | None = None
         self.interrupt: Callable[[], None] | None = None
-        """Called now and then while code runs; it may raise :class:`Interrupted`."""
+        """Called now and then while code runs. What it raises, which is no VMError, ends all and voids the state."""
         for name in _OVERLAY_METHODS:
             setattr(self, name, getattr(overlay, name))
         self.get_transient_storage = overlay.get_transient
@@ -287,7 +282,7 @@ class Computation(PragueComputation):
         except VMError as error:
             computation.fail(error)
         if state.tracer is not None:
-            state.tracer.leave(computation)
+            state.tracer.leave()
         return computation
 
     def run_code(self) -> None:
@@ -368,6 +363,11 @@ class Computation(PragueComputation):
     def get_gas_refund(self) -> int:
         refund: int = 0 if self._error is not None else self._gas_meter.gas_refunded
         return refund
+
+    @property
+    def storage_address(self) -> Address:
+        """Whose storage this call reads and writes."""
+        return Address(self.msg.storage_address)
 
     @property
     def gas_left(self) -> int:

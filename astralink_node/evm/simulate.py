@@ -1,0 +1,345 @@
+"""Transactions that never happen: eth_call, eth_estimateGas and eth_createAccessList on any state.
+
+Semantics are geth's: no signature, nonce or sender-code checks; with no fees given, gas is free and BASEFEE is
+zero; estimates search as its ``gasestimator`` does. Work is bounded by a gas cap, and by an interrupt which is
+called now and then and may raise. ``chain.calls`` maps the messages of ``chain.messages`` onto the dataclasses
+here, field by field; nothing here changes the state that it reads.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Final
+
+from eth.exceptions import OutOfGas, Revert, VMError
+
+from astralink_node.errors import AstraLinkError
+from astralink_node.evm.access_list_tracer import AccessListTracer
+from astralink_node.evm.fork_rules import ChainRules
+from astralink_node.evm.pipeline import BlockContext
+from astralink_node.evm.tracer import describe
+from astralink_node.evm.transaction_encoding import new_transaction
+from astralink_node.evm.transaction_execution import Outcome, contract_address, execute_transaction
+from astralink_node.evm.transactions import (
+    DYNAMIC_FEE_TYPE,
+    MAX_INITCODE_BYTES,
+    SET_CODE_TYPE,
+    TX_BASE_GAS,
+    AccessList,
+    Authorization,
+    Transaction,
+    intrinsic_gas,
+)
+from astralink_node.evm.vm import ExecutionState, allow_deep_calls
+from astralink_node.state.accounts import EMPTY_ACCOUNT, Account
+from astralink_node.state.flat_state import StateReader
+from astralink_node.state.overlay import Overlay
+from astralink_node.types import EMPTY_CODE_HASH, Address, Hash32
+
+CALL_STIPEND: Final = 2_300
+ESTIMATE_ERROR_PERMILLE: Final = 15
+"""geth stops searching when the answer is known to 1.5 %."""
+MAX_ACCESS_LIST_ROUNDS: Final = 8
+"""A contract may go on finding new slots for ever; geth would follow it."""
+
+
+class CallRefused(AstraLinkError):
+    """A call that cannot start, or an estimate that cannot succeed.
+
+    ``kind`` is one of ``insufficient_funds``, ``intrinsic_gas``, ``fee_cap``, ``invalid``, ``reverted``,
+    ``out_of_gas``, ``halted``; ``output`` holds revert data.
+    """
+
+    def __init__(self, kind: str, message: str, output: bytes = b"") -> None:
+        super().__init__(message)
+        self.kind = kind
+        self.message = message
+        self.output = output
+
+
+@dataclass(frozen=True, slots=True)
+class CallParameters:
+    """An unsigned transaction. Fees of None mean: none, and no balance is needed for gas."""
+
+    sender: Address
+    to: bytes
+    """Empty for a creation."""
+    data: bytes = b""
+    value: int = 0
+    gas: int | None = None
+    gas_price: int | None = None
+    max_fee_per_gas: int | None = None
+    max_priority_fee_per_gas: int | None = None
+    access_list: AccessList = ()
+    authorizations: tuple[Authorization, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class AccountOverride:
+    """geth's state override for one account; None leaves a field as it is."""
+
+    address: Address
+    nonce: int | None = None
+    balance: int | None = None
+    code: bytes | None = None
+    state: tuple[tuple[int, int], ...] | None = None
+    """All of its storage."""
+    state_diff: tuple[tuple[int, int], ...] = ()
+    """Some of its storage."""
+
+
+@dataclass(frozen=True, slots=True)
+class CallResult:
+    """``status`` is ``ok``, ``reverted`` or ``halted``; ``halt_reason`` says why for the latter two."""
+
+    status: str
+    output: bytes
+    gas_used: int
+    halt_reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class AccessListResult:
+    access_list: AccessList
+    gas_used: int
+    """With that access list."""
+    error: str
+    """Empty if the call succeeded."""
+
+
+class Simulation:
+    """Calls under one block on one state. Not for use by two threads at once."""
+
+    def __init__(
+        self,
+        rules: ChainRules,
+        block: BlockContext,
+        base: StateReader,
+        *,
+        gas_cap: int,
+        overrides: Sequence[AccountOverride] = (),
+        interrupt: Callable[[], None] | None = None,
+    ) -> None:
+        allow_deep_calls()
+        self._rules = rules
+        self._block = block
+        self._base = _CachedState(base)
+        self._gas_cap = gas_cap
+        self._overrides = tuple(overrides)
+        self._interrupt = interrupt
+        self._fork = rules.fork_at(block.number)
+
+    def call(self, call: CallParameters) -> CallResult:
+        """eth_call. Raises :class:`CallRefused` if the call cannot start."""
+        gas = self._gas_cap if call.gas is None else min(call.gas, self._gas_cap)
+        outcome = self._execute(call, gas)
+        return CallResult(_status(outcome.error), outcome.output, outcome.gas_used, _reason(outcome.error))
+
+    def estimate_gas(self, call: CallParameters) -> int:
+        """The least gas limit with which the call succeeds, to 1.5 %. Raises :class:`CallRefused` if none does."""
+        highest = self._highest_gas(call)
+        if self._is_plain_transfer(call) and highest >= TX_BASE_GAS and self._succeeds(call, TX_BASE_GAS):
+            return TX_BASE_GAS
+        outcome = self._execute(call, highest)
+        if outcome.error is not None:
+            raise _estimate_failure(outcome, highest)
+        lowest = outcome.gas_used - 1
+        # Most calls need what they used, the stipend, and a 64th more at each level of calls.
+        optimistic = (outcome.gas_before_refund + CALL_STIPEND) * 64 // 63
+        if optimistic < highest:
+            if self._succeeds(call, optimistic):
+                highest = optimistic
+            else:
+                lowest = optimistic
+        while lowest + 1 < highest and (highest - lowest) * 1000 >= ESTIMATE_ERROR_PERMILLE * highest:
+            middle = min((highest + lowest) // 2, lowest * 2)
+            if self._succeeds(call, middle):
+                highest = middle
+            else:
+                lowest = middle
+        return highest
+
+    def access_list(self, call: CallParameters) -> AccessListResult:
+        """eth_createAccessList: run until a run touches nothing that its access list does not name."""
+        gas = self._gas_cap if call.gas is None else min(call.gas, self._gas_cap)
+        access_list = call.access_list
+        for _ in range(MAX_ACCESS_LIST_ROUNDS):
+            tracer = AccessListTracer(access_list, excluded=self._known_addresses(call))
+            outcome = self._execute(replace(call, access_list=access_list), gas, tracer)
+            found = tracer.access_list()
+            if found == access_list:
+                break
+            access_list = found
+        return AccessListResult(access_list, outcome.gas_used, _reason(outcome.error))
+
+    # --- One execution -------------------------------------------------------------------------------------------
+
+    def _execute(self, call: CallParameters, gas: int, tracer: AccessListTracer | None = None) -> Outcome:
+        overlay = self._overlay()
+        transaction = _unsigned(call, gas)
+        block = self._block if transaction.max_fee_per_gas else replace(self._block, base_fee_per_gas=0)
+        intrinsic, floor = self._check(call, transaction, overlay, block.base_fee_per_gas)
+        state = ExecutionState(overlay, block, self._rules.chain_id, self._fork)
+        state.interrupt = self._interrupt
+        state.tracer = tracer
+        return execute_transaction(state, transaction, call.sender, intrinsic_gas=intrinsic, floor_gas=floor)
+
+    def _check(
+        self, call: CallParameters, transaction: Transaction, overlay: Overlay, base_fee: int
+    ) -> tuple[int, int]:
+        max_fee, gas = transaction.max_fee_per_gas, transaction.gas_limit
+        if transaction.max_priority_fee_per_gas > max_fee:
+            raise CallRefused("fee_cap", "max priority fee per gas higher than max fee per gas")
+        if max_fee < base_fee:
+            raise CallRefused(
+                "fee_cap", f"max fee per gas less than block base fee: maxFeePerGas: {max_fee}, baseFee: {base_fee}"
+            )
+        if not call.to and len(call.data) > MAX_INITCODE_BYTES:
+            raise CallRefused("invalid", f"max initcode size exceeded: code size {len(call.data)}")
+        if not call.to and call.authorizations:
+            raise CallRefused("invalid", "EIP-7702 transaction cannot be used to create contract")
+        cost, balance = gas * max_fee + call.value, overlay.get_balance(call.sender)
+        if balance < cost:
+            raise CallRefused(
+                "insufficient_funds",
+                f"insufficient funds for gas * price + value: have {balance} want {cost}"
+                if max_fee
+                else f"insufficient funds for transfer: have {balance} want {cost}",
+            )
+        intrinsic, floor = intrinsic_gas(transaction, self._fork)
+        if gas < intrinsic:
+            raise CallRefused("intrinsic_gas", f"intrinsic gas too low: have {gas}, want {intrinsic}")
+        if gas < floor:
+            raise CallRefused("intrinsic_gas", f"insufficient gas for floor data gas cost: have {gas}, want {floor}")
+        return intrinsic, floor
+
+    def _overlay(self) -> Overlay:
+        overlay = Overlay(self._base)
+        for override in self._overrides:
+            _apply_override(overlay, override)
+        overlay.begin_transaction()
+        return overlay
+
+    # --- Estimates ------------------------------------------------------------------------------------------------
+
+    def _succeeds(self, call: CallParameters, gas: int) -> bool:
+        try:
+            return self._execute(call, gas).error is None
+        except CallRefused as refusal:
+            if refusal.kind == "intrinsic_gas":
+                return False
+            raise
+
+    def _highest_gas(self, call: CallParameters) -> int:
+        """The most gas that the block, the call, the node, EIP-7825 and the sender's balance allow."""
+        highest = self._block.gas_limit
+        if call.gas is not None and call.gas >= TX_BASE_GAS:
+            highest = call.gas
+        highest = min(highest, self._gas_cap)
+        if self._fork.tx_gas_cap is not None:
+            highest = min(highest, self._fork.tx_gas_cap)
+        max_fee = call.gas_price or call.max_fee_per_gas or 0
+        if max_fee:
+            available = self._overlay().get_balance(call.sender) - call.value
+            if available < 0:
+                raise CallRefused("insufficient_funds", "insufficient funds for transfer")
+            highest = min(highest, available // max_fee)
+        return highest
+
+    def _is_plain_transfer(self, call: CallParameters) -> bool:
+        if call.data or not call.to or call.authorizations:
+            return False
+        return not self._overlay().get_code(Address(call.to))
+
+    def _known_addresses(self, call: CallParameters) -> frozenset[Address]:
+        """What an access list need not name: they are warm anyway (EIP-2929)."""
+        overlay = self._overlay()
+        target = Address(call.to) if call.to else contract_address(call.sender, overlay.get_nonce(call.sender))
+        state = ExecutionState(overlay, self._block, self._rules.chain_id, self._fork)
+        return frozenset({call.sender, target, *(Address(address) for address in state.precompile_addresses)})
+
+
+class _CachedState:
+    """Keeps what repeated runs of one call read again."""
+
+    def __init__(self, base: StateReader) -> None:
+        self._base = base
+        self._accounts: dict[Address, Account | None] = {}
+        self._slots: dict[tuple[Address, int], int] = {}
+        self._codes: dict[Hash32, bytes] = {}
+
+    def account(self, address: Address) -> Account | None:
+        if address not in self._accounts:
+            self._accounts[address] = self._base.account(address)
+        return self._accounts[address]
+
+    def storage(self, address: Address, slot: int) -> int:
+        place = (address, slot)
+        if place not in self._slots:
+            self._slots[place] = self._base.storage(address, slot)
+        return self._slots[place]
+
+    def code(self, code_hash: Hash32) -> bytes:
+        if code_hash not in self._codes:
+            self._codes[code_hash] = self._base.code(code_hash)
+        return self._codes[code_hash]
+
+
+def _unsigned(call: CallParameters, gas: int) -> Transaction:
+    """The call as a transaction of the type that carries all of it."""
+    if call.gas_price is not None:
+        max_fee = priority_fee = call.gas_price
+    else:
+        max_fee, priority_fee = call.max_fee_per_gas or 0, call.max_priority_fee_per_gas or 0
+    return new_transaction(
+        SET_CODE_TYPE if call.authorizations else DYNAMIC_FEE_TYPE,
+        chain_id=None,
+        nonce=0,
+        max_fee_per_gas=max_fee,
+        max_priority_fee_per_gas=priority_fee,
+        gas_limit=gas,
+        to=call.to,
+        value=call.value,
+        data=call.data,
+        access_list=call.access_list,
+        authorizations=call.authorizations,
+    )
+
+
+def _apply_override(overlay: Overlay, override: AccountOverride) -> None:
+    address = override.address
+    nonce, balance, storage_root, code_hash = overlay.account(address) or EMPTY_ACCOUNT
+    overlay.put_account(
+        address,
+        Account(
+            nonce if override.nonce is None else override.nonce,
+            balance if override.balance is None else override.balance,
+            storage_root,
+            code_hash if override.code is None else EMPTY_CODE_HASH,
+        ),
+    )
+    if override.code:
+        overlay.set_code(address, override.code)
+    if override.state is not None:
+        overlay.delete_storage(address)
+    for slot, value in (*(override.state or ()), *override.state_diff):
+        overlay.set_storage(address, slot, value)
+
+
+def _estimate_failure(outcome: Outcome, highest: int) -> CallRefused:
+    if isinstance(outcome.error, Revert):
+        return CallRefused("reverted", "execution reverted", outcome.output)
+    if isinstance(outcome.error, OutOfGas):
+        return CallRefused("out_of_gas", f"gas required exceeds allowance ({highest})")
+    return CallRefused("halted", _reason(outcome.error))
+
+
+def _status(error: VMError | None) -> str:
+    if error is None:
+        return "ok"
+    return "reverted" if isinstance(error, Revert) else "halted"
+
+
+def _reason(error: VMError | None) -> str:
+    return "" if error is None else describe(error)
