@@ -3,7 +3,8 @@
 The database is open once at a time; its lock ends with the process that holds it, however that ends. Checks are
 paranoid: a damaged file is an error when it is met, since a silently dropped batch would mean a wrong state. (The
 price: a power failure on a file system that leaves zeros in the unsynced end of a file may make the database read
-as damaged. The end of the process never does.) After a failed write the state of LevelDB's log is unknown, so the store refuses further writes until it is opened again.
+as damaged. The end of the process never does.) After a failed write the state of LevelDB's log is unknown, so the
+store refuses further writes until it is opened again.
 """
 
 import errno
