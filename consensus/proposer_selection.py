@@ -9,9 +9,9 @@ difference: here rescaling and centring belong to every single step, so that `ad
 from collections.abc import Sequence
 
 from consensus.hashing import keccak256
-from consensus.params import MAX_ROUND
+from consensus.params import MAX_ROUND, MAX_VALIDATORS
 from consensus.validator_set import ValidatorSet
-from consensus.wire import encode_signed
+from consensus.wire import WireReader, encode_signed
 
 PRIORITIES_TAG = b"ALNK:priority/v1"
 
@@ -65,6 +65,15 @@ def priorities_hash(priorities: Priorities) -> bytes:
 def encode_priorities(priorities: Priorities) -> bytes:
     """Count 4, then each priority as 8 signed bytes."""
     return len(priorities).to_bytes(4, "big") + b"".join(encode_signed(value, 8, "priority") for value in priorities)
+
+
+def decode_priorities(data: bytes) -> Priorities:
+    """The inverse of `encode_priorities`; `DecodeError` for anything else."""
+    reader = WireReader(data)
+    count = reader.unsigned(4, "count", maximum=MAX_VALIDATORS)
+    priorities = tuple(reader.signed(8, "priority") for _ in range(count))
+    reader.finish()
+    return priorities
 
 
 def _check(priorities: Sequence[int], validator_set: ValidatorSet) -> None:
