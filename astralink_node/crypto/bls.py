@@ -120,11 +120,16 @@ def batch_verify(keys: Sequence[bytes], messages: Sequence[bytes], signatures: S
     except InvalidPoint:
         return False
     weights = _batch_weights(keys, messages, signatures)
-    hashes = [G2Point.hash_to_curve(message, _SIGNATURE_DST) for message in messages]
-    total = G2Point.identity()
-    for signature, weight in zip(decoded, weights, strict=True):
-        total += signature * weight
-    weighted_keys = [point * weight for point, weight in zip(points, weights, strict=True)]
+    # Votes of one round mostly share a message: one hash and one pairing for each distinct one.
+    members: dict[bytes, list[int]] = {}
+    for index, message in enumerate(messages):
+        members.setdefault(message, []).append(index)
+    weighted_keys = [
+        G1Point.multiexp_unchecked([points[index] for index in indices], [weights[index] for index in indices])
+        for indices in members.values()
+    ]
+    hashes = [G2Point.hash_to_curve(message, _SIGNATURE_DST) for message in members]
+    total = G2Point.multiexp_unchecked(decoded, weights)
     return GT.pairing_check([*weighted_keys, _NEGATIVE_GENERATOR], [*hashes, total])
 
 

@@ -4,6 +4,8 @@ import copy
 import pickle
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from astralink_node.crypto import bls
 
@@ -121,3 +123,18 @@ def test_a_secret_key_shows_itself_nowhere():
     assert secret != SECRETS[1]
     with pytest.raises(TypeError, match="unhashable"):
         hash(secret)
+
+
+def test_a_batch_over_several_messages_holds_only_as_a_whole():
+    messages = [b"one", b"two", b"one", b"two"]
+    signatures = [bls.sign(secret, message) for secret, message in zip(SECRETS, messages, strict=True)]
+    assert bls.batch_verify(KEYS, messages, signatures)
+    assert not bls.batch_verify(KEYS, messages, [signatures[2], *signatures[1:2], signatures[0], signatures[3]])
+    assert not bls.batch_verify(KEYS, [b"two", *messages[1:]], signatures)
+    assert bls.batch_verify([*KEYS, KEYS[0]], [*messages, b"one"], [*signatures, signatures[0]])
+
+
+@given(st.binary(min_size=48, max_size=48), st.binary(min_size=96, max_size=96), st.sampled_from([0, 0x80, 0xA0, 0xC0]))
+def test_arbitrary_bytes_are_refused_and_never_panic(key, signature, flags):
+    assert not bls.verify(bytes([flags | key[0] & 0x1F]) + key[1:], MESSAGE, SIGNATURES[0])
+    assert not bls.verify(KEYS[0], MESSAGE, bytes([flags | signature[0] & 0x1F]) + signature[1:])
