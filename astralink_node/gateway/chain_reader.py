@@ -49,6 +49,8 @@ class ChainReader:
 
     async def ask(self, at: BlockSelector, question: Question, expected: type[Expected]) -> Expected:
         """The answer of the kind that belongs to the question; any failure is raised as an RpcError."""
+        if self.beyond_head(at):
+            raise server_error("header not found")
         answer = await self._backend.query(Query(at, question))
         if isinstance(answer, expected):
             return answer
@@ -142,9 +144,8 @@ def _concrete(at: BlockSelector) -> BlockSelector:
 
 def _failure(answer: Answer, at: BlockSelector) -> RpcError:
     match answer:
-        case NotFound(what):
-            missing = "header for hash not found" if isinstance(at, AtHash) else "header not found"
-            return server_error(missing if what in ("", "block", "header") else f"{what} not found")
+        case NotFound():
+            return server_error("header for hash not found" if isinstance(at, AtHash) else "header not found")
         case HistoryUnavailable(asked_height, oldest_height):
             return server_error(
                 f"historical state of block {asked_height} is not available; the oldest kept is {oldest_height}"

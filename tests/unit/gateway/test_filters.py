@@ -1,0 +1,52 @@
+"""Filters are bounded, expire when nobody polls them, and keep a bounded list of pending hashes."""
+
+import pytest
+
+from astralink_node.gateway.config import GatewayLimits
+from astralink_node.gateway.filters import BlockPoll, Filters, PendingPoll
+from astralink_node.gateway.link_messages import SubmittedTransaction
+from astralink_node.gateway.rpc_errors import LIMIT_EXCEEDED, RpcError
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.seconds = 0.0
+
+    def __call__(self) -> float:
+        return self.seconds
+
+
+def test_a_filter_that_nobody_polls_expires_and_a_polled_one_does_not() -> None:
+    clock = Clock()
+    filters = Filters(GatewayLimits(filter_idle_ms=300_000), clock)
+    idle, polled = filters.add(BlockPoll(1)), filters.add(BlockPoll(1))
+    clock.seconds = 200
+    filters.get(polled)
+    clock.seconds = 301
+    with pytest.raises(RpcError, match="filter not found"):
+        filters.get(idle)
+    assert isinstance(filters.get(polled), BlockPoll)
+
+
+def test_filters_are_bounded_and_room_comes_back() -> None:
+    clock = Clock()
+    filters = Filters(GatewayLimits(filters=2), clock)
+    first = filters.add(BlockPoll(1))
+    filters.add(BlockPoll(1))
+    with pytest.raises(RpcError) as refusal:
+        filters.add(BlockPoll(1))
+    assert refusal.value.code == LIMIT_EXCEEDED
+    assert filters.remove(first)
+    assert not filters.remove(first)
+    filters.add(BlockPoll(1))
+    clock.seconds = 10_000
+    filters.add(BlockPoll(1))
+
+
+def test_pending_hashes_are_bounded_and_the_oldest_go_first() -> None:
+    filters = Filters(GatewayLimits(filter_hashes=3), Clock())
+    filter_id = filters.add(filters.pending_poll())
+    filters.note_pending([SubmittedTransaction(bytes([n]), b"") for n in range(5)])
+    poll = filters.get(filter_id)
+    assert isinstance(poll, PendingPoll)
+    assert len(poll.hashes) == 3

@@ -1,0 +1,171 @@
+"""The links match replies to requests, pass pushes on, and say "unavailable" while the peer is away."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import pytest
+
+from astralink_node.chain.codec import decode, encode
+from astralink_node.chain.frames import PUSH_ID, FrameDecoder, encode_frame
+from astralink_node.chain.messages import AtLatest, BytesAnswer, CodeQuestion, Query
+from astralink_node.gateway.backend import Unavailable
+from astralink_node.gateway.link_messages import (
+    GetPendingNonce,
+    NewPendingTransactions,
+    PendingNonce,
+    Push,
+    Request,
+    SubmittedTransaction,
+)
+from astralink_node.gateway.links import ExecutionLink, NodeLink
+from tests.support.asynchronous import run
+
+QUESTION = Query(AtLatest(), CodeQuestion(bytes(20)))
+
+
+class Peer:
+    """A Unix socket server that answers each frame with what `reply` makes of it, or not at all."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = str(path)
+        self.frames: asyncio.Queue[bytes] = asyncio.Queue()
+        self.connections: asyncio.Queue[asyncio.StreamWriter] = asyncio.Queue()
+        self.silent = False
+
+    async def start(self) -> None:
+        self.server = await asyncio.start_unix_server(self._serve, self.path)
+
+    async def stop(self) -> None:
+        self.server.close()
+        while not self.connections.empty():
+            writer = self.connections.get_nowait()
+            writer.close()
+            await writer.wait_closed()
+        await self.server.wait_closed()
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.connections.put_nowait(writer)
+        decoder = FrameDecoder()
+        while data := await reader.read(65536):
+            for frame in decoder.feed(data):
+                self.frames.put_nowait(frame.payload)
+                if not self.silent:
+                    writer.write(encode_frame(frame.request_id, self.reply(frame.payload)))
+
+    def reply(self, payload: bytes) -> bytes:
+        return encode(BytesAnswer(b"code"))
+
+
+class NodePeer(Peer):
+    def reply(self, payload: bytes) -> bytes:
+        request = decode(Request, payload)
+        assert isinstance(request, GetPendingNonce)
+        return encode(PendingNonce(True, request.address[0]))
+
+
+def test_replies_find_their_requests_and_pushes_arrive(tmp_path: Path) -> None:
+    async def main() -> None:
+        peer = NodePeer(tmp_path / "n")
+        await peer.start()
+        pushes: list[Push] = []
+        link = NodeLink(pushes.append)
+        await link.connect(peer.path)
+        push = NewPendingTransactions((SubmittedTransaction(b"raw", b"sender"),))
+        writer = await peer.connections.get()
+        writer.write(encode_frame(PUSH_ID, encode(push)))
+        replies = await asyncio.gather(*(link.ask(GetPendingNonce(bytes([number]) * 20)) for number in range(20)))
+        assert replies == [PendingNonce(True, number) for number in range(20)]
+        assert pushes == [push]
+        link.close()
+        writer.close()
+        await peer.stop()
+
+    run(main)
+
+
+def test_a_lost_node_fails_what_waits_and_is_noticed(tmp_path: Path) -> None:
+    async def main() -> None:
+        peer = NodePeer(tmp_path / "n")
+        peer.silent = True
+        await peer.start()
+        link = NodeLink(lambda push: None)
+        await link.connect(peer.path)
+        waiting = asyncio.create_task(link.ask(GetPendingNonce(bytes(20))))
+        await peer.frames.get()
+        await peer.stop()
+        await link.lost.wait()
+        with pytest.raises(Unavailable):
+            await waiting
+        with pytest.raises(Unavailable):
+            await link.ask(GetPendingNonce(bytes(20)))
+
+    run(main)
+
+
+def test_rubbish_from_the_peer_closes_the_link(tmp_path: Path) -> None:
+    async def main() -> None:
+        for rubbish in (b"\xff" * 100, encode_frame(PUSH_ID, b"no message")):
+            peer = NodePeer(tmp_path / "n")
+            await peer.start()
+            link = NodeLink(lambda push: None)
+            await link.connect(peer.path)
+            writer = await peer.connections.get()
+            writer.write(rubbish)
+            await link.lost.wait()
+            writer.close()
+            await peer.stop()
+
+    run(main)
+
+
+def test_queries_are_refused_while_execution_is_away_and_work_again_after(tmp_path: Path) -> None:
+    async def main() -> None:
+        peer = Peer(tmp_path / "e")
+        link = ExecutionLink(peer.path, max_in_flight=4, max_waiting=10)
+        running = asyncio.create_task(link.run())
+        with pytest.raises(Unavailable):
+            await link.query(QUESTION)
+        for _ in range(2):
+            await peer.start()
+            assert await _eventually(link) == BytesAnswer(b"code")
+            await peer.stop()
+            with pytest.raises(Unavailable):
+                await link.query(QUESTION)
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+
+    run(main)
+
+
+async def _eventually(link: ExecutionLink) -> object:
+    while True:
+        try:
+            return await link.query(QUESTION)
+        except Unavailable:
+            await asyncio.sleep(0.01)
+
+
+def test_queries_at_execution_are_bounded_and_the_rest_wait_then_are_refused(tmp_path: Path) -> None:
+    async def main() -> None:
+        peer = Peer(tmp_path / "e")
+        await peer.start()
+        link = ExecutionLink(peer.path, max_in_flight=2, max_waiting=3)
+        running = asyncio.create_task(link.run())
+        await _eventually(link)
+        await peer.frames.get()
+        peer.silent = True
+        waiting = [asyncio.create_task(link.query(QUESTION)) for _ in range(5)]
+        for _ in range(2):
+            await peer.frames.get()
+        with pytest.raises(Unavailable, match="too many queries"):
+            await link.query(QUESTION)
+        assert peer.frames.empty()
+        for task in waiting:
+            task.cancel()
+        running.cancel()
+        await asyncio.gather(*waiting, running, return_exceptions=True)
+        await peer.stop()
+
+    run(main)
