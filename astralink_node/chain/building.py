@@ -30,7 +30,6 @@ from astralink_node.evm.transactions import (
     TransactionRule,
     decode_transaction,
 )
-from astralink_node.evm.vm import Interrupted
 from astralink_node.state.commitment import commit_changes
 from astralink_node.state.flat_state import HeadState
 from astralink_node.state.overlay import Overlay
@@ -52,6 +51,10 @@ NANOSECONDS_PER_MS = 1_000_000
 
 _LATER = frozenset({TransactionRule.NONCE_TOO_HIGH, TransactionRule.FEE_BELOW_BASE_FEE, TransactionRule.BLOCK_GAS})
 """What may pass with a later block; any other broken rule drops the candidate from the pool."""
+
+
+class _BudgetSpent(Exception):
+    """The clock stopped a transaction."""
 
 
 @dataclass(slots=True)
@@ -154,7 +157,7 @@ def _apply_candidates(
 
     def stop_at_deadline() -> None:
         if now_ns() >= deadline_ns:
-            raise Interrupted("the build's time budget is spent")
+            raise _BudgetSpent
 
     execution.set_interrupt(stop_at_deadline)
     for candidate in candidates:
@@ -172,7 +175,7 @@ def _apply_candidates(
         try:
             transaction = decode_transaction(candidate.raw_transaction)
             execution.apply_transaction(transaction, Address(candidate.sender))
-        except Interrupted:
+        except _BudgetSpent:
             if (now_ns() - begun_ns) * ABANDON_SHARE >= deadline_ns - started_ns:
                 selection.dropped.append(_drop(candidate, "runs longer than a block may take to build"))
             selection.stopped_by = "time"

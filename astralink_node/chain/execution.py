@@ -34,7 +34,8 @@ from astralink_node.chain.messages import (
     Validate,
 )
 from astralink_node.chain.prepared import PreparedBlock
-from astralink_node.chain.queries import Interrupt, Queries, QueryLimits, no_interrupt
+from astralink_node.chain.queries import Interrupt, Queries, no_interrupt
+from astralink_node.chain.query_limits import QueryLimits
 from astralink_node.chain.status import status_of
 from astralink_node.chain.validation import decode_sealed, validate_block
 from astralink_node.crypto import bls

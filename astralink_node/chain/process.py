@@ -103,7 +103,7 @@ def run(config: ProcessConfig) -> int:
         )
         gate = WorkGate()
         with socket.socket(fileno=config.node_socket) as node:
-            node.setblocking(True)
+            node.settimeout(None)
             link = NodeLink(node, execution, gate)
             _stop_on_sigterm(node, link)
             _watch_for_orphanhood(node)

@@ -23,7 +23,7 @@ EXIT_CONFLICT: Final = 65
 EXIT_BUG: Final = 70
 """An error that nobody planned for: the traceback on stderr is for the developers."""
 EXIT_STORAGE: Final = 74
-"""The database failed (disk full, damaged, unwritable). Nothing is half-written; a restart is safe once it is mended."""
+"""The database failed (disk full, damaged, unwritable). Nothing is half-written; restart once it is mended."""
 
 DEFAULT_QUERY_THREADS: Final = 4
 DEFAULT_HISTORY_HEIGHTS: Final = 8_192

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import assert_never
 
-from astralink_node.chain.calls import CallLimits, answer_access_list, answer_call, answer_estimate
+from astralink_node.chain.calls import ADDRESS_BYTES, answer_call
 from astralink_node.chain.fee_history import fee_history
 from astralink_node.chain.ledger import Ledger
 from astralink_node.chain.log_search import LogLimitReached, search_logs
@@ -26,6 +26,7 @@ from astralink_node.chain.messages import (
     BlockQuestion,
     BlockSelector,
     BytesAnswer,
+    CallFailed,
     CallQuestion,
     CodeQuestion,
     EstimateGasQuestion,
@@ -39,6 +40,7 @@ from astralink_node.chain.messages import (
     ProofAnswer,
     ProofQuestion,
     Query,
+    Question,
     ReceiptsAnswer,
     ReceiptsQuestion,
     StorageProof,
@@ -47,12 +49,14 @@ from astralink_node.chain.messages import (
     TransactionQuestion,
     TransactionRecord,
 )
+from astralink_node.chain.query_limits import DeadlinePassed, QueryLimits
 from astralink_node.chain.status import status_of
 from astralink_node.crypto.keccak import keccak256
 from astralink_node.evm.blocks import Header, encode_header
 from astralink_node.evm.fork_rules import ChainRules
 from astralink_node.evm.header_rules import child_base_fee
 from astralink_node.evm.pipeline import BlockContext
+from astralink_node.evm.transactions import U256_MAX
 from astralink_node.state.accounts import EMPTY_ACCOUNT, Account
 from astralink_node.state.flat_state import HeadState
 from astralink_node.state.proofs import account_proof
@@ -70,28 +74,6 @@ NANOSECONDS_PER_MS = 1_000_000
 
 def no_interrupt() -> None:
     """For callers with no other work to give way to."""
-
-
-@dataclass(frozen=True, slots=True)
-class QueryLimits:
-    time_ms: int = 5_000
-    """Wall-clock time of one answer."""
-    call_gas: int = 50_000_000
-    """Gas of a simulated call that names none, or more; as geth's --rpc.gascap."""
-    max_addresses: int = 1_000
-    """In one AccountsQuestion, and in a log filter with its topics."""
-    max_proof_slots: int = 1_024
-    max_log_heights: int = 100_000
-    """Range of a log filter that names an address or a topic."""
-    max_unfiltered_log_heights: int = 5_000
-    """Range of one that names nothing: every block is read."""
-    max_logs: int = 20_000
-    max_fee_history_blocks: int = 1_024
-    max_fee_percentiles: int = 100
-
-
-class DeadlinePassed(Exception):
-    """The answer took longer than it may."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,6 +135,9 @@ class Queries:
                     return height
                 return self._about_blocks(ledger, height, question, check_time)
             case _:
+                problem = _problem_of(question)
+                if problem:
+                    return CallFailed("invalid", problem)
                 view = self._state_view(reader, ledger, query.at)
                 if not isinstance(view, StateView):
                     return view
@@ -224,17 +209,10 @@ class Queries:
                 if len(question.slots) > limits.max_proof_slots:
                     return LimitExceeded(f"at most {limits.max_proof_slots} slots may be proven at a time")
                 return _proof(view, question)
-            case CallQuestion():
-                return answer_call(self._rules, view.block, view.state, question, self._call_limits(check_time))
-            case EstimateGasQuestion():
-                return answer_estimate(self._rules, view.block, view.state, question, self._call_limits(check_time))
-            case AccessListQuestion():
-                return answer_access_list(self._rules, view.block, view.state, question, self._call_limits(check_time))
+            case CallQuestion() | EstimateGasQuestion() | AccessListQuestion():
+                return answer_call(self._rules, view.block, view.state, question, limits, check_time)
             case _:
                 assert_never(question)
-
-    def _call_limits(self, check_time: Callable[[], None]) -> CallLimits:
-        return CallLimits(gas=self._limits.call_gas, check_time=check_time)
 
     def _state_view(
         self, reader: Reader, ledger: Ledger, at: BlockSelector
@@ -268,6 +246,28 @@ class Queries:
             parent_hash=head.hash,
             ancestor_hash=_ancestors(ledger),
         )
+
+
+def _problem_of(question: Question) -> str:
+    """What is wrong with a question about state; empty if nothing is. Calls are checked where they are made."""
+    found: tuple[bytes, ...]
+    slots: tuple[int, ...] = ()
+    match question:
+        case AccountsQuestion(addresses):
+            found = addresses
+        case CodeQuestion(address):
+            found = (address,)
+        case StorageQuestion(address, slot):
+            found, slots = (address,), (slot,)
+        case ProofQuestion(address, slots):
+            found = (address,)
+        case _:
+            return ""
+    if not all(len(address) == ADDRESS_BYTES for address in found):
+        return f"expected addresses of {ADDRESS_BYTES} bytes"
+    if not all(0 <= slot <= U256_MAX for slot in slots):
+        return "expected 256-bit slots"
+    return ""
 
 
 def _height_of(ledger: Ledger, at: BlockSelector) -> int | NotFound:

@@ -1,0 +1,25 @@
+"""How large an answer may be and how long it may take; what happens at each bound is said where it is applied."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class QueryLimits:
+    time_ms: int = 5_000
+    """Wall-clock time of one answer."""
+    call_gas: int = 50_000_000
+    """Gas of a simulated call that names none, or more; as geth's --rpc.gascap."""
+    max_addresses: int = 1_000
+    """In one AccountsQuestion, and in a log filter with its topics."""
+    max_proof_slots: int = 1_024
+    max_log_heights: int = 100_000
+    """Range of a log filter that names an address or a topic."""
+    max_unfiltered_log_heights: int = 5_000
+    """Range of one that names nothing: every block is read."""
+    max_logs: int = 20_000
+    max_fee_history_blocks: int = 1_024
+    max_fee_percentiles: int = 100
+
+
+class DeadlinePassed(Exception):
+    """The answer took longer than it may."""
