@@ -1,17 +1,14 @@
-"""The wall clock as a value that can be passed in: nothing below the services reads the time by itself."""
+"""The node's clock: wall time in whole milliseconds, as block times are counted.
+
+Rules never read it; services take it as a parameter, so that tests and simulation bring their own.
+"""
 
 import time
-from typing import Protocol
+from collections.abc import Callable
+
+NowMs = Callable[[], int]
+"""Unix time in milliseconds. It may jump in either direction."""
 
 
-class Clock(Protocol):
-    def now_ms(self) -> int:
-        """Milliseconds since the Unix epoch."""
-        ...
-
-
-class SystemClock:
-    """The machine's clock. It may jump; whoever needs order takes it from the chain."""
-
-    def now_ms(self) -> int:
-        return time.time_ns() // 1_000_000
+def now_ms() -> int:
+    return time.time_ns() // 1_000_000

@@ -1,0 +1,291 @@
+"""The node's settings: a TOML file, then environment variables, then flags; later ones win.
+
+Loaded once, checked once, frozen. A setting is `section.name`: a table and key in the file, the variable
+`ASTRALINK_SECTION_NAME` in the environment. The classes below are the only list of settings; names, kinds,
+defaults and checks all come from them. Mistakes are errors that name the setting and where it was given.
+"""
+
+import difflib
+import tomllib
+import types
+import typing
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Final
+
+from astralink_node.errors import UserError
+from astralink_node.log import FORMATS, LEVELS
+
+CONFIG_FILE: Final = "config.toml"
+ENVIRONMENT_PREFIX: Final = "ASTRALINK_"
+OTHER_VARIABLES: Final = frozenset({"ASTRALINK_DATA_DIR"})
+"""Variables with our prefix that are no settings."""
+
+_DAY_MS: Final = 86_400_000
+
+Value = str | int | bool | None | tuple[str, ...]
+
+
+class ConfigError(UserError):
+    """A setting that does not exist or cannot have the value given."""
+
+
+@dataclass(frozen=True, slots=True)
+class RpcConfig:
+    host: str = "127.0.0.1"
+    port: int = field(default=8545, metadata={"range": (0, 65_535)})
+    """0 lets the system choose."""
+    api: tuple[str, ...] = field(
+        default=("eth", "net", "web3", "astralink"),
+        metadata={"choices": ("eth", "net", "web3", "astralink", "txpool")},
+    )
+    cors_origins: tuple[str, ...] = ("loopback",)
+    """Origins whose web pages may read answers; `loopback` for pages served from this machine, `*` for all."""
+    vhosts: tuple[str, ...] = ("localhost",)
+    """Host names that requests may be addressed to, besides IP addresses; `*` for all."""
+
+
+@dataclass(frozen=True, slots=True)
+class BlocksConfig:
+    interval_ms: int = field(default=1000, metadata={"range": (0, _DAY_MS)})
+    """A block at least this often; 0 for blocks on demand only."""
+    on_demand: bool = False
+    """Build as soon as a transaction can be included, without waiting for the interval; implied by an interval of 0."""
+    empty: bool = True
+    """Build at the interval even when no transaction waits."""
+    build_budget_ms: int = field(default=1000, metadata={"range": (10, 60_000)})
+    """Wall-clock time that executing the candidates of one block may take."""
+    fee_recipient: str = field(default="", metadata={"check": "address"})
+    """Account that gets the priority fees; empty for the validator's operator."""
+
+    @property
+    def builds_on_demand(self) -> bool:
+        return self.on_demand or self.interval_ms == 0
+
+
+@dataclass(frozen=True, slots=True)
+class HistoryConfig:
+    archive: bool = False
+    """Keep the state of every height."""
+    state_heights: int = field(default=8192, metadata={"range": (64, 2**40)})
+    """How many heights of state to keep below the head otherwise. Blocks and receipts are always kept."""
+
+
+@dataclass(frozen=True, slots=True)
+class TxpoolConfig:
+    max_transactions: int = field(default=8192, metadata={"range": (16, 1_000_000)})
+    max_bytes: int = field(default=64 * 1024 * 1024, metadata={"range": (1 << 20, 1 << 34)})
+    max_per_sender: int = field(default=1024, metadata={"range": (1, 1_000_000)})
+    max_queued_per_sender: int = field(default=64, metadata={"range": (0, 1_000_000)})
+    max_queued: int = field(default=2048, metadata={"range": (0, 1_000_000)})
+    min_tip_wei: int = field(default=0, metadata={"range": (0, 10**21)})
+    queued_lifetime_ms: int = field(default=3 * 3_600_000, metadata={"range": (1000, 30 * _DAY_MS)})
+    allow_unprotected: bool = False
+    """Take legacy transactions without a chain id (EIP-155), which anybody can replay from other chains."""
+
+
+@dataclass(frozen=True, slots=True)
+class ValidatorConfig:
+    password_file: str = ""
+    """File whose first line opens the validator's keystores; empty to be asked."""
+
+
+@dataclass(frozen=True, slots=True)
+class LogConfig:
+    level: str = field(default="info", metadata={"choices": LEVELS})
+    format: str = field(default="console", metadata={"choices": FORMATS})
+
+
+@dataclass(frozen=True, slots=True)
+class NodeConfig:
+    rpc: RpcConfig = field(default_factory=RpcConfig)
+    blocks: BlocksConfig = field(default_factory=BlocksConfig)
+    history: HistoryConfig = field(default_factory=HistoryConfig)
+    txpool: TxpoolConfig = field(default_factory=TxpoolConfig)
+    validator: ValidatorConfig = field(default_factory=ValidatorConfig)
+    log: LogConfig = field(default_factory=LogConfig)
+
+
+@dataclass(frozen=True, slots=True)
+class LoadedConfig:
+    """The settings, and for each where its value came from."""
+
+    config: NodeConfig
+    sources: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class _Setting:
+    name: str
+    kind: object
+    """str, int, bool or tuple[str, ...]."""
+    default: Value
+    metadata: Mapping[str, typing.Any]
+
+    @property
+    def variable(self) -> str:
+        return ENVIRONMENT_PREFIX + self.name.replace(".", "_").upper()
+
+
+def load_config(
+    file: Path | None,
+    environment: Mapping[str, str],
+    flags: Mapping[str, Value],
+    *,
+    file_must_exist: bool = False,
+) -> LoadedConfig:
+    """All settings. `flags` holds only those that were given, by setting name. Raises ConfigError."""
+    settings = {setting.name: setting for setting in _settings()}
+    values = {name: setting.default for name, setting in settings.items()}
+    sources = dict.fromkeys(settings, "default")
+    layers = (
+        _from_file(file, settings, must_exist=file_must_exist),
+        _from_environment(environment, settings),
+        _from_flags(flags, settings),
+    )
+    for layer in layers:
+        for name, (value, source) in layer.items():
+            values[name] = _checked(settings[name], value, source)
+            sources[name] = source
+    return LoadedConfig(_assemble(values), sources)
+
+
+def values_of(config: NodeConfig) -> dict[str, Value]:
+    """Every setting by name, in the order of the classes."""
+    values: dict[str, Value] = {}
+    for section in fields(config):
+        part = getattr(config, section.name)
+        values |= {f"{section.name}.{entry.name}": getattr(part, entry.name) for entry in fields(part)}
+    return values
+
+
+def variable_of(name: str) -> str:
+    """The environment variable of a setting."""
+    return ENVIRONMENT_PREFIX + name.replace(".", "_").upper()
+
+
+def _settings() -> Iterator[_Setting]:
+    for section_name, section in typing.get_type_hints(NodeConfig).items():
+        kinds = typing.get_type_hints(section)
+        for entry in fields(section):
+            default: Value = entry.default
+            yield _Setting(f"{section_name}.{entry.name}", kinds[entry.name], default, entry.metadata)
+
+
+def _assemble(values: Mapping[str, Value]) -> NodeConfig:
+    sections = {}
+    for section_name, section in typing.get_type_hints(NodeConfig).items():
+        given = {entry.name: values[f"{section_name}.{entry.name}"] for entry in fields(section)}
+        sections[section_name] = section(**given)
+    return NodeConfig(**sections)
+
+
+# --- The three layers --------------------------------------------------------------------------------------------
+
+_Layer = dict[str, tuple[object, str]]
+
+
+def _from_file(path: Path | None, settings: Mapping[str, _Setting], *, must_exist: bool) -> _Layer:
+    if path is None or (not must_exist and not path.exists()):
+        return {}
+    try:
+        tables = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(f"{path}: {error.strerror}") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: not TOML: {error}") from error
+    sections = [section.name for section in fields(NodeConfig)]
+    layer: _Layer = {}
+    for section, entries in tables.items():
+        if section not in sections:
+            raise ConfigError(f"{path}: unknown table [{section}]{_suggestion(section, sections)}")
+        if not isinstance(entries, dict):
+            raise ConfigError(f"{path}: {section}: expected a table [{section}]")
+        for key, value in entries.items():
+            name = f"{section}.{key}"
+            if name not in settings:
+                known = [other.split(".")[1] for other in settings if other.startswith(f"{section}.")]
+                raise ConfigError(f"{path}: unknown setting {name}{_suggestion(key, known)}")
+            layer[name] = (value, f"file {path}")
+    return layer
+
+
+def _from_environment(environment: Mapping[str, str], settings: Mapping[str, _Setting]) -> _Layer:
+    by_variable = {setting.variable: setting for setting in settings.values()}
+    layer: _Layer = {}
+    for variable, text in environment.items():
+        if not variable.startswith(ENVIRONMENT_PREFIX) or variable in OTHER_VARIABLES:
+            continue
+        setting = by_variable.get(variable)
+        if setting is None:
+            raise ConfigError(f"environment: unknown variable {variable}{_suggestion(variable, [*by_variable])}")
+        layer[setting.name] = (_parse_text(setting, text), f"environment {variable}")
+    return layer
+
+
+def _from_flags(flags: Mapping[str, Value], settings: Mapping[str, _Setting]) -> _Layer:
+    return {
+        name: (value, f"flag --{settings[name].name.replace('.', '-').replace('_', '-')}")
+        for name, value in flags.items()
+    }
+
+
+# --- Checks ------------------------------------------------------------------------------------------------------
+
+
+def _parse_text(setting: _Setting, text: str) -> object:
+    """A variable's text as the kind of value that a file would hold; what does not parse is left to the check."""
+    if setting.kind is bool:
+        return {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}.get(text.lower(), text)
+    if setting.kind is int:
+        digits = text.replace("_", "")
+        return int(digits) if digits.isascii() and digits.isdigit() and len(digits) < 40 else text
+    if setting.kind is str:
+        return text
+    return [part.strip() for part in text.split(",") if part.strip()]
+
+
+def _checked(setting: _Setting, value: object, source: str) -> Value:
+    def refuse(expected: str) -> ConfigError:
+        return ConfigError(f"{setting.name}: expected {expected}, found {value!r} ({source})")
+
+    choices: tuple[str, ...] = setting.metadata.get("choices", ())
+    if setting.kind is bool:
+        if not isinstance(value, bool):
+            raise refuse("true or false")
+        return value
+    if setting.kind is int:
+        low, high = setting.metadata["range"]
+        if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
+            raise refuse(f"a whole number from {low} to {high}")
+        return value
+    if setting.kind is str:
+        if not isinstance(value, str) or (choices and value not in choices):
+            raise refuse(f"one of {', '.join(choices)}" if choices else "a text")
+        check = _CHECKS.get(setting.metadata.get("check", ""))
+        if check is not None and not check(value):
+            raise refuse("an address (0x and 40 hex digits)")
+        return value
+    if not isinstance(value, list | tuple) or not all(isinstance(item, str) for item in value):
+        raise refuse("a list of texts")
+    unknown = [item for item in value if choices and item not in choices]
+    if unknown:
+        raise ConfigError(
+            f"{setting.name}: unknown {unknown[0]!r}{_suggestion(unknown[0], choices)}; "
+            f"known are {', '.join(choices)} ({source})"
+        )
+    return tuple(value)
+
+
+def _is_address(text: str) -> bool:
+    digits = text.removeprefix("0x")
+    return not text or (len(digits) == 40 and all(digit in "0123456789abcdefABCDEF" for digit in digits))
+
+
+_CHECKS: Final[Mapping[str, Callable[[str], bool]]] = types.MappingProxyType({"address": _is_address})
+
+
+def _suggestion(name: str, known: typing.Sequence[str]) -> str:
+    close = difflib.get_close_matches(name, known, n=1)
+    return f"; did you mean {close[0]}?" if close else f"; known are {', '.join(known)}"
