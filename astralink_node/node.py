@@ -32,7 +32,7 @@ from astralink_node.chain.messages import (
     Status,
 )
 from astralink_node.chain.process_config import DEFAULT_HISTORY_HEIGHTS, ProcessConfig
-from astralink_node.clock import SystemClock
+from astralink_node.clock import now_ms
 from astralink_node.errors import AstraLinkError, UserError
 from astralink_node.evm.blocks import decode_header
 from astralink_node.evm.fee_rules import decode_fee_parameters
@@ -158,7 +158,6 @@ async def _run_parts(
 ) -> None:
     genesis = _load_genesis(folder)
     view = _chain_view_of(genesis.chain_rules())
-    clock = SystemClock()
     sockets = runtime_folder(settings.data_dir)
     query_socket, node_socket = sockets / "query.sock", sockets / "node.sock"
 
@@ -179,7 +178,7 @@ async def _run_parts(
     nursery.start_soon(queries.run)
     head = await _head_of(execution, status)
     outlet = _Outlet(head.block.raw_header)
-    pool = TransactionPool(Pool(settings.pool, view(head)), queries, clock, view, outlet.push_pending)
+    pool = TransactionPool(Pool(settings.pool, view(head)), queries, now_ms, view, outlet.push_pending)
 
     def node_status() -> NodeStatus:
         pending, queued = pool.counts()
@@ -203,7 +202,7 @@ async def _run_parts(
     driver = None
     if signer is not None:
         driver = ConsensusDriver(
-            execution, signer, WriteAheadLog(folder.wal), pool, _driver_settings(settings), clock, publish
+            execution, signer, WriteAheadLog(folder.wal), pool, _driver_settings(settings), now_ms, publish
         )
         status = await driver.recover()
         head = await _head_of(execution, status)

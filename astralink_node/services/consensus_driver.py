@@ -27,7 +27,7 @@ from astralink_node.chain.messages import (
     Status,
     Validate,
 )
-from astralink_node.clock import Clock
+from astralink_node.clock import NowMs
 from astralink_node.crypto import bls
 from astralink_node.crypto.keccak import keccak256
 from astralink_node.errors import AstraLinkError
@@ -85,7 +85,7 @@ class ConsensusDriver:
         wal: WriteAheadLog,
         source: CandidateSource,
         settings: DriverSettings,
-        clock: Clock,
+        now_ms: NowMs,
         publish: Publish,
     ) -> None:
         self._execution = execution
@@ -93,7 +93,7 @@ class ConsensusDriver:
         self._wal = wal
         self._source = source
         self._settings = settings
-        self._clock = clock
+        self._now_ms = now_ms
         self._publish = publish
 
     async def recover(self) -> Status:
@@ -121,14 +121,14 @@ class ConsensusDriver:
         height, parent_time_ms = status.head_height + 1, status.head_time_ms
         while True:
             await self._wait_until_due(parent_time_ms)
-            time_ms = self._clock.now_ms()
+            time_ms = self._now_ms()
             raw_block = await self._propose(height, parent_hash, parent_certificate, time_ms)
             committed, parent_certificate = await self._decide(height, raw_block)
             parent_hash, parent_time_ms, height = committed.block.block_hash, time_ms, height + 1
 
     async def _wait_until_due(self, parent_time_ms: int) -> None:
         interval_ms = self._settings.block_interval_ms
-        wait_ms = min(parent_time_ms + interval_ms - self._clock.now_ms(), interval_ms)
+        wait_ms = min(parent_time_ms + interval_ms - self._now_ms(), interval_ms)
         if wait_ms > 0:
             await trio.sleep(wait_ms / 1000)
         if interval_ms == 0 or not self._settings.empty_blocks:

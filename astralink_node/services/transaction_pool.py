@@ -11,7 +11,7 @@ import trio
 from astralink_node.chain.client import ExecutionLink
 from astralink_node.chain.messages import AccountsAnswer, AccountsQuestion, AtLatest, Candidate, Committed, Dropped
 from astralink_node.chain.messages import Query as ChainQuery
-from astralink_node.clock import Clock
+from astralink_node.clock import NowMs
 from astralink_node.crypto.keccak import keccak256
 from astralink_node.errors import AstraLinkError
 from astralink_node.evm.transactions import (
@@ -48,13 +48,13 @@ class TransactionPool:
         self,
         pool: Pool,
         execution: ExecutionLink,
-        clock: Clock,
+        now_ms: NowMs,
         chain_view_of: ChainViewOf,
         on_new_pending: NewPending,
     ) -> None:
         self._pool = pool
         self._execution = execution
-        self._clock = clock
+        self._now_ms = now_ms
         self._chain_view_of = chain_view_of
         self._on_new_pending = on_new_pending
         self._commits = 0
@@ -64,7 +64,7 @@ class TransactionPool:
         """Drop what waited too long, for ever."""
         while True:
             await trio.sleep(EXPIRY_INTERVAL_S)
-            self._pool.expire_queued(self._clock.now_ms())
+            self._pool.expire_queued(self._now_ms())
 
     # --- From gateways ---------------------------------------------------------------------------------------------
 
@@ -84,7 +84,7 @@ class TransactionPool:
                     entry.transaction,
                     entry.sender,
                     accounts.get(entry.sender),
-                    now_ms=self._clock.now_ms(),
+                    now_ms=self._now_ms(),
                     authorities=entry.authorities,
                 )
             except PoolRejection as rejection:
