@@ -16,7 +16,7 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import trio
@@ -31,8 +31,9 @@ from astralink_node.chain.messages import (
     Query,
     Status,
 )
-from astralink_node.chain.process_config import DEFAULT_HISTORY_HEIGHTS, ProcessConfig
+from astralink_node.chain.process_config import ProcessConfig
 from astralink_node.clock import now_ms
+from astralink_node.config import NodeConfig
 from astralink_node.errors import AstraLinkError, UserError
 from astralink_node.evm.blocks import decode_header
 from astralink_node.evm.fee_rules import decode_fee_parameters
@@ -108,20 +109,6 @@ class DataFolder:
 
 
 @dataclass(frozen=True, slots=True)
-class NodeSettings:
-    data_dir: Path
-    block_interval_ms: int
-    empty_blocks: bool = True
-    build_budget_ms: int = 500
-    history_heights: int | None = DEFAULT_HISTORY_HEIGHTS
-    """None keeps the state of every height."""
-    fee_recipient: bytes = bytes(20)
-    gateway: GatewayConfig = field(default_factory=lambda: GatewayConfig(node_socket="", execution_socket=""))
-    """Its socket paths are filled in here."""
-    pool: PoolLimits = field(default_factory=PoolLimits)
-
-
-@dataclass(frozen=True, slots=True)
 class Ready:
     """What can be announced once requests are answered."""
 
@@ -132,24 +119,26 @@ class Ready:
 
 
 async def run_node(
-    settings: NodeSettings, keys: ValidatorKeys | None, on_ready: Callable[[Ready], None] = lambda _: None
+    folder: DataFolder,
+    config: NodeConfig,
+    keys: ValidatorKeys | None,
+    on_ready: Callable[[Ready], None] = lambda _: None,
 ) -> None:
     """Run until SIGINT or SIGTERM, then return. Without keys the node serves its chain and produces nothing."""
-    folder = DataFolder(settings.data_dir)
     with locked(folder) as lock, closing(_open_signer(folder, keys)) as signing:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(_cancel_on_signal, nursery.cancel_scope)
             supervisor = Supervisor(nursery)
             try:
-                await _run_parts(settings, folder, signing, nursery, supervisor, lock, on_ready)
+                await _run_parts(folder, config, signing, nursery, supervisor, lock, on_ready)
             finally:
                 with trio.CancelScope(shield=True, deadline=trio.current_time() + STOP_S):
                     await supervisor.stop()
 
 
 async def _run_parts(
-    settings: NodeSettings,
     folder: DataFolder,
+    config: NodeConfig,
     signing: "_Signing",
     nursery: trio.Nursery,
     supervisor: Supervisor,
@@ -158,7 +147,7 @@ async def _run_parts(
 ) -> None:
     genesis = _load_genesis(folder)
     view = _chain_view_of(genesis.chain_rules())
-    sockets = runtime_folder(settings.data_dir)
+    sockets = runtime_folder(folder.root)
     query_socket, node_socket = sockets / "query.sock", sockets / "node.sock"
 
     # Execution first: it checks the database, and everything else asks it.
@@ -167,7 +156,7 @@ async def _run_parts(
         genesis_file=str(folder.genesis),
         node_socket=-1,  # the supervisor makes it
         query_socket=str(query_socket),
-        history_heights=settings.history_heights,
+        history_heights=None if config.history.archive else config.history.state_heights,
     )
     execution = await supervisor.start_execution(process, lock)
     status = await execution.status()
@@ -178,7 +167,7 @@ async def _run_parts(
     nursery.start_soon(queries.run)
     head = await _head_of(execution, status)
     outlet = _Outlet(head.block.raw_header)
-    pool = TransactionPool(Pool(settings.pool, view(head)), queries, now_ms, view, outlet.push_pending)
+    pool = TransactionPool(Pool(_pool_limits(config), view(head)), queries, now_ms, view, outlet.push_pending)
 
     def node_status() -> NodeStatus:
         pending, queued = pool.counts()
@@ -188,7 +177,7 @@ async def _run_parts(
             genesis_hash=status.genesis_hash,
             peer_count=0,
             is_validator=signer is not None,
-            block_interval_ms=settings.block_interval_ms,
+            block_interval_ms=config.blocks.interval_ms,
             head_height=outlet.head_height,
             pending_transactions=pending,
             queued_transactions=queued,
@@ -202,7 +191,7 @@ async def _run_parts(
     driver = None
     if signer is not None:
         driver = ConsensusDriver(
-            execution, signer, WriteAheadLog(folder.wal), pool, _driver_settings(settings), now_ms, publish
+            execution, signer, WriteAheadLog(folder.wal), pool, _driver_settings(config, genesis), now_ms, publish
         )
         status = await driver.recover()
         head = await _head_of(execution, status)
@@ -211,7 +200,7 @@ async def _run_parts(
 
     outlet.link = GatewayLink(pool, node_status, head)
     nursery.start_soon(outlet.link.serve, _listen(node_socket))
-    gateway = replace(settings.gateway, node_socket=str(node_socket), execution_socket=str(query_socket))
+    gateway = _gateway_config(config, node_socket, query_socket)
     listening: Listening = await nursery.start(supervisor.run_gateway, gateway)
     nursery.start_soon(pool.run)
     on_ready(Ready(listening, status.chain_id, status.genesis_hash, status.head_height))
@@ -252,12 +241,46 @@ def _open_signer(folder: DataFolder, keys: ValidatorKeys | None) -> _Signing:
     return _Signing(keys, None if keys is None else open_history(folder.signing, keys.public.voting_key))
 
 
-def _driver_settings(settings: NodeSettings) -> DriverSettings:
+# --- Settings, as each part wants them -------------------------------------------------------------------------------
+
+
+def _driver_settings(config: NodeConfig, genesis: GenesisFile) -> DriverSettings:
+    blocks = config.blocks
+    recipient = bytes.fromhex(blocks.fee_recipient.removeprefix("0x")) or genesis.validators[0].operator
     return DriverSettings(
-        block_interval_ms=settings.block_interval_ms,
-        empty_blocks=settings.empty_blocks,
-        build_budget_ms=settings.build_budget_ms,
-        fee_recipient=settings.fee_recipient,
+        interval_ms=blocks.interval_ms,
+        on_demand=blocks.builds_on_demand,
+        empty_blocks=blocks.empty,
+        build_budget_ms=blocks.build_budget_ms,
+        fee_recipient=recipient,
+    )
+
+
+def _pool_limits(config: NodeConfig) -> PoolLimits:
+    pool = config.txpool
+    return PoolLimits(
+        max_transactions=pool.max_transactions,
+        max_bytes=pool.max_bytes,
+        max_per_sender=pool.max_per_sender,
+        max_queued_per_sender=pool.max_queued_per_sender,
+        max_queued=pool.max_queued,
+        min_tip_wei=pool.min_tip_wei,
+        queued_lifetime_ms=pool.queued_lifetime_ms,
+        allow_unprotected=pool.allow_unprotected,
+    )
+
+
+def _gateway_config(config: NodeConfig, node_socket: Path, query_socket: Path) -> GatewayConfig:
+    rpc = config.rpc
+    return GatewayConfig(
+        node_socket=str(node_socket),
+        execution_socket=str(query_socket),
+        host=rpc.host,
+        port=rpc.port,
+        apis=rpc.api,
+        cors_origins=rpc.cors_origins,
+        vhosts=rpc.vhosts,
+        log_level=config.log.level.upper(),
     )
 
 

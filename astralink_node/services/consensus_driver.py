@@ -64,10 +64,12 @@ class CandidateSource(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class DriverSettings:
-    block_interval_ms: int
-    """0: a block as soon as a transaction is executable."""
+    interval_ms: int
+    """Time between blocks; 0: no blocks but on demand."""
+    on_demand: bool
+    """Whether a block is made as soon as a transaction is executable, before the interval is over."""
     empty_blocks: bool
-    """Whether an interval without transactions makes a block too; an interval of 0 never does."""
+    """Whether an interval without transactions makes a block too."""
     build_budget_ms: int
     fee_recipient: bytes
 
@@ -127,11 +129,18 @@ class ConsensusDriver:
             parent_hash, parent_time_ms, height = committed.block.block_hash, time_ms, height + 1
 
     async def _wait_until_due(self, parent_time_ms: int) -> None:
-        interval_ms = self._settings.block_interval_ms
-        wait_ms = min(parent_time_ms + interval_ms - self._now_ms(), interval_ms)
-        if wait_ms > 0:
-            await trio.sleep(wait_ms / 1000)
-        if interval_ms == 0 or not self._settings.empty_blocks:
+        settings = self._settings
+        if settings.interval_ms == 0:
+            await self._source.wait_for_candidates()
+            return
+        # A clock that jumped back must not stop the chain for longer than an interval.
+        wait_ms = min(parent_time_ms + settings.interval_ms - self._now_ms(), settings.interval_ms)
+        with trio.move_on_after(max(wait_ms, 0) / 1000):
+            if settings.on_demand:
+                await self._source.wait_for_candidates()
+                return
+            await trio.sleep_forever()
+        if not settings.empty_blocks:
             await self._source.wait_for_candidates()
 
     async def _propose(self, height: int, parent_hash: bytes, parent_certificate: bytes, time_ms: int) -> bytes:
