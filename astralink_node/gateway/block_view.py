@@ -46,6 +46,11 @@ class BlockView:
     def block_hash(self) -> bytes:
         return self.record.block_hash
 
+    def learn_receipts(self, receipts: tuple[ReceiptRecord, ...]) -> None:
+        """Keep the receipts of a head that was announced without them."""
+        if self.receipts is None:
+            self.receipts = receipts
+
     @cached_property
     def transaction_hashes(self) -> tuple[bytes, ...]:
         return tuple(keccak256(raw) for raw in self.record.raw_transactions)
@@ -140,7 +145,7 @@ class BlockView:
         """Each of :attr:`logs` as JSON, for every subscription that wants it."""
         return tuple(orjson.dumps(log_fields(log)) for log in self.logs)
 
-    @property
+    @cached_property
     def weight_bytes(self) -> int:
         """Roughly what keeping it costs once everything below is decoded and encoded."""
         receipts = self.receipts or ()

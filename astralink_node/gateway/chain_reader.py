@@ -37,7 +37,7 @@ from astralink_node.evm.blocks import decode_header
 from astralink_node.gateway.backend import Backend, Unavailable
 from astralink_node.gateway.block_view import BlockView
 from astralink_node.gateway.head_cache import HeadCache
-from astralink_node.gateway.rpc_errors import LIMIT_EXCEEDED, RpcError, execution_reverted, server_error
+from astralink_node.gateway.rpc_errors import LIMIT_EXCEEDED, RpcError, execution_reverted, halted, server_error
 
 Expected = TypeVar("Expected")
 
@@ -119,7 +119,11 @@ class ChainReader:
         # A head that came without receipts is asked for by its hash: the chain may have moved on since.
         place = _concrete(at) if view is None else AtHash(view.block_hash)
         answer = await self.find(place, ReceiptsQuestion(), ReceiptsAnswer)
-        return None if answer is None else await self._told(BlockView(answer.block, answer.receipts))
+        if answer is None:
+            return None
+        told = await self._told(BlockView(answer.block, answer.receipts))
+        told.learn_receipts(answer.receipts)
+        return told
 
     async def transaction(self, transaction_hash: bytes) -> tuple[BlockView, int] | TransactionAnswer | None:
         """A committed transaction: in a cached block, or as the execution process finds it."""
@@ -151,7 +155,13 @@ def _failure(answer: Answer, at: BlockSelector) -> RpcError:
                 f"historical state of block {asked_height} is not available; the oldest kept is {oldest_height}"
             )
         case CallFailed(kind, message, output):
-            return execution_reverted(output) if kind == "reverted" else server_error(message)
+            match kind:
+                case "reverted":
+                    return execution_reverted(output)
+                case "halted":
+                    return halted(message)
+                case _:
+                    return server_error(message)
         case LimitExceeded(message):
             return RpcError(LIMIT_EXCEEDED, message)
         case _:

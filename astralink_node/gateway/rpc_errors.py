@@ -90,6 +90,11 @@ def execution_reverted(output: bytes) -> RpcError:
     return RpcError(EXECUTION_REVERTED, message, "0x" + output.hex())
 
 
+def halted(reason: str) -> RpcError:
+    """A call that ended in an exceptional halt, worded as geth does: in lower case."""
+    return RpcError(SERVER_ERROR, reason[:1].lower() + reason[1:] if reason else "execution halted")
+
+
 def revert_reason(output: bytes) -> str | None:
     """The text of an ABI-encoded ``Error(string)`` or ``Panic(uint256)``; None for custom errors and rubbish."""
     selector, arguments = output[:4], output[4:]

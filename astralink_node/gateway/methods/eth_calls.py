@@ -22,7 +22,7 @@ from astralink_node.gateway.encoding import JsonObject, access_list_fields, data
 from astralink_node.gateway.jsonrpc import Json
 from astralink_node.gateway.methods.table import Method, Parameter
 from astralink_node.gateway.parameters import block, no_overrides
-from astralink_node.gateway.rpc_errors import execution_reverted, server_error
+from astralink_node.gateway.rpc_errors import execution_reverted, halted, server_error
 
 TRANSACTION = Parameter("transaction", call_arguments)
 BLOCK = Parameter("block", block, AtLatest())
@@ -45,7 +45,7 @@ async def call(
     if answer.status == REVERTED:
         raise execution_reverted(answer.output)
     if answer.status == HALTED:
-        raise server_error(answer.halt_reason or "execution halted")
+        raise halted(answer.halt_reason)
     return data(answer.output)
 
 
