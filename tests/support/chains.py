@@ -1,11 +1,31 @@
 """Deterministic validators, genesis files and certificates for tests that drive a real execution facade."""
 
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
+from astralink_node.chain.execution import Execution, ExecutionConfig
+from astralink_node.chain.initialise import initialise
+from astralink_node.chain.messages import (
+    Build,
+    BuildAttributes,
+    Built,
+    Candidate,
+    Commit,
+    Committed,
+    FeePreference,
+    Valid,
+    Validate,
+)
 from astralink_node.crypto import bls, ml_dsa
+from astralink_node.evm.transaction_encoding import new_transaction, sign_transaction
+from astralink_node.evm.transactions import DYNAMIC_FEE_TYPE
+from astralink_node.storage.memory import MemoryStore
+from astralink_node.storage.store import Store
 from astralink_node.types import Address
 from consensus.certificate import Certificate, bitmap_of, encode_certificate
 from consensus.messages import VoteType, reveal_sign_bytes, signing_root, vote_sign_bytes
+from consensus.proposer_selection import proposer
 from consensus.validator_set import ValidatorSet
 from genesis.presets import DEVNET_ACCOUNTS, DEVNET_BALANCE_WEI, DEVNET_CHAIN_ID, new_genesis
 from genesis.schema import STAKE_UNIT_WEI, GenesisAccount, GenesisValidator
@@ -79,3 +99,128 @@ def commit_certificate(
     return encode_certificate(
         Certificate(VoteType.PRECOMMIT, height, round_, -1, block_hash, bitmap_of(indices, len(secrets)), signature)
     )
+
+
+# --- Contracts, each a few bytes of code, at fixed addresses ---------------------------------------------------
+
+COUNTER = Address(bytes.fromhex("c0") * 20)
+"""Raises its slot 0 by one."""
+LOGGER = Address(bytes.fromhex("c1") * 20)
+"""Emits one log whose only topic is the first word of its input, and whose data is empty."""
+LOOPER = Address(bytes.fromhex("c2") * 20)
+"""Never ends."""
+REVERTER = Address(bytes.fromhex("c3") * 20)
+"""Reverts with the bytes deadbeef."""
+
+CONTRACTS: Mapping[Address, GenesisAccount] = {
+    COUNTER: GenesisAccount(0, 1, bytes.fromhex("5f546001015f5500"), ((7, 70),)),
+    LOGGER: GenesisAccount(0, 1, bytes.fromhex("5f355f5fa100"), ()),
+    LOOPER: GenesisAccount(0, 1, bytes.fromhex("5b5f56"), ()),
+    REVERTER: GenesisAccount(0, 1, bytes.fromhex("63deadbeef5f526004601cfd"), ()),
+}
+GWEI = 10**9
+
+
+def candidate(
+    account: int,
+    nonce: int,
+    *,
+    to: bytes = bytes(19) + b"\x77",
+    value: int = 1,
+    gas: int = 21_000,
+    data: bytes = b"",
+    max_fee: int = 10 * GWEI,
+    tip: int = GWEI,
+    chain_id: int = DEVNET_CHAIN_ID,
+) -> Candidate:
+    """A signed EIP-1559 transaction of one of the developers' accounts, with its sender."""
+    unsigned = new_transaction(
+        DYNAMIC_FEE_TYPE,
+        chain_id=chain_id,
+        nonce=nonce,
+        max_fee_per_gas=max_fee,
+        max_priority_fee_per_gas=tip,
+        gas_limit=gas,
+        to=to,
+        value=value,
+        data=data,
+    )
+    owner = DEVNET_ACCOUNTS[account]
+    return Candidate(sign_transaction(unsigned, owner.private_key).raw, owner.address)
+
+
+class LocalChain:
+    """An execution facade on a store, and everything needed to make its next block."""
+
+    def __init__(
+        self,
+        store: Store | None = None,
+        *,
+        genesis: bytes | None = None,
+        validators: int = 1,
+        config: ExecutionConfig | None = None,
+        now_ns: Callable[[], int] = time.monotonic_ns,
+    ) -> None:
+        self.store: Store = MemoryStore() if store is None else store
+        self.genesis = genesis_text(validators, extra_alloc=CONTRACTS) if genesis is None else genesis
+        self.validators = validators
+        initialise(self.store, self.genesis)
+        self.config = config or ExecutionConfig()
+        self.execution = Execution.open(self.store, self.config, now_ns=now_ns)
+
+    @property
+    def secrets(self) -> list[bls.SecretKey]:
+        return secrets_of(self.execution.context.voting_set, self.validators)
+
+    def build_request(
+        self,
+        candidates: Sequence[Candidate] = (),
+        *,
+        round_: int = 0,
+        budget_ms: int = 60_000,
+        time_ms: int = 0,
+        fee_preference: FeePreference | None = None,
+    ) -> Build:
+        context = self.execution.context
+        status = self.execution.status()
+        index = proposer(context.priorities, context.voting_set, round_)
+        attributes = BuildAttributes(
+            time_ms=time_ms,
+            fee_recipient=bytes(19) + b"\xfe",
+            round_=round_,
+            proposer_index=index,
+            reveal=reveal(self.secrets[index], context.genesis_hash, context.height),
+            parent_certificate=status.head_certificate,
+            fee_preference=fee_preference,
+        )
+        return Build(status.head_hash, attributes, tuple(candidates), budget_ms)
+
+    def build(self, candidates: Sequence[Candidate] = (), **options: Any) -> Built:
+        built = self.execution.build(self.build_request(candidates, **options))
+        assert isinstance(built, Built), built
+        return built
+
+    def certificate(self, block_hash: bytes, *, signers: Sequence[int] | None = None) -> bytes:
+        context = self.execution.context
+        return commit_certificate(self.secrets, context.genesis_hash, context.height, block_hash, signers=signers)
+
+    def commit(self, block_hash: bytes) -> Committed:
+        committed = self.execution.commit(Commit(block_hash, self.certificate(block_hash)))
+        assert isinstance(committed, Committed), committed
+        return committed
+
+    def produce(self, candidates: Sequence[Candidate] = (), **options: Any) -> Committed:
+        """Build a block and commit it."""
+        return self.commit(self.build(candidates, **options).block_hash)
+
+    def follow(self, built: Built, certificate: bytes) -> Committed:
+        """Validate and commit another chain's block."""
+        answer = self.execution.validate(Validate(built.raw_block))
+        assert answer == Valid(built.block_hash), answer
+        committed = self.execution.commit(Commit(built.block_hash, certificate))
+        assert isinstance(committed, Committed), committed
+        return committed
+
+    def reopened(self) -> "LocalChain":
+        """As another process would find it."""
+        return LocalChain(self.store, genesis=self.genesis, validators=self.validators, config=self.config)
