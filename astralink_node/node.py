@@ -126,14 +126,17 @@ async def run_node(
 ) -> None:
     """Run until SIGINT or SIGTERM, then return. Without keys the node serves its chain and produces nothing."""
     with locked(folder) as lock, closing(_open_signer(folder, keys)) as signing:
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(_cancel_on_signal, nursery.cancel_scope)
-            supervisor = Supervisor(nursery)
-            try:
-                await _run_parts(folder, config, signing, nursery, supervisor, lock, on_ready)
-            finally:
-                with trio.CancelScope(shield=True, deadline=trio.current_time() + STOP_S):
-                    await supervisor.stop()
+        try:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(_cancel_on_signal, nursery.cancel_scope)
+                supervisor = Supervisor(nursery)
+                try:
+                    await _run_parts(folder, config, signing, nursery, supervisor, lock, on_ready)
+                finally:
+                    with trio.CancelScope(shield=True, deadline=trio.current_time() + STOP_S):
+                        await supervisor.stop()
+        except BaseExceptionGroup as group:
+            raise _cause_of(group) from None
 
 
 async def _run_parts(
@@ -150,7 +153,12 @@ async def _run_parts(
     sockets = runtime_folder(folder.root)
     query_socket, node_socket = sockets / "query.sock", sockets / "node.sock"
 
-    # Execution first: it checks the database, and everything else asks it.
+    # The gateway takes as long to start as execution does: it binds its port and waits for the head at this socket.
+    listener = _listen(node_socket)
+    gateway = _GatewayStart()
+    nursery.start_soon(gateway.run, supervisor, _gateway_config(config, node_socket, query_socket))
+
+    # Execution checks the database, and everything else asks it.
     process = ProcessConfig(
         database=str(folder.chain),
         genesis_file=str(folder.genesis),
@@ -199,11 +207,9 @@ async def _run_parts(
         logger.warning("no validator key: the node serves its chain and produces no blocks")
 
     outlet.link = GatewayLink(pool, node_status, head)
-    nursery.start_soon(outlet.link.serve, _listen(node_socket))
-    gateway = _gateway_config(config, node_socket, query_socket)
-    listening: Listening = await nursery.start(supervisor.run_gateway, gateway)
+    nursery.start_soon(outlet.link.serve, listener)
     nursery.start_soon(pool.run)
-    on_ready(Ready(listening, status.chain_id, status.genesis_hash, status.head_height))
+    on_ready(Ready(await gateway.listening(), status.chain_id, status.genesis_hash, status.head_height))
     if driver is None:
         await trio.sleep_forever()
     else:
@@ -282,6 +288,27 @@ def _gateway_config(config: NodeConfig, node_socket: Path, query_socket: Path) -
         vhosts=rpc.vhosts,
         log_level=config.log.level.upper(),
     )
+
+
+class _GatewayStart:
+    """A gateway that starts beside everything else."""
+
+    def __init__(self) -> None:
+        self._started = trio.Event()
+        self._listening: Listening | None = None
+
+    async def run(self, supervisor: Supervisor, config: GatewayConfig) -> None:
+        await supervisor.run_gateway(config, self._announce)
+
+    async def listening(self) -> Listening:
+        await self._started.wait()
+        if self._listening is None:
+            raise RuntimeError("the gateway was announced without saying where it listens")
+        return self._listening
+
+    def _announce(self, listening: Listening) -> None:
+        self._listening = listening
+        self._started.set()
 
 
 # --- The head, as its listeners want it ------------------------------------------------------------------------------
@@ -417,6 +444,19 @@ def _listen(path: Path) -> trio.SocketListener:
     path.chmod(0o600)
     listener.listen()
     return trio.SocketListener(trio.socket.from_stdlib_socket(listener))
+
+
+def _cause_of(group: BaseExceptionGroup[BaseException]) -> BaseException:
+    """The one expected failure behind a nursery's group; anything unexpected among them keeps the whole group."""
+    leaves: list[BaseException] = []
+    waiting: list[BaseException] = [group]
+    while waiting:
+        error = waiting.pop(0)
+        if isinstance(error, BaseExceptionGroup):
+            waiting += error.exceptions
+        else:
+            leaves.append(error)
+    return leaves[0] if all(isinstance(leaf, AstraLinkError) for leaf in leaves) else group
 
 
 async def _cancel_on_signal(scope: trio.CancelScope) -> None:

@@ -10,6 +10,7 @@ import os
 import socket
 import subprocess
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import trio
@@ -126,10 +127,11 @@ class Supervisor:
             raise CannotStart(_without_prefix(child.last_line) or await child.exit_reason())
         return client
 
-    async def run_gateway(
-        self, config: GatewayConfig, task_status: trio.TaskStatus[Listening] = trio.TASK_STATUS_IGNORED
-    ) -> None:
-        """Keep one gateway running for ever; started once it answers. Raises CannotStart if it never does."""
+    async def run_gateway(self, config: GatewayConfig, on_listening: Callable[[Listening], None]) -> None:
+        """Keep one gateway running for ever. Raises CannotStart if it never answers.
+
+        `on_listening` is called once, when the first one does.
+        """
         delay_s = FIRST_RESTART_S
         first = True
         while True:
@@ -141,7 +143,7 @@ class Supervisor:
                 # A port that the system chose stays the same over restarts.
                 config = replace(config, port=listening.port)
                 if first:
-                    task_status.started(listening)
+                    on_listening(listening)
                 first = False
             reason = await child.exit_reason()
             if self._stopping:
