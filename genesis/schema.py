@@ -274,7 +274,7 @@ def _parse_validators(section: Field) -> tuple[GenesisValidator, ...]:
     for entry in section.items():
         if len(validators) == MAX_VALIDATORS:
             raise section.fail(f"at most {MAX_VALIDATORS} validators", "more")
-        validator = _parse_validator(entry)
+        validator = parse_validator(entry)
         for known, key, name in (
             (found, validator.voting_key, "votingKey"),
             (operators, validator.operator, "operator"),
@@ -292,7 +292,8 @@ def _parse_validators(section: Field) -> tuple[GenesisValidator, ...]:
     return tuple(sorted(validators, key=lambda validator: validator.voting_key))
 
 
-def _parse_validator(entry: Field) -> GenesisValidator:
+def parse_validator(entry: Field) -> GenesisValidator:
+    """One entry of `astralink.validators`, its keys and its proof of possession checked."""
     values = entry.record(("operator", "votingKey", "proofOfPossession", "checkpointKey", "stakeWei"))
     voting_key = values["votingKey"].hex_bytes(48)
     try:

@@ -58,7 +58,7 @@ def _genesis_writes(block: GenesisBlock, genesis_file: bytes) -> dict[bytes, byt
     }
 
 
-def open_chain(store: Store, expected_genesis_file: bytes | None = None) -> OpenedChain:
+def open_chain(store: Reader, expected_genesis_file: bytes | None = None) -> OpenedChain:
     """The chain in a database, after the boot check: format, genesis, head header, state root at the head.
 
     `expected_genesis_file` is the data folder's genesis.json, which must describe the same chain. Raises
