@@ -61,8 +61,9 @@ clients: clients-setup ## web3.py, ethers and viem against a real devnet process
 crash: $(VENV)/ready ## 200 random SIGKILLs of a running node (about 20 minutes)
 	@$(BIN)/python -m tests.crash.campaign --kills 200
 
-bench: $(VENV)/ready ## speed beside stock py-evm; exits 1 below the agreed ratios
+bench: $(VENV)/ready ## speed beside stock py-evm, then by state size; exits 1 below the agreed ratios
 	@$(BIN)/python -m benchmarks.run
+	@$(BIN)/python -m benchmarks.bench_blocks
 
 lock: $(VENV)/ready ## resolve pyproject.toml's ranges anew into requirements.txt (needs the `uv` tool)
 	@command -v uv >/dev/null 2>&1 || { echo "uv is missing: pipx install uv" >&2; exit 1; }
