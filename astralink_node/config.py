@@ -133,11 +133,15 @@ def load_config(
     environment: Mapping[str, str],
     flags: Mapping[str, Value],
     *,
+    defaults: Mapping[str, Value] | None = None,
     file_must_exist: bool = False,
 ) -> LoadedConfig:
-    """All settings. `flags` holds only those that were given, by setting name. Raises ConfigError."""
+    """All settings. `flags` holds only those that were given, by setting name. Raises ConfigError.
+
+    `defaults` are a verb's own, in place of those of the classes above.
+    """
     settings = {setting.name: setting for setting in _settings()}
-    values = {name: setting.default for name, setting in settings.items()}
+    values = {name: setting.default for name, setting in settings.items()} | dict(defaults or {})
     sources = dict.fromkeys(settings, "default")
     layers = (
         _from_file(file, settings, must_exist=file_must_exist),
@@ -169,7 +173,7 @@ def _settings() -> Iterator[_Setting]:
     for section_name, section in typing.get_type_hints(NodeConfig).items():
         kinds = typing.get_type_hints(section)
         for entry in fields(section):
-            default: Value = entry.default
+            default = typing.cast(Value, entry.default)
             yield _Setting(f"{section_name}.{entry.name}", kinds[entry.name], default, entry.metadata)
 
 

@@ -1,264 +1,245 @@
-"""The composition root: reading `run_node` is seeing the whole program.
+"""The composition root: builds every part of a running node by hand, and takes them down in order.
 
-It builds every part by hand, starts the children and the services in an order in which each finds what it needs,
-and takes them down in the reverse order. Settings come in checked and frozen (astralink_node.config makes them).
+Reading :func:`run_node` is seeing the whole program: an execution process that owns the database, the mempool, a
+link for gateways, a gateway process, and, where the data folder holds a validator's keys, a consensus driver.
 """
 
-import fcntl
-import hashlib
-import logging
-import os
+import platform
 import signal
 import socket
-import stat
-import subprocess
-import sys
-import tempfile
-from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from typing import Final
 
 import trio
 
 from astralink_node import __version__
-from astralink_node.chain.client import ExecutionClient
-from astralink_node.chain.messages import (
-    AtLatest,
-    BlockAnswer,
-    BlockQuestion,
-    Committed,
-    Query,
-    Status,
-)
-from astralink_node.chain.process_config import ProcessConfig
+from astralink_node.chain.client import ExecutionClient, ExecutionGone
+from astralink_node.chain.messages import AtLatest, BlockAnswer, BlockQuestion, Committed, Query, Status
 from astralink_node.clock import now_ms
 from astralink_node.config import NodeConfig
+from astralink_node.crypto.addresses import parse_address
 from astralink_node.errors import AstraLinkError, UserError
-from astralink_node.evm.blocks import decode_header
-from astralink_node.evm.fee_rules import decode_fee_parameters
-from astralink_node.evm.fork_rules import ChainRules
 from astralink_node.gateway.config import GatewayConfig
-from astralink_node.gateway.link_messages import NodeStatus, SubmittedTransaction
-from astralink_node.services.consensus_driver import ConsensusDriver, DriverSettings
+from astralink_node.gateway.link_messages import NodeStatus
+from astralink_node.log import Log, configure
+from astralink_node.services.consensus_driver import SoloDriver, SoloValidator
+from astralink_node.services.data_folder import DataFolder, FolderLock, runtime_folder, wait_for_database
 from astralink_node.services.gateway_link import GatewayLink
-from astralink_node.services.supervisor import Listening, Supervisor
+from astralink_node.services.proposal_log import ProposalLog
+from astralink_node.services.supervisor import ExecutionDied, GatewayKeeper, Serving, start_execution
 from astralink_node.services.transaction_pool import TransactionPool
-from astralink_node.storage.wal import WriteAheadLog
-from astralink_node.txpool.admission import ChainView
-from astralink_node.txpool.pool import Pool, PoolLimits
-from astralink_node.validator.keys import ValidatorKeys
+from astralink_node.txpool.pool import PoolLimits
+from astralink_node.types import Address
+from astralink_node.validator.history_file import HistoryFile
+from astralink_node.validator.keys import ValidatorKeys, load_keys
 from astralink_node.validator.local_signer import LocalSigner
-from astralink_node.validator.signing_history import SigningHistory, open_history
+from astralink_node.validator.signing_history import SigningHistory, create_history, history_path, open_history
 from genesis.schema import GenesisFile, parse_genesis
 
-logger = logging.getLogger(__name__)
+CLIENT_VERSION: Final = (
+    f"astralink/v{__version__}/{platform.system().lower()}-{platform.machine()}/python{platform.python_version()}"
+)
+_BACKLOG: Final = 16
 
-CLIENT_NAME = "AstraLink"
-LOCK_WAIT_S = 10.0
-"""For the processes of a killed node to let go of the data folder."""
-STOP_S = 4.5
-"""For everything to end after the signal; then children are killed."""
-
-
-class DataFolderInUse(UserError):
-    """Another node has the data folder."""
+_log = Log("node")
 
 
-class NoGenesis(UserError):
-    """The data folder holds no chain."""
-
-
-class NotTheValidator(UserError):
-    """The key in the data folder is not the one that the genesis file names."""
-
-
-class HeadUnreadable(AstraLinkError):
-    """Execution did not answer the question for its head block with a block."""
+class NotAValidator(UserError):
+    """The keys in the data folder cannot make blocks on this chain."""
 
 
 @dataclass(frozen=True, slots=True)
-class DataFolder:
-    """Where a node keeps things. Signing history has a folder of its own: a reset of the chain never touches it."""
-
-    root: Path
-
-    @property
-    def genesis(self) -> Path:
-        return self.root / "genesis.json"
-
-    @property
-    def chain(self) -> Path:
-        return self.root / "chain"
-
-    @property
-    def wal(self) -> Path:
-        return self.root / "consensus" / "wal"
-
-    @property
-    def signing(self) -> Path:
-        return self.root / "signing"
-
-    @property
-    def validator(self) -> Path:
-        return self.root / "validator"
-
-    @property
-    def lock(self) -> Path:
-        return self.root / "node.lock"
+class NodeSetup:
+    folder: DataFolder
+    config: NodeConfig
+    password: str | None
+    """Opens the validator's keystores; None to run without them: the node then makes no blocks."""
+    accept_lost_history: bool = False
+    """The operator says that no other node signs with this key, although its signing history begins anew."""
 
 
 @dataclass(frozen=True, slots=True)
-class Ready:
-    """What can be announced once requests are answered."""
+class NodeReady:
+    """Told once, when requests are answered."""
 
-    listening: Listening
+    serving: Serving
     chain_id: int
     genesis_hash: bytes
     head_height: int
+    is_validator: bool
 
 
-async def run_node(
-    folder: DataFolder,
-    config: NodeConfig,
-    keys: ValidatorKeys | None,
-    on_ready: Callable[[Ready], None] = lambda _: None,
-) -> None:
-    """Run until SIGINT or SIGTERM, then return. Without keys the node serves its chain and produces nothing."""
-    with locked(folder) as lock, closing(_open_signer(folder, keys)) as signing:
+OnReady = Callable[[NodeReady], None]
+
+
+def run(setup: NodeSetup, on_ready: OnReady) -> None:
+    """Run a node until SIGINT or SIGTERM. Raises the AstraLinkError that stopped it, if one did."""
+    configure(setup.config.log.level, setup.config.log.format)
+    setup.folder.check_prepared()
+    with FolderLock(setup.folder):
         try:
-            async with trio.open_nursery() as nursery:
-                nursery.start_soon(_cancel_on_signal, nursery.cancel_scope)
-                supervisor = Supervisor(nursery)
-                try:
-                    await _run_parts(folder, config, signing, nursery, supervisor, lock, on_ready)
-                finally:
-                    with trio.CancelScope(shield=True, deadline=trio.current_time() + STOP_S):
-                        await supervisor.stop()
+            trio.run(partial(run_node, setup, on_ready), strict_exception_groups=True)
         except BaseExceptionGroup as group:
-            raise _cause_of(group) from None
+            raise _cause_of(group) from group
 
 
-async def _run_parts(
-    folder: DataFolder,
-    config: NodeConfig,
-    signing: "_Signing",
-    nursery: trio.Nursery,
-    supervisor: Supervisor,
-    lock: int,
-    on_ready: Callable[[Ready], None],
-) -> None:
-    genesis = _load_genesis(folder)
-    view = _chain_view_of(genesis.chain_rules())
-    sockets = runtime_folder(folder.root)
-    query_socket, node_socket = sockets / "query.sock", sockets / "node.sock"
-
-    # The gateway takes as long to start as execution does: it binds its port and waits for the head at this socket.
-    listener = _listen(node_socket)
-    gateway = _GatewayStart()
-    nursery.start_soon(gateway.run, supervisor, _gateway_config(config, node_socket, query_socket))
-
-    # Execution checks the database, and everything else asks it.
-    process = ProcessConfig(
-        database=str(folder.chain),
-        genesis_file=str(folder.genesis),
-        node_socket=-1,  # the supervisor makes it
-        query_socket=str(query_socket),
-        history_heights=None if config.history.archive else config.history.state_heights,
-    )
-    execution = await supervisor.start_execution(process, lock)
-    status = await execution.status()
-    signer = signing.signer(genesis, status.genesis_hash)
-
-    # The mempool asks over the socket for queries: an admission does not wait for a block in the making.
-    queries = ExecutionClient(await trio.open_unix_socket(str(query_socket)))
-    nursery.start_soon(queries.run)
-    head = await _head_of(execution, status)
-    outlet = _Outlet(head.block.raw_header)
-    pool = TransactionPool(Pool(_pool_limits(config), view(head)), queries, now_ms, view, outlet.push_pending)
-
-    def node_status() -> NodeStatus:
-        pending, queued = pool.counts()
-        return NodeStatus(
-            client_version=f"{CLIENT_NAME}/v{__version__}",
-            chain_id=status.chain_id,
-            genesis_hash=status.genesis_hash,
-            peer_count=0,
-            is_validator=signer is not None,
-            block_interval_ms=config.blocks.interval_ms,
-            head_height=outlet.head_height,
-            pending_transactions=pending,
-            queued_transactions=queued,
-        )
-
-    async def publish(committed: Committed) -> None:
-        # The pool first: whoever hears of the head may ask for a pending nonce at once.
-        await pool.on_commit(committed)
-        outlet.push_head(committed)
-
-    driver = None
-    if signer is not None:
-        driver = ConsensusDriver(
-            execution, signer, WriteAheadLog(folder.wal), pool, _driver_settings(config, genesis), now_ms, publish
-        )
-        status = await driver.recover()
-        head = await _head_of(execution, status)
-    else:
-        logger.warning("no validator key: the node serves its chain and produces no blocks")
-
-    outlet.link = GatewayLink(pool, node_status, head)
-    nursery.start_soon(outlet.link.serve, listener)
-    nursery.start_soon(pool.run)
-    on_ready(Ready(await gateway.listening(), status.chain_id, status.genesis_hash, status.head_height))
-    if driver is None:
-        await trio.sleep_forever()
-    else:
-        await driver.run(status)
-
-
-# --- Keys and signing ------------------------------------------------------------------------------------------------
-
-
-class _Signing:
-    """The validator's keys with their open, locked signing history; or nothing, for a node without keys."""
-
-    def __init__(self, keys: ValidatorKeys | None, history: SigningHistory | None) -> None:
-        self._keys = keys
-        self._history = history
-
-    def signer(self, genesis: GenesisFile, genesis_hash: bytes) -> LocalSigner | None:
-        """Raises NotTheValidator: with one validator only its key can make blocks."""
-        if self._keys is None or self._history is None:
-            return None
-        ours = self._keys.public.voting_key
-        if [entry.voting_key for entry in genesis.validators] != [ours]:
-            known = ", ".join(f"0x{entry.voting_key.hex()}" for entry in genesis.validators)
-            raise NotTheValidator(
-                f"expected the voting key of the one validator in the genesis file ({known}), found 0x{ours.hex()}"
+async def run_node(setup: NodeSetup, on_ready: OnReady) -> None:
+    """The whole node; returns after a signal, when everything has been taken down."""
+    folder, config = setup.folder, setup.config
+    genesis = parse_genesis(folder.genesis_file.read_bytes())
+    with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
+        async with trio.open_nursery() as processes:
+            shutdown = _Shutdown(processes.cancel_scope)
+            processes.start_soon(shutdown.on_signal, signals)
+            await wait_for_database(folder)
+            sockets = runtime_folder(folder)
+            execution = await start_execution(
+                processes,
+                folder.database,
+                folder.genesis_file,
+                sockets / "execution.sock",
+                None if config.history.archive else config.history.state_heights,
             )
-        return LocalSigner(self._keys, self._history, genesis_hash)
-
-    def close(self) -> None:
-        if self._history is not None:
-            self._history.close()
-
-
-def _open_signer(folder: DataFolder, keys: ValidatorKeys | None) -> _Signing:
-    return _Signing(keys, None if keys is None else open_history(folder.signing, keys.public.voting_key))
-
-
-# --- Settings, as each part wants them -------------------------------------------------------------------------------
+            try:
+                await _run_services(setup, genesis, execution.client, sockets, shutdown, on_ready)
+            except ExecutionGone:
+                await trio.sleep_forever()  # execution.watch() is about to say why, and cancels this
+            finally:
+                await execution.stop()
+                _remove_sockets(sockets)
+            processes.cancel_scope.cancel()
+    _log.info("stopped")
 
 
-def _driver_settings(config: NodeConfig, genesis: GenesisFile) -> DriverSettings:
-    blocks = config.blocks
-    recipient = bytes.fromhex(blocks.fee_recipient.removeprefix("0x")) or genesis.validators[0].operator
-    return DriverSettings(
-        interval_ms=blocks.interval_ms,
-        on_demand=blocks.builds_on_demand,
-        empty_blocks=blocks.empty,
-        build_budget_ms=blocks.build_budget_ms,
-        fee_recipient=recipient,
+async def _run_services(
+    setup: NodeSetup,
+    genesis: GenesisFile,
+    execution: ExecutionClient,
+    sockets: Path,
+    shutdown: "_Shutdown",
+    on_ready: OnReady,
+) -> None:
+    config = setup.config
+    listener = _listen(sockets / "node.sock")
+    with ExitStack() as resources:
+        async with trio.open_nursery() as services:
+            ready = _ReadyOnce(on_ready)
+            keeper = GatewayKeeper(_gateway_config(config, sockets), ready.serving)
+            shutdown.before = keeper.stop
+            # Its imports take a second: it starts while keys are decrypted and the database opens. It connects
+            # to the listener at once and is answered when the rest is there.
+            services.start_soon(keeper.run)
+            keys = await _load_keys(setup)
+            status = await execution.status()
+            ready.status = status
+            pool = TransactionPool(execution, genesis.chain_rules(), _pool_limits(config), status, now_ms)
+            validator = None
+            if keys is not None:
+                validator = _validator(setup, genesis, status, keys, resources)
+                ready.is_validator = True
+            head = await _committed_head(execution, status)
+            link = GatewayLink(pool, _node_status_source(config, genesis, status, pool, ready), head)
+            services.start_soon(link.serve, listener)
+            services.start_soon(_while_execution_lives, pool.run)
+            if validator is None:
+                _log.warning("this data folder holds no validator keys: the node makes no blocks")
+                return
+
+            def on_committed(committed: Committed) -> None:
+                pool.on_committed(committed)
+                link.publish_head(committed)
+
+            proposals = ProposalLog(setup.folder.consensus)
+            resources.callback(proposals.close)
+            if proposals.torn_bytes:
+                _log.warning("the consensus log's torn end was cut off", bytes=proposals.torn_bytes)
+            driver = SoloDriver(execution, validator, proposals, pool, now_ms, on_committed)
+            services.start_soon(_while_execution_lives, driver.run)
+
+
+# --- Parts -------------------------------------------------------------------------------------------------------
+
+
+async def _load_keys(setup: NodeSetup) -> ValidatorKeys | None:
+    """Decrypting takes about a second of another thread."""
+    if setup.password is None:
+        return None
+    return await trio.to_thread.run_sync(load_keys, setup.folder.validator_keys, setup.password)
+
+
+def _validator(
+    setup: NodeSetup, genesis: GenesisFile, status: Status, keys: ValidatorKeys, resources: ExitStack
+) -> SoloValidator:
+    """The signer of this node, if it may make every block of this chain alone. Raises NotAValidator."""
+    voting_key = keys.public.voting_key
+    members = genesis.validator_set().validators
+    own = next((member for member in members if member.voting_key == voting_key), None)
+    if own is None:
+        known = ", ".join(f"0x{member.voting_key.hex()[:16]}..." for member in members)
+        raise NotAValidator(
+            f"the validator key 0x{voting_key.hex()} in {setup.folder.validator_keys} is not in the genesis set "
+            f"of this chain (it has {known}): put the right keys there, or move the folder away to run without them"
+        )
+    if len(members) != 1:
+        raise NotAValidator(
+            f"this chain has {len(members)} validators; this version runs chains with one, until nodes can connect"
+        )
+    history = _open_history(setup, status, voting_key)
+    resources.callback(history.close)
+    if history.truncated_bytes:
+        _log.warning("the signing history's torn end was cut off", bytes=history.truncated_bytes)
+    recipient = setup.config.blocks.fee_recipient
+    return SoloValidator(
+        signer=LocalSigner(keys, history, status.genesis_hash),
+        fee_recipient=parse_address(recipient) if recipient else Address(own.operator),
+        params=genesis.consensus,
+        blocks=setup.config.blocks,
+    )
+
+
+def _open_history(setup: NodeSetup, status: Status, voting_key: bytes) -> SigningHistory:
+    """With `accept_lost_history`, signing begins right above the head: nobody else could certify another block."""
+    path = history_path(setup.folder.signing, voting_key)
+    if setup.accept_lost_history and not path.exists():
+        storage = HistoryFile(path)
+        try:
+            create_history(storage, voting_key, key_is_new=False)
+        finally:
+            storage.close()
+    history = open_history(setup.folder.signing, voting_key)
+    if history.chain(status.genesis_hash).floor is None:
+        if not setup.accept_lost_history:
+            history.close()
+            raise NotAValidator(
+                "the signing history does not know what this key signed before, because the key was restored or its "
+                "history was lost: if no other node signs with it, start once with --new-signing-history"
+            )
+        history.set_floor(status.genesis_hash, status.head_height + 1)
+    return history
+
+
+async def _committed_head(execution: ExecutionClient, status: Status) -> Committed:
+    """The head as gateways expect it; its receipts they ask for themselves."""
+    answer = await execution.query(Query(AtLatest(), BlockQuestion()))
+    if not isinstance(answer, BlockAnswer):
+        raise ExecutionGone(f"the execution process did not give its head: {answer}")
+    return Committed(answer.block, (), (), status.next_base_fee_wei, status.next_gas_limit)
+
+
+def _gateway_config(config: NodeConfig, sockets: Path) -> GatewayConfig:
+    return GatewayConfig(
+        node_socket=str(sockets / "node.sock"),
+        execution_socket=str(sockets / "execution.sock"),
+        host=config.rpc.host,
+        port=config.rpc.port,
+        apis=config.rpc.api,
+        cors_origins=config.rpc.cors_origins,
+        vhosts=config.rpc.vhosts,
+        log_level=config.log.level.upper(),
     )
 
 
@@ -276,192 +257,89 @@ def _pool_limits(config: NodeConfig) -> PoolLimits:
     )
 
 
-def _gateway_config(config: NodeConfig, node_socket: Path, query_socket: Path) -> GatewayConfig:
-    rpc = config.rpc
-    return GatewayConfig(
-        node_socket=str(node_socket),
-        execution_socket=str(query_socket),
-        host=rpc.host,
-        port=rpc.port,
-        apis=rpc.api,
-        cors_origins=rpc.cors_origins,
-        vhosts=rpc.vhosts,
-        log_level=config.log.level.upper(),
-    )
-
-
-class _GatewayStart:
-    """A gateway that starts beside everything else."""
-
-    def __init__(self) -> None:
-        self._started = trio.Event()
-        self._listening: Listening | None = None
-
-    async def run(self, supervisor: Supervisor, config: GatewayConfig) -> None:
-        await supervisor.run_gateway(config, self._announce)
-
-    async def listening(self) -> Listening:
-        await self._started.wait()
-        if self._listening is None:
-            raise RuntimeError("the gateway was announced without saying where it listens")
-        return self._listening
-
-    def _announce(self, listening: Listening) -> None:
-        self._listening = listening
-        self._started.set()
-
-
-# --- The head, as its listeners want it ------------------------------------------------------------------------------
-
-
-class _Outlet:
-    """Where heads and pending transactions go; the gateways' link joins once recovery is done."""
-
-    def __init__(self, raw_header: bytes) -> None:
-        self.head_height = decode_header(raw_header).number
-        self.link: GatewayLink | None = None
-
-    def push_head(self, committed: Committed) -> None:
-        header = decode_header(committed.block.raw_header)
-        self.head_height = header.number
-        logger.info(
-            "block %d: %d transactions, %d gas, hash 0x%s",
-            header.number,
-            len(committed.block.raw_transactions),
-            header.gas_used,
-            committed.block.block_hash.hex(),
-        )
-        if self.link is not None:
-            self.link.push_head(committed)
-
-    def push_pending(self, transactions: tuple[SubmittedTransaction, ...]) -> None:
-        if self.link is not None:
-            self.link.push_pending(transactions)
-
-
-async def _head_of(execution: ExecutionClient, status: Status) -> Committed:
-    """The head as a gateway that connects is told it: without receipts."""
-    answer = await execution.query(Query(AtLatest(), BlockQuestion()))
-    if not isinstance(answer, BlockAnswer):
-        raise HeadUnreadable(f"asked for the head block, found {answer}")
-    return Committed(
-        block=answer.block,
-        receipts=(),
-        touched_accounts=(),
-        next_base_fee_wei=status.next_base_fee_wei,
-        next_gas_limit=status.next_gas_limit,
-    )
-
-
-def _chain_view_of(rules: ChainRules) -> Callable[[Committed], ChainView]:
-    def view(committed: Committed) -> ChainView:
-        header = decode_header(committed.block.raw_header)
-        return ChainView(
-            chain_id=rules.chain_id,
-            fork=rules.fork_at(header.number + 1),
-            gas_limit=committed.next_gas_limit,
-            base_fee_wei=committed.next_base_fee_wei,
-            min_base_fee_wei=decode_fee_parameters(header.extra_data).min_base_fee_wei,
+def _node_status_source(
+    config: NodeConfig, genesis: GenesisFile, status: Status, pool: TransactionPool, ready: "_ReadyOnce"
+) -> Callable[[], NodeStatus]:
+    def node_status() -> NodeStatus:
+        return NodeStatus(
+            client_version=CLIENT_VERSION,
+            chain_id=genesis.chain_id,
+            genesis_hash=status.genesis_hash,
+            peer_count=0,
+            is_validator=ready.is_validator,
+            block_interval_ms=config.blocks.interval_ms,
+            head_height=pool.height,
+            pending_transactions=pool.pool.pending_count,
+            queued_transactions=pool.pool.queued_count,
         )
 
-    return view
-
-
-# --- Files, locks, signals -------------------------------------------------------------------------------------------
-
-
-def _load_genesis(folder: DataFolder) -> GenesisFile:
-    try:
-        return parse_genesis(folder.genesis.read_bytes())
-    except FileNotFoundError as error:
-        raise NoGenesis(
-            f"{folder.root} holds no genesis.json: run "
-            f"`astralink-node init GENESIS_FILE --data-dir {folder.root}` first"
-        ) from error
-
-
-@contextmanager
-def locked(folder: DataFolder) -> Iterator[int]:
-    """Hold the data folder's lock, waiting a while for the processes of a killed node; gives its descriptor.
-
-    Children inherit the descriptor, so the folder is free only when all of them are gone.
-    """
-    if not folder.root.is_dir():
-        raise NoGenesis(f"{folder.root}: no such data folder; run `astralink-node init GENESIS_FILE` first")
-    descriptor = os.open(folder.lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    try:
-        _take(descriptor, folder)
-        os.ftruncate(descriptor, 0)
-        os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
-        yield descriptor
-    finally:
-        os.close(descriptor)
-
-
-def _take(descriptor: int, folder: DataFolder) -> None:
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        holder = os.pread(descriptor, 32, 0).decode("ascii", "replace").strip()
-        if holder.isdigit() and Path(f"/proc/{holder}").exists():
-            raise DataFolderInUse(f"{folder.root} is in use by another node (process {holder})") from None
-        # The node is gone, its execution process is about to be: it ends when it sees the socket closed.
-        logger.info("waiting for the processes of an earlier node to leave %s", folder.root)
-        _take_within(LOCK_WAIT_S, descriptor, folder)
-
-
-def _take_within(seconds: float, descriptor: int, folder: DataFolder) -> None:
-    """flock knows no deadline, so a helper process waits in it: the lock belongs to the descriptor they share."""
-    waiter = subprocess.Popen(
-        [sys.executable, "-P", "-S", "-c", f"import fcntl; fcntl.flock({descriptor}, fcntl.LOCK_EX)"],
-        pass_fds=(descriptor,),
-    )
-    try:
-        waiter.wait(seconds)
-    except subprocess.TimeoutExpired:
-        waiter.kill()
-        waiter.wait()
-        raise DataFolderInUse(f"{folder.root} is in use by the processes of another node") from None
-    fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-
-
-def runtime_folder(data_dir: Path) -> Path:
-    """A private folder with a short path for this data folder's sockets (Unix socket paths end at 107 bytes)."""
-    base = Path(os.environ.get("XDG_RUNTIME_DIR") or tempfile.gettempdir())
-    name = hashlib.sha256(os.fsencode(data_dir.resolve())).hexdigest()[:16]
-    folder = base / f"astralink-{os.getuid()}-{name}"
-    folder.mkdir(mode=0o700, exist_ok=True)
-    found = folder.lstat()
-    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid() or found.st_mode & 0o077:
-        raise UserError(f"{folder}: expected a folder of this user that nobody else can enter; remove it and try again")
-    return folder
+    return node_status
 
 
 def _listen(path: Path) -> trio.SocketListener:
-    path.unlink(missing_ok=True)
-    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    listener.bind(os.fspath(path))
-    path.chmod(0o600)
-    listener.listen()
-    return trio.SocketListener(trio.socket.from_stdlib_socket(listener))
+    """A listening Unix socket; the folder around it keeps others out."""
+    listening = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    listening.bind(str(path))
+    listening.listen(_BACKLOG)
+    return trio.SocketListener(trio.socket.from_stdlib_socket(listening))
+
+
+def _remove_sockets(folder: Path) -> None:
+    for path in folder.iterdir():
+        path.unlink(missing_ok=True)
+
+
+async def _while_execution_lives(task: Callable[[], Awaitable[None]]) -> None:
+    """Tasks that lose the execution process wait to be cancelled: its watcher reports the reason, once."""
+    try:
+        await task()
+    except ExecutionGone:
+        await trio.sleep_forever()
+
+
+class _ReadyOnce:
+    """Tells the caller of the first gateway that serves."""
+
+    def __init__(self, on_ready: OnReady) -> None:
+        self._on_ready: OnReady | None = on_ready
+        self.status: Status | None = None
+        self.is_validator = False
+
+    def serving(self, serving: Serving) -> None:
+        _log.info("serving JSON-RPC", url=f"http://{serving.host}:{serving.port}")
+        if self._on_ready is not None and self.status is not None:
+            status, on_ready = self.status, self._on_ready
+            self._on_ready = None
+            on_ready(NodeReady(serving, status.chain_id, status.genesis_hash, status.head_height, self.is_validator))
+
+
+class _Shutdown:
+    """What a signal does: first the gateway stops taking requests, then everything else goes."""
+
+    def __init__(self, scope: trio.CancelScope) -> None:
+        self._scope = scope
+        self.before: Callable[[], Awaitable[None]] | None = None
+
+    async def on_signal(self, signals: AsyncIterator[int]) -> None:
+        async for number in signals:
+            _log.info("stopping", signal=signal.Signals(number).name)
+            if self.before is not None:
+                await self.before()
+            self._scope.cancel()
 
 
 def _cause_of(group: BaseExceptionGroup[BaseException]) -> BaseException:
-    """The one expected failure behind a nursery's group; anything unexpected among them keeps the whole group."""
-    leaves: list[BaseException] = []
-    waiting: list[BaseException] = [group]
-    while waiting:
-        error = waiting.pop(0)
+    """The one expected error among what ended the tasks; the group itself if there was anything unexpected."""
+    expected, unexpected = group.split(AstraLinkError)
+    if unexpected is not None or expected is None:
+        return group
+    leaves = list(_leaves(expected))
+    return next((leaf for leaf in leaves if isinstance(leaf, ExecutionDied)), leaves[0])
+
+
+def _leaves(group: BaseExceptionGroup[BaseException]) -> Iterator[BaseException]:
+    for error in group.exceptions:
         if isinstance(error, BaseExceptionGroup):
-            waiting += error.exceptions
+            yield from _leaves(error)
         else:
-            leaves.append(error)
-    return leaves[0] if all(isinstance(leaf, AstraLinkError) for leaf in leaves) else group
-
-
-async def _cancel_on_signal(scope: trio.CancelScope) -> None:
-    with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
-        async for number in signals:
-            logger.info("%s: stopping", signal.Signals(number).name)
-            scope.cancel()
-            return
+            yield error

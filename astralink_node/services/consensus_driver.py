@@ -1,15 +1,15 @@
-"""Drives a chain of one validator through the seam that consensus with many will use: propose, vote, commit.
+"""Makes blocks final on a chain with one validator, through the steps that consensus among many will take.
 
-The order of effects is what keeps a crash harmless (docs/specification.md, "Crash recovery, exactly"): the whole
-proposal is synced to the write-ahead log before anything is signed for it, and every signature passes the signing
-history first. A restart finds the proposal again, gets the identical signatures, and commits the identical block.
-With one validator a proposal of round 0 is a polka and a commit by itself, so there are no timeouts here.
+For each height: wait for the turn, reveal, build, log the block's body durably, sign the proposal, the prevote and
+the precommit, assemble the certificate, commit, announce. The body is on disk before anything is signed for it, and
+the signer's history before a signature is released, so a crash anywhere restarts into the same block or, if
+nothing was signed, into a new one (BLOCK.md, "Crash recovery, exactly"). What is final is the database's word alone.
 """
 
-import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
+from functools import partial
+from typing import Final
 
 import trio
 
@@ -17,216 +17,231 @@ from astralink_node.chain.client import ExecutionLink
 from astralink_node.chain.messages import (
     Build,
     BuildAttributes,
-    Candidate,
+    Built,
     CannotBuild,
     Commit,
     Committed,
-    Dropped,
     Invalid,
     NeedBlock,
     Status,
     Validate,
 )
 from astralink_node.clock import NowMs
-from astralink_node.crypto import bls
-from astralink_node.crypto.keccak import keccak256
+from astralink_node.config import BlocksConfig
 from astralink_node.errors import AstraLinkError
-from astralink_node.evm.blocks import decode_block
-from astralink_node.storage.wal import WriteAheadLog
+from astralink_node.evm.blocks import decode_header
+from astralink_node.log import Log
+from astralink_node.services.proposal_log import ProposalLog, Proposed
+from astralink_node.services.transaction_pool import TransactionPool
+from astralink_node.types import Address
 from astralink_node.validator.local_signer import RefusedToSign, Signer
 from consensus.certificate import Certificate, bitmap_of, encode_certificate
 from consensus.messages import NO_ROUND, VoteType
+from consensus.params import ConsensusParams
+from consensus.payload import decode_payload
 
-logger = logging.getLogger(__name__)
+MAX_ROUNDS: Final = 8
+"""Rounds of one height that are tried when the signer refuses; each refusal means that its step is taken."""
+CLOCK_CHECK_MS: Final = 1000
+"""How long to sleep at most before the wall clock, which may be set, is read again."""
+CLOCK_BEHIND_MS: Final = 10_000
+"""A clock that is further than this behind the chain is reported."""
 
-FIRST_ROUND = 0
+_log = Log("consensus")
+
+OnCommitted = Callable[[Committed], None]
 
 
-class DriverFailed(AstraLinkError):
-    """The validator cannot go on without an operator; nothing conflicting was signed."""
-
-
-class CandidateSource(Protocol):
-    """Where a proposer gets transactions: the mempool."""
-
-    def candidates(self) -> tuple[Candidate, ...]:
-        """The best executable transactions, as many as one block can hold, in the order to try them."""
-        ...
-
-    def drop(self, dropped: tuple[Dropped, ...]) -> None:
-        """Forget what building found can never be included."""
-        ...
-
-    async def wait_for_candidates(self) -> None:
-        """Return once :meth:`candidates` would not be empty."""
-        ...
+class ConsensusHalted(AstraLinkError):
+    """This validator cannot make the next block, and waiting will not change it."""
 
 
 @dataclass(frozen=True, slots=True)
-class DriverSettings:
-    interval_ms: int
-    """Time between blocks; 0: no blocks but on demand."""
-    on_demand: bool
-    """Whether a block is made as soon as a transaction is executable, before the interval is over."""
-    empty_blocks: bool
-    """Whether an interval without transactions makes a block too."""
-    build_budget_ms: int
-    fee_recipient: bytes
+class _Head:
+    height: int
+    block_hash: bytes
+    time_ms: int
+    certificate: bytes
 
 
-Publish = Callable[[Committed], Awaitable[None]]
+@dataclass(frozen=True, slots=True)
+class SoloValidator:
+    """Who signs, and what the chain asks of its blocks."""
+
+    signer: Signer
+    fee_recipient: Address
+    params: ConsensusParams
+    blocks: BlocksConfig
 
 
-class ConsensusDriver:
-    """One validator alone. :meth:`recover` once, then :meth:`run` until cancelled."""
+class SoloDriver:
+    """The only validator of its chain. `on_committed` is told of every commit and must not wait."""
 
     def __init__(
         self,
         execution: ExecutionLink,
-        signer: Signer,
-        wal: WriteAheadLog,
-        source: CandidateSource,
-        settings: DriverSettings,
+        validator: SoloValidator,
+        log: ProposalLog,
+        pool: TransactionPool,
         now_ms: NowMs,
-        publish: Publish,
+        on_committed: OnCommitted,
     ) -> None:
         self._execution = execution
-        self._signer = signer
-        self._wal = wal
-        self._source = source
-        self._settings = settings
+        self._validator = validator
+        self._proposals = log
+        self._pool = pool
         self._now_ms = now_ms
-        self._publish = publish
+        self._on_committed = on_committed
 
-    async def recover(self) -> Status:
-        """Finish what a crash interrupted, if anything; returns where the chain stands afterwards."""
-        status = await self._execution.status()
-        for record in self._wal.read_all():
-            height, raw_block = _decode_proposal(record)
-            if height <= status.head_height:
-                continue
-            if height > status.head_height + 1:
-                # A restored database. Its missing blocks cannot be made again: their proposals were signed.
-                raise DriverFailed(
-                    f"the database stands at height {status.head_height}, the write-ahead log at {height}: the "
-                    "database is older than what this validator signed; import the missing blocks before starting it"
-                )
-            logger.info("height %d: committing the proposal that an earlier run left", height)
-            await self._decide(height, raw_block)
-            status = await self._execution.status()
-        await trio.to_thread.run_sync(self._wal.truncate)
-        return status
-
-    async def run(self, status: Status) -> None:
-        """Produce blocks on top of `status` until cancelled."""
-        parent_hash, parent_certificate = status.head_hash, status.head_certificate
-        height, parent_time_ms = status.head_height + 1, status.head_time_ms
+    async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Recover, report started, then make blocks until cancelled. Raises ConsensusHalted."""
+        head = await self._recover()
+        task_status.started()
         while True:
-            await self._wait_until_due(parent_time_ms)
-            time_ms = self._now_ms()
-            raw_block = await self._propose(height, parent_hash, parent_certificate, time_ms)
-            committed, parent_certificate = await self._decide(height, raw_block)
-            parent_hash, parent_time_ms, height = committed.block.block_hash, time_ms, height + 1
+            await self._wait_for_turn(head)
+            head = await self._make_block(head)
 
-    async def _wait_until_due(self, parent_time_ms: int) -> None:
-        settings = self._settings
-        if settings.interval_ms == 0:
-            await self._source.wait_for_candidates()
-            return
-        # A clock that jumped back must not stop the chain for longer than an interval.
-        wait_ms = min(parent_time_ms + settings.interval_ms - self._now_ms(), settings.interval_ms)
-        with trio.move_on_after(max(wait_ms, 0) / 1000):
-            if settings.on_demand:
-                await self._source.wait_for_candidates()
-                return
-            await trio.sleep_forever()
-        if not settings.empty_blocks:
-            await self._source.wait_for_candidates()
+    # --- After a start ---------------------------------------------------------------------------------------------
 
-    async def _propose(self, height: int, parent_hash: bytes, parent_certificate: bytes, time_ms: int) -> bytes:
-        """A block on disk in the log, not yet signed for."""
-        reveal = await self._sign(lambda: self._signer.sign_reveal(height))
-        attributes = BuildAttributes(
-            time_ms=time_ms,
-            fee_recipient=self._settings.fee_recipient,
-            round_=FIRST_ROUND,
-            proposer_index=0,
-            reveal=reveal,
-            parent_certificate=parent_certificate,
-        )
-        candidates = self._source.candidates()
-        built = await self._execution.build(Build(parent_hash, attributes, candidates, self._settings.build_budget_ms))
-        if isinstance(built, CannotBuild):
-            raise DriverFailed(f"height {height}: no block can be built: {built.reason}")
-        self._source.drop(built.dropped)
-        await trio.to_thread.run_sync(self._log_proposal, height, built.raw_block)
-        return built.raw_block
-
-    def _log_proposal(self, height: int, raw_block: bytes) -> None:
-        self._wal.append(_encode_proposal(height, raw_block))
-        self._wal.sync()
-
-    async def _decide(self, height: int, raw_block: bytes) -> tuple[Committed, bytes]:
-        """Sign for a logged proposal, commit it, tell everybody. Doing it again has the same outcome."""
-        block_hash = decode_block(raw_block).block.header.hash
-        signature = await self._sign(lambda: self._vote(height, block_hash))
-        certificate = encode_certificate(
-            Certificate(
-                vote_type=VoteType.PRECOMMIT,
-                height=height,
-                round_=FIRST_ROUND,
-                valid_round=NO_ROUND,
-                block_hash=block_hash,
-                signers=bitmap_of([0], 1),
-                signature=bls.aggregate([signature]),
+    async def _recover(self) -> _Head:
+        """Finish what an earlier run had begun for the height after the head."""
+        status = await self._execution.status()
+        head = _head_of(status)
+        logged = self._proposals.load()
+        ahead = [proposed for proposed in logged if proposed.height > head.height + 1]
+        if ahead:
+            # The log is kept: it tells what was signed. Only other nodes could supply the blocks between.
+            raise ConsensusHalted(
+                f"the consensus log holds a proposal for height {ahead[-1].height}, but the database stands at height "
+                f"{head.height}: an older copy of the database was put in place; put back the newer one"
             )
+        next_ones = [proposed for proposed in logged if proposed.height == head.height + 1]
+        if not next_ones:
+            if logged:
+                self._proposals.cut()
+            return head
+        for proposed in reversed(next_ones):
+            try:
+                return await self._finish(proposed)
+            except RefusedToSign as refusal:
+                _log.warning("a logged proposal was not signed again", height=proposed.height, reason=refusal.reason)
+        return head
+
+    async def _finish(self, proposed: Proposed) -> _Head:
+        answer = await self._execution.validate(Validate(proposed.raw_block))
+        if isinstance(answer, Invalid):
+            raise ConsensusHalted(
+                f"the logged proposal for height {proposed.height} is not valid here: {answer.rule}: expected "
+                f"{answer.expected}, found {answer.found}; was it made by another version of astralink-node?"
+            )
+        _log.info("finishing a block that was interrupted", height=proposed.height, hash=answer.block_hash)
+        return await self._sign_and_commit(proposed, answer.block_hash)
+
+    # --- One height ------------------------------------------------------------------------------------------------
+
+    async def _wait_for_turn(self, head: _Head) -> None:
+        blocks = self._validator.blocks
+        await self._sleep_until(head.time_ms + self._validator.params.min_block_interval_ms)
+        due_ms = head.time_ms + blocks.interval_ms
+        if not blocks.builds_on_demand:
+            await self._sleep_until(due_ms)
+        if blocks.interval_ms and blocks.empty:
+            with trio.move_on_after(max(0, due_ms - self._now_ms()) / 1000):
+                await self._pool.wait_for_payable()
+        else:
+            await self._pool.wait_for_payable()
+
+    async def _sleep_until(self, moment_ms: int) -> None:
+        """Until the wall clock shows it: a proposer's clock has passed its parent's time (PBTS)."""
+        reported = False
+        while (left_ms := moment_ms - self._now_ms()) > 0:
+            if left_ms > CLOCK_BEHIND_MS + self._validator.blocks.interval_ms and not reported:
+                _log.warning("the clock is behind the chain: waiting", seconds=left_ms // 1000)
+                reported = True
+            await trio.sleep(min(left_ms, CLOCK_CHECK_MS) / 1000)
+
+    async def _make_block(self, head: _Head) -> _Head:
+        height = head.height + 1
+        try:
+            reveal = await trio.to_thread.run_sync(self._validator.signer.sign_reveal, height)
+        except RefusedToSign as refusal:
+            raise ConsensusHalted(f"the signer refuses height {height}: {refusal.reason}") from refusal
+        for round_ in range(MAX_ROUNDS):
+            built = await self._build(head, round_, reveal)
+            proposed = Proposed(height, round_, built.raw_block)
+            try:
+                await trio.to_thread.run_sync(self._proposals.record, proposed)
+                return await self._sign_and_commit(proposed, built.block_hash)
+            except RefusedToSign as refusal:
+                _log.warning("the signer refused: trying the next round", height=height, reason=refusal.reason)
+        raise ConsensusHalted(f"the signer refused {MAX_ROUNDS} rounds of height {height}: see the warnings before")
+
+    async def _build(self, head: _Head, round_: int, reveal: bytes) -> Built:
+        validator = self._validator
+        request = Build(
+            parent_hash=head.block_hash,
+            attributes=BuildAttributes(
+                time_ms=max(self._now_ms(), head.time_ms + validator.params.min_block_interval_ms),
+                fee_recipient=validator.fee_recipient,
+                round_=round_,
+                proposer_index=0,
+                reveal=reveal,
+                parent_certificate=head.certificate,
+            ),
+            candidates=self._pool.candidates(),
+            budget_ms=validator.blocks.build_budget_ms,
         )
-        committed = await self._commit(block_hash, certificate, raw_block)
-        await trio.to_thread.run_sync(self._wal.truncate)
-        await self._publish(committed)
-        return committed, certificate
+        answer = await self._execution.build(request)
+        if isinstance(answer, CannotBuild):
+            raise ConsensusHalted(f"block {head.height + 1} cannot be built: {answer.reason}")
+        for dropped in answer.dropped:
+            self._pool.drop(dropped.transaction_hash, dropped.reason)
+        return answer
 
-    def _vote(self, height: int, block_hash: bytes) -> bytes:
-        """Our proposal, our prevote (a polka of one), our precommit; returns the precommit's signature."""
-        self._signer.sign_proposal(height, FIRST_ROUND, block_hash, NO_ROUND)
-        self._signer.sign_vote(VoteType.PREVOTE, height, FIRST_ROUND, block_hash, NO_ROUND)
-        return self._signer.sign_vote(VoteType.PRECOMMIT, height, FIRST_ROUND, block_hash, NO_ROUND)
-
-    async def _commit(self, block_hash: bytes, certificate: bytes, raw_block: bytes) -> Committed:
+    async def _sign_and_commit(self, proposed: Proposed, block_hash: bytes) -> _Head:
+        sign = partial(self._sign_round, proposed.height, proposed.round_, block_hash)
+        certificate = encode_certificate(await trio.to_thread.run_sync(sign))
         committed = await self._execution.commit(Commit(block_hash, certificate))
         if isinstance(committed, NeedBlock):
-            # After a restart: execution has never seen this block.
-            verdict = await self._execution.validate(Validate(raw_block))
-            if isinstance(verdict, Invalid):
-                raise DriverFailed(
-                    f"our own logged proposal is invalid: {verdict.rule}: expected {verdict.expected}, "
-                    f"found {verdict.found}"
-                )
+            answer = await self._execution.validate(Validate(proposed.raw_block))
+            if isinstance(answer, Invalid):
+                raise ConsensusHalted(f"block {proposed.height} was signed but is not valid: {answer}")
             committed = await self._execution.commit(Commit(block_hash, certificate))
-        if isinstance(committed, NeedBlock):
-            raise DriverFailed(f"execution forgot block 0x{block_hash.hex()} between its validation and its commit")
-        return committed
+            if isinstance(committed, NeedBlock):
+                raise ConsensusHalted(f"block {proposed.height} was validated, but commit still asks for it")
+        await trio.to_thread.run_sync(self._proposals.cut)
+        self._on_committed(committed)
+        return self._report(committed, certificate)
 
-    async def _sign(self, make_signature: Callable[[], bytes]) -> bytes:
-        """In a thread: the signing history waits for the disk."""
-        try:
-            return await trio.to_thread.run_sync(make_signature)
-        except RefusedToSign as error:
-            raise DriverFailed(f"the signer refuses: {error}") from error
-
-
-_PROPOSAL_TAG = 0x01
-
-
-def _encode_proposal(height: int, raw_block: bytes) -> bytes:
-    """Tag, height (8 bytes, big endian), the encoded block."""
-    return bytes([_PROPOSAL_TAG]) + height.to_bytes(8, "big") + raw_block
-
-
-def _decode_proposal(record: bytes) -> tuple[int, bytes]:
-    if len(record) < 9 or record[0] != _PROPOSAL_TAG:
-        raise DriverFailed(
-            f"the write-ahead log holds a record of another version (keccak 0x{keccak256(record).hex()}): "
-            "use the version of astralink-node that wrote it"
+    def _report(self, committed: Committed, certificate: bytes) -> _Head:
+        header = decode_header(committed.block.raw_header)
+        time_ms = decode_payload(committed.block.raw_payload).time_ms
+        _log.info(
+            "block committed",
+            height=header.number,
+            hash=f"0x{committed.block.block_hash.hex()[:12]}",
+            txs=len(committed.block.raw_transactions),
+            gas=header.gas_used,
+            after_ms=self._now_ms() - time_ms,
         )
-    return int.from_bytes(record[1:9], "big"), record[9:]
+        return _Head(header.number, committed.block.block_hash, time_ms, certificate)
+
+    def _sign_round(self, height: int, round_: int, block_hash: bytes) -> Certificate:
+        """All that this validator says in a round in which everybody agrees. Each signature syncs the history."""
+        signer = self._validator.signer
+        signer.sign_proposal(height, round_, block_hash, NO_ROUND)
+        signer.sign_vote(VoteType.PREVOTE, height, round_, block_hash, NO_ROUND)
+        signature = signer.sign_vote(VoteType.PRECOMMIT, height, round_, block_hash, NO_ROUND)
+        return Certificate(
+            vote_type=VoteType.PRECOMMIT,
+            height=height,
+            round_=round_,
+            valid_round=NO_ROUND,
+            block_hash=block_hash,
+            signers=bitmap_of((0,), 1),
+            signature=signature,
+        )
+
+
+def _head_of(status: Status) -> _Head:
+    return _Head(status.head_height, status.head_hash, status.head_time_ms, status.head_certificate)

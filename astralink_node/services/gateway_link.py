@@ -1,154 +1,194 @@
-"""The node's side of the gateways: a Unix socket that answers their requests and pushes the head feed.
+"""The node's server for gateways: requests about the mempool and the node, and the head feed, on a Unix socket.
 
-Nothing here may delay a vote. Every gateway has a bounded outbox; one that lets it fill is disconnected, comes
-back, and asks again for what it missed.
+Nothing here can delay consensus: publishing only puts bytes into bounded queues, and a gateway that does not read
+fast enough is disconnected. It then connects anew and starts from the current head.
 """
 
-import logging
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from typing import Final, assert_never
 
 import trio
 
+from astralink_node.chain.client import ExecutionGone
 from astralink_node.chain.codec import CodecError, decode, encode
-from astralink_node.chain.frames import PUSH_ID, FrameDecoder, FrameError, encode_frame
+from astralink_node.chain.frames import PUSH_ID, Frame, FrameDecoder, FrameError, encode_frame
 from astralink_node.chain.messages import Committed
 from astralink_node.gateway.link_messages import (
     GetNodeStatus,
     GetPendingNonce,
     GetPoolContent,
     GetPooledTransaction,
+    LinkFailed,
     NewHead,
     NewPendingTransactions,
     NodeStatus,
     PendingNonce,
+    PoolContent,
     PooledTransaction,
-    Push,
     Reply,
     Request,
     SubmittedTransaction,
     SubmitTransactions,
     Verdicts,
 )
+from astralink_node.log import Log
 from astralink_node.services.transaction_pool import TransactionPool
+from astralink_node.txpool.admission import PoolTransaction
+from astralink_node.types import Address
 
-logger = logging.getLogger(__name__)
+MAX_GATEWAYS: Final = 16
+"""Connections at once; more are closed at once."""
+MAX_QUEUED_FRAMES: Final = 1024
+MAX_QUEUED_BYTES: Final = 64 * 1024 * 1024
+"""Waiting to be read by one gateway; beyond either it is disconnected."""
+MAX_REQUESTS_AT_WORK: Final = 64
+"""Of one gateway; its further requests are not read until one is answered."""
+RECEIVE_BYTES: Final = 1 << 18
 
-MAX_GATEWAYS = 16
-OUTBOX_FRAMES = 4096
-"""Frames that wait for one gateway to read; one more and it is disconnected."""
-REQUESTS_AT_WORK = 64
-"""Of one gateway; reading from it stops while so many are answered."""
-RECEIVE_BYTES = 1 << 20
+_log = Log("gateway_link")
+
+NodeStatusSource = Callable[[], NodeStatus]
 
 
 class GatewayLink:
-    """Serves every gateway that connects. `head` is what a newcomer is told first."""
+    """See the module's description. `head` is the current head, for gateways that connect before the next one."""
 
-    def __init__(self, pool: TransactionPool, node_status: Callable[[], NodeStatus], head: Committed) -> None:
+    def __init__(self, pool: TransactionPool, node_status: NodeStatusSource, head: Committed) -> None:
         self._pool = pool
         self._node_status = node_status
         self._head = head
-        self._outboxes: dict[trio.MemorySendChannel[bytes], trio.CancelScope] = {}
+        self._connections: set[_Connection] = set()
+        pool.on_pending = self.publish_pending
 
     async def serve(self, listener: trio.SocketListener) -> None:
-        """Accept until cancelled."""
-        async with trio.open_nursery() as nursery:
-            while True:
-                stream = await listener.accept()
-                if len(self._outboxes) >= MAX_GATEWAYS:
-                    logger.warning("a gateway was turned away: %d are connected already", MAX_GATEWAYS)
-                    await stream.aclose()
-                    continue
-                nursery.start_soon(self._serve_one, stream)
+        """Accept gateways until cancelled."""
+        await trio.serve_listeners(self._serve_one, [listener])
 
-    def push_head(self, committed: Committed) -> None:
+    def publish_head(self, committed: Committed) -> None:
         self._head = committed
         self._push(NewHead(committed))
 
-    def push_pending(self, transactions: tuple[SubmittedTransaction, ...]) -> None:
-        self._push(NewPendingTransactions(transactions))
+    def publish_pending(self, pending: Sequence[PoolTransaction]) -> None:
+        self._push(NewPendingTransactions(_submitted(pending)))
 
-    def _push(self, push: Push) -> None:
-        if not self._outboxes:
+    def _push(self, push: NewHead | NewPendingTransactions) -> None:
+        if self._connections:
+            frame = encode_frame(PUSH_ID, encode(push))
+            for connection in self._connections:
+                connection.put(frame)
+
+    async def _serve_one(self, stream: trio.SocketStream) -> None:
+        if len(self._connections) >= MAX_GATEWAYS:
+            _log.warning("too many gateways: a connection was refused", limit=MAX_GATEWAYS)
+            await stream.aclose()
             return
-        frame = encode_frame(PUSH_ID, encode(push))
-        for outbox, scope in list(self._outboxes.items()):
-            _put(outbox, frame, scope)
-
-    async def _serve_one(self, stream: trio.abc.Stream) -> None:
-        outbox, frames = trio.open_memory_channel[bytes](OUTBOX_FRAMES)
-        async with stream, outbox, frames:
-            try:
-                async with trio.open_nursery() as nursery:
-                    _put(outbox, encode_frame(PUSH_ID, encode(NewHead(self._head))), nursery.cancel_scope)
-                    self._outboxes[outbox] = nursery.cancel_scope
-                    nursery.start_soon(_send_all, stream, frames)
-                    await self._read(stream, outbox, nursery)
-                    nursery.cancel_scope.cancel()
-            finally:
-                del self._outboxes[outbox]
-
-    async def _read(
-        self, stream: trio.abc.Stream, outbox: trio.MemorySendChannel[bytes], nursery: trio.Nursery
-    ) -> None:
-        decoder = FrameDecoder()
-        at_work = trio.CapacityLimiter(REQUESTS_AT_WORK)
+        connection = _Connection(stream)
+        # Between these two lines nothing waits: no head is missed, and none comes twice.
+        connection.put(encode_frame(PUSH_ID, encode(NewHead(self._head))))
+        self._connections.add(connection)
         try:
-            while data := await stream.receive_some(RECEIVE_BYTES):
-                for frame in decoder.feed(bytes(data)):
-                    request: Request = decode(Request, frame.payload)
-                    token = object()
-                    await at_work.acquire_on_behalf_of(token)
-                    nursery.start_soon(self._answer, frame.request_id, request, outbox, nursery, at_work, token)
+            await connection.run(self._answer)
         except (FrameError, CodecError) as error:
-            logger.error("a gateway sent what cannot be read, and is disconnected: %s", error)
-        except (trio.BrokenResourceError, trio.ClosedResourceError):
-            pass  # it went away; another will come
-
-    async def _answer(
-        self,
-        request_id: int,
-        request: Request,
-        outbox: trio.MemorySendChannel[bytes],
-        nursery: trio.Nursery,
-        at_work: trio.CapacityLimiter,
-        token: object,
-    ) -> None:
-        try:
-            reply = await self._reply_to(request)
-            _put(outbox, encode_frame(request_id, encode(reply)), nursery.cancel_scope)
+            _log.error("a gateway broke the protocol and was disconnected", reason=str(error))
         finally:
-            at_work.release_on_behalf_of(token)
+            self._connections.discard(connection)
 
-    async def _reply_to(self, request: Request) -> Reply:
+    async def _answer(self, request: Request) -> Reply:
+        pool = self._pool.pool
         match request:
             case SubmitTransactions(transactions):
-                return Verdicts(await self._pool.submit(transactions))
+                try:
+                    return Verdicts(await self._pool.submit(transactions))
+                except ExecutionGone as error:
+                    return LinkFailed(str(error))
             case GetPendingNonce(address):
-                nonce = self._pool.pending_nonce(address)
+                nonce = pool.pending_nonce(Address(address))
                 return PendingNonce(known=nonce is not None, nonce=nonce or 0)
             case GetPooledTransaction(transaction_hash):
-                found = self._pool.get(transaction_hash)
-                return PooledTransaction(found.raw_transaction, found.sender) if found else PooledTransaction(b"", b"")
+                entry = pool.get(transaction_hash)
+                return (
+                    PooledTransaction(b"", b"")
+                    if entry is None
+                    else PooledTransaction(entry.transaction.raw, entry.sender)
+                )
             case GetPoolContent():
-                return self._pool.content()
+                return PoolContent(_submitted(pool.pending()), _submitted(pool.queued()))
             case GetNodeStatus():
                 return self._node_status()
+            case _:
+                assert_never(request)
 
 
-def _put(outbox: trio.MemorySendChannel[bytes], frame: bytes, scope: trio.CancelScope) -> None:
+class _Connection:
+    """One gateway: a bounded queue of frames to it, and its requests."""
+
+    def __init__(self, stream: trio.SocketStream) -> None:
+        self._stream = stream
+        self._frames: deque[bytes] = deque()
+        self._queued_bytes = 0
+        self._filled = trio.Event()
+        self._scope = trio.CancelScope()
+        self._too_slow = False
+
+    def put(self, frame: bytes) -> None:
+        """Queue a frame; when the queue is full the gateway is disconnected instead."""
+        if len(self._frames) >= MAX_QUEUED_FRAMES or self._queued_bytes + len(frame) > MAX_QUEUED_BYTES:
+            self._too_slow = True
+            self._scope.cancel()
+            return
+        self._frames.append(frame)
+        self._queued_bytes += len(frame)
+        self._filled.set()
+
+    async def run(self, answer: Callable[[Request], Awaitable[Reply]]) -> None:
+        """Serve until the gateway closes its end, is too slow, or breaks the protocol (FrameError, CodecError)."""
+        try:
+            with self._scope:
+                async with trio.open_nursery(strict_exception_groups=False) as nursery:
+                    nursery.start_soon(self._send)
+                    await self._receive(answer, nursery)
+                    nursery.cancel_scope.cancel()
+        except (trio.BrokenResourceError, trio.ClosedResourceError):
+            pass
+        finally:
+            if self._too_slow:
+                _log.warning("a gateway read too slowly and was disconnected", frames=len(self._frames))
+            await trio.aclose_forcefully(self._stream)
+
+    async def _send(self) -> None:
+        while True:
+            while not self._frames:
+                self._filled = trio.Event()
+                await self._filled.wait()
+            frame = self._frames.popleft()
+            await self._stream.send_all(frame)
+            self._queued_bytes -= len(frame)
+
+    async def _receive(self, answer: Callable[[Request], Awaitable[Reply]], nursery: trio.Nursery) -> None:
+        at_work = trio.Semaphore(MAX_REQUESTS_AT_WORK)
+        decoder = FrameDecoder()
+
+        async def work(frame: Frame, request: Request) -> None:
+            try:
+                reply = await answer(request)
+            finally:
+                at_work.release()
+            self.put(encode_frame(frame.request_id, _encode_reply(reply)))
+
+        while data := await self._stream.receive_some(RECEIVE_BYTES):
+            for frame in decoder.feed(bytes(data)):
+                request: Request = decode(Request, frame.payload)
+                await at_work.acquire()
+                nursery.start_soon(work, frame, request)
+
+
+def _encode_reply(reply: Reply) -> bytes:
     try:
-        outbox.send_nowait(frame)
-    except trio.WouldBlock:
-        logger.warning("a gateway does not keep up and is disconnected")
-        scope.cancel()
-    except trio.BrokenResourceError:
-        scope.cancel()
+        return encode(reply)
+    except CodecError as error:
+        return encode(LinkFailed(f"the answer cannot be sent: {error}"))
 
 
-async def _send_all(stream: trio.abc.Stream, frames: trio.MemoryReceiveChannel[bytes]) -> None:
-    try:
-        async for frame in frames:
-            await stream.send_all(frame)
-    except (trio.BrokenResourceError, trio.ClosedResourceError):
-        return  # the reader sees the end as well, and ends the connection
+def _submitted(entries: Iterable[PoolTransaction]) -> tuple[SubmittedTransaction, ...]:
+    return tuple(SubmittedTransaction(entry.transaction.raw, entry.sender) for entry in entries)

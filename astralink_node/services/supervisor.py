@@ -1,211 +1,278 @@
-"""The node's two kinds of child process: execution, without which the node stops, and gateways, which come back.
+"""The node's two kinds of child process: the execution process, which it cannot live without, and gateways.
 
-Both are started with sockets or pipes that close when the node dies, and both end by themselves then. What a child
-says on stderr goes to the node's stderr; its last line is what an error tells the operator.
+A gateway that crashes is started again, with growing pauses. When the execution process ends, the node stops
+safely. Children end with the node, because its sockets close. What they write to stderr becomes our log.
 """
 
-import json
-import logging
 import os
+import re
+import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Final
 
+import orjson
 import trio
 
-from astralink_node.chain import process_config
 from astralink_node.chain.client import ExecutionClient
-from astralink_node.chain.process_config import ProcessConfig
+from astralink_node.chain.process_config import EXIT_CANNOT_START, EXIT_CONFLICT, EXIT_STORAGE, ProcessConfig
+from astralink_node.chain.process_config import MODULE as EXECUTION_MODULE
 from astralink_node.errors import AstraLinkError, UserError
 from astralink_node.gateway.config import GatewayConfig
+from astralink_node.log import Log
 
-logger = logging.getLogger(__name__)
+GATEWAY_MODULE: Final = "astralink_node.gateway.server"
+GATEWAY_CANNOT_START: Final = frozenset({2, 3})
+"""Exit codes of a gateway (gateway.server) that say: starting it again will not help."""
 
-GATEWAY_MODULE = "astralink_node.gateway.server"
-FIRST_RESTART_S = 0.1
-LAST_RESTART_S = 5.0
-STEADY_S = 30.0
-"""A gateway that ran so long is started again without delay."""
-STOP_GRACE_S = 2.5
-"""How long a child may take to end once asked; then it is killed."""
-LINE_BYTES = 4096
-"""Of a child's last line on stderr that is kept for an error message."""
+EXIT_EXECUTION_DIED: Final = 69
+"""The node's own exit code when the execution process died of a signal or a bug (EX_UNAVAILABLE)."""
+
+GATEWAY_STOP_S: Final = 2.5
+EXECUTION_STOP_S: Final = 1.5
+"""Together less than the five seconds within which a stopped node has to be gone."""
+FIRST_PAUSE_S: Final = 0.1
+LONGEST_PAUSE_S: Final = 10.0
+STEADY_AFTER_S: Final = 30.0
+"""A gateway that served this long starts again without a pause when it crashes."""
+
+_LAST_LINES: Final = 20
+_MAX_LINE: Final = 4096
+_LEVELLED: Final = re.compile(r"^(DEBUG|INFO|WARNING|ERROR|CRITICAL) ([\w.]+): (.*)$")
+
+_log = Log("supervisor")
 
 
 class ExecutionDied(AstraLinkError):
-    """The execution process ended while the node was running: the node stops, nothing is half-written."""
+    """The execution process ended while the node was running; nothing more may be signed."""
 
-    exit_code = 3
+    def __init__(self, returncode: int, last_words: str) -> None:
+        known = returncode in {EXIT_CANNOT_START, EXIT_CONFLICT, EXIT_STORAGE}
+        self.exit_code = returncode if known else EXIT_EXECUTION_DIED
+        ended = (
+            f"was killed by {signal.Signals(-returncode).name}" if returncode < 0 else f"ended with code {returncode}"
+        )
+        reason = last_words.removeprefix("astralink execution: ")
+        if known and reason:
+            super().__init__(reason)
+        else:
+            hint = "every committed block is safe; start the node again"
+            super().__init__(f"the execution process {ended}, so the node stopped: {reason or hint}")
 
 
-class CannotStart(UserError):
-    """A child process refused to start for a reason that the operator can mend."""
+class GatewayCannotStart(UserError):
+    """The RPC gateway cannot start with these settings, for example because its port is taken."""
 
 
 @dataclass(frozen=True, slots=True)
-class Listening:
+class Serving:
     """Where a gateway answers."""
 
     host: str
     port: int
 
 
-class Child:
-    """A running child process and the relay of its stderr."""
+class _Child:
+    """A running process whose stderr is read line by line."""
 
     def __init__(self, name: str, process: trio.Process) -> None:
         self.name = name
         self.process = process
-        self.last_line = ""
-        self._stderr_ended = trio.Event()
+        self._last_lines: deque[str] = deque(maxlen=_LAST_LINES)
+        self._log = Log(name)
+        self.stderr_closed = trio.Event()
 
-    async def relay_stderr(self) -> None:
-        """Copy lines to our stderr until the child closes its end."""
+    @property
+    def last_line(self) -> str:
+        return self._last_lines[-1] if self._last_lines else ""
+
+    async def read_stderr(self) -> None:
+        """Turn what it says into log events until it closes its stderr."""
         stream = self.process.stderr
-        assert stream is not None
+        if stream is None:
+            raise ValueError("the process was started without a pipe for stderr")
         rest = b""
-        try:
-            async for data in stream:
-                sys.stderr.write(bytes(data).decode("utf-8", "replace"))
-                sys.stderr.flush()
-                lines = [line for line in (rest + bytes(data)).split(b"\n") if line.strip()]
-                rest = (lines[-1] if lines else b"")[-LINE_BYTES:] if not data.endswith(b"\n") else b""
-                if lines:
-                    self.last_line = lines[-1][-LINE_BYTES:].decode("utf-8", "replace").strip()
-        finally:
-            self._stderr_ended.set()
+        async with stream:
+            async for chunk in stream:
+                *lines, rest = (rest + bytes(chunk)).split(b"\n")
+                rest = rest[:_MAX_LINE]
+                for line in lines:
+                    self._report(line)
+        if rest:
+            self._report(rest)
+        self.stderr_closed.set()
 
-    async def exit_reason(self) -> str:
-        """Wait for the end; the last words if there were any, else the exit code."""
-        code = await self.process.wait()
-        with trio.move_on_after(1):
-            await self._stderr_ended.wait()
-        return self.last_line or f"the {self.name} process ended with code {code}"
+    def _report(self, line: bytes) -> None:
+        text = line[:_MAX_LINE].decode(errors="replace").rstrip()
+        if not text:
+            return
+        self._last_lines.append(text)
+        levelled = _LEVELLED.match(text)
+        if levelled is None:
+            self._log.warning("the process says", text=text)
+            return
+        level, _, message = levelled.groups()
+        report = {"DEBUG": self._log.debug, "INFO": self._log.info, "WARNING": self._log.warning}.get(
+            level, self._log.error
+        )
+        report(message)
 
-    async def stop(self) -> None:
-        """SIGTERM, then SIGKILL after the grace time; returns when the process has ended."""
-        if self.process.returncode is None:
-            self.process.terminate()
-            with trio.move_on_after(STOP_GRACE_S):
+    async def stop(self, grace_s: float) -> None:
+        """SIGTERM, and SIGKILL when that takes too long. Not to be cancelled."""
+        with trio.CancelScope(shield=True):
+            if self.process.poll() is None:
+                self.process.terminate()
+            with trio.move_on_after(grace_s):
                 await self.process.wait()
-        if self.process.returncode is None:
-            logger.warning("the %s process did not end within %.1f s and is killed", self.name, STOP_GRACE_S)
-            self.process.kill()
-            await self.process.wait()
+            if self.process.poll() is None:
+                _log.warning("a process did not stop in time and was killed", process=self.name)
+                self.process.kill()
+                await self.process.wait()
 
 
-class Supervisor:
-    """Starts children in a nursery that outlives them."""
+class ExecutionProcess:
+    """The execution process and the socket to it."""
 
-    def __init__(self, nursery: trio.Nursery) -> None:
-        self._nursery = nursery
-        self._children: list[Child] = []
+    def __init__(self, child: _Child, client: ExecutionClient) -> None:
+        self._child = child
+        self.client = client
         self._stopping = False
 
-    async def start_execution(self, config: ProcessConfig, keep_open: int) -> ExecutionClient:
-        """The client of a started execution process. Raises CannotStart.
+    @property
+    def pid(self) -> int:
+        return self._child.process.pid
 
-        `keep_open` is the data folder's lock: the child inherits it, so that the folder stays locked until both
-        are gone. If the process ends later, ExecutionDied is raised in the nursery.
-        """
-        ours, theirs = socket.socketpair()
-        with theirs:
-            config = replace(config, node_socket=theirs.fileno())
-            child = await self._spawn(
-                "execution", process_config.MODULE, [config.to_json()], (theirs.fileno(), keep_open)
-            )
-        client = ExecutionClient(trio.SocketStream(trio.socket.from_stdlib_socket(ours)))
-        self._nursery.start_soon(client.run)
-        started = trio.Event()
-        with trio.CancelScope() as scope:
-            self._nursery.start_soon(self._watch_execution, child, started, scope)
-            await client.status()
-            started.set()
-        if not started.is_set():
-            raise CannotStart(_without_prefix(child.last_line) or await child.exit_reason())
-        return client
-
-    async def run_gateway(self, config: GatewayConfig, on_listening: Callable[[Listening], None]) -> None:
-        """Keep one gateway running for ever. Raises CannotStart if it never answers.
-
-        `on_listening` is called once, when the first one does.
-        """
-        delay_s = FIRST_RESTART_S
-        first = True
-        while True:
-            began = trio.current_time()
-            child, listening = await self._start_gateway(config)
-            if listening is None and first:
-                raise CannotStart(_without_prefix(await child.exit_reason()))
-            if listening is not None:
-                # A port that the system chose stays the same over restarts.
-                config = replace(config, port=listening.port)
-                if first:
-                    on_listening(listening)
-                first = False
-            reason = await child.exit_reason()
-            if self._stopping:
-                return
-            if trio.current_time() - began > STEADY_S:
-                delay_s = FIRST_RESTART_S
-            logger.warning("the gateway ended (%s); starting it again in %.1f s", reason, delay_s)
-            await trio.sleep(delay_s)
-            delay_s = min(2 * delay_s, LAST_RESTART_S)
+    async def watch(self) -> None:
+        """Carry answers until the process ends; raises ExecutionDied unless it was told to stop."""
+        await self.client.run()
+        with trio.CancelScope(shield=True):
+            if not self._stopping:
+                # It closed its socket, or broke the protocol: either way it is of no use any more.
+                with trio.move_on_after(EXECUTION_STOP_S):
+                    await self._child.process.wait()
+                await self._child.stop(EXECUTION_STOP_S)
+                with trio.move_on_after(1):
+                    await self._child.stderr_closed.wait()
+                raise ExecutionDied(self._child.process.returncode or 0, self._child.last_line)
 
     async def stop(self) -> None:
-        """End all children, gateways first. The caller shields and bounds this."""
+        """Close its socket and wait until it is gone, so that the database is free. Not to be cancelled."""
         self._stopping = True
-        async with trio.open_nursery() as nursery:
-            for child in self._children:
-                if child.name != "execution":
-                    nursery.start_soon(child.stop)
-        for child in self._children:
-            await child.stop()
+        with trio.CancelScope(shield=True):
+            await self.client.aclose()
+            await self._child.stop(EXECUTION_STOP_S)
 
-    async def _start_gateway(self, config: GatewayConfig) -> tuple[Child, Listening | None]:
-        read_end, write_end = os.pipe()
-        try:
-            arguments = ["--config", config.to_json(), "--ready-fd", str(write_end)]
-            child = await self._spawn("gateway", GATEWAY_MODULE, arguments, (write_end,))
-        finally:
-            os.close(write_end)
-        async with trio.lowlevel.FdStream(read_end) as ready:
-            line = b""
-            async for data in ready:
-                line += bytes(data)
-                if line.endswith(b"\n"):
-                    break
-        if not line.endswith(b"\n"):
-            return child, None
-        told = json.loads(line)
-        return child, Listening(told["host"], told["port"])
 
-    async def _watch_execution(self, child: Child, started: trio.Event, start_scope: trio.CancelScope) -> None:
-        reason = await child.exit_reason()
-        if not started.is_set():
-            start_scope.cancel()
-        elif not self._stopping:
-            raise ExecutionDied(f"the execution process ended, so the node stops: {_without_prefix(reason)}")
-
-    async def _spawn(self, name: str, module: str, arguments: list[str], descriptors: tuple[int, ...]) -> Child:
-        # -P: a module in the current folder must not stand in for one of ours.
-        process = await trio.lowlevel.open_process(
-            [sys.executable, "-P", "-m", module, *arguments],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.PIPE,
-            pass_fds=descriptors,
+async def start_execution(
+    nursery: trio.Nursery, database: Path, genesis_file: Path, query_socket: Path, history_heights: int | None
+) -> ExecutionProcess:
+    """Start it; `nursery` gets its two tasks. Whether it could open the database, its first answer tells."""
+    ours, theirs = socket.socketpair()
+    with theirs:
+        config = ProcessConfig(
+            database=str(database),
+            genesis_file=str(genesis_file),
+            node_socket=theirs.fileno(),
+            query_socket=str(query_socket),
+            history_heights=history_heights,
         )
-        child = Child(name, process)
-        self._children = [other for other in self._children if other.process.returncode is None] + [child]
-        self._nursery.start_soon(child.relay_stderr)
-        return child
+        process = await _start(EXECUTION_MODULE, [config.to_json()], [theirs.fileno()])
+    child = _Child("execution", process)
+    client = ExecutionClient(trio.SocketStream(trio.socket.from_stdlib_socket(ours)))
+    execution = ExecutionProcess(child, client)
+    nursery.start_soon(child.read_stderr)
+    nursery.start_soon(execution.watch)
+    return execution
 
 
-def _without_prefix(line: str) -> str:
-    """A child's line begins with who says it; the operator knows."""
-    for prefix in ("astralink execution: ", "astralink gateway: "):
-        line = line.removeprefix(prefix)
-    return line
+class GatewayKeeper:
+    """Keeps one gateway running. `on_serving` is told whenever it has begun to answer requests."""
+
+    def __init__(self, config: GatewayConfig, on_serving: Callable[[Serving], None]) -> None:
+        self._config = config
+        self._on_serving = on_serving
+        self._child: _Child | None = None
+        self._stopping = False
+        self._stopped = trio.Event()
+
+    async def run(self) -> None:
+        """Until :meth:`stop` or cancellation. Raises GatewayCannotStart if the first one cannot."""
+        pause_s, starts = FIRST_PAUSE_S, 0
+        try:
+            while not self._stopping:
+                started_at = trio.current_time()
+                served, returncode, last_line = await self._run_once()
+                starts += 1
+                if self._stopping:
+                    return
+                if not served and starts == 1 and returncode in GATEWAY_CANNOT_START:
+                    raise GatewayCannotStart(last_line.removeprefix("error: "))
+                if trio.current_time() - started_at > STEADY_AFTER_S:
+                    pause_s = FIRST_PAUSE_S
+                _log.error("the gateway ended: starting it again", code=returncode, pause_s=pause_s, reason=last_line)
+                await trio.sleep(pause_s)
+                pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
+        finally:
+            self._stopped.set()
+
+    async def stop(self) -> None:
+        """Let it finish what it is answering, take no more, and be gone."""
+        self._stopping = True
+        if self._child is not None:
+            await self._child.stop(GATEWAY_STOP_S)
+            await self._stopped.wait()
+
+    async def _run_once(self) -> tuple[bool, int, str]:
+        """Start one and wait for its end: (whether it served, exit code, last line on stderr)."""
+        ready_end, their_end = os.pipe()
+        ready = trio.lowlevel.FdStream(ready_end)
+        try:
+            arguments = ["--config", self._config.to_json(), "--ready-fd", str(their_end)]
+            process = await _start(GATEWAY_MODULE, arguments, [their_end])
+        finally:
+            os.close(their_end)
+        self._child = child = _Child("gateway", process)
+        served = False
+        try:
+            async with ready, trio.open_nursery() as nursery:
+                nursery.start_soon(child.read_stderr)
+                serving = await _read_ready_line(ready)
+                if serving is not None and not self._stopping:
+                    served = True
+                    # Clients reconnect to where they were, also where the system had chosen the port.
+                    self._config = replace(self._config, port=serving.port)
+                    self._on_serving(serving)
+                await process.wait()
+                with trio.move_on_after(1):
+                    await child.stderr_closed.wait()
+                nursery.cancel_scope.cancel()
+        finally:
+            await child.stop(GATEWAY_STOP_S)
+        return served, process.returncode or 0, child.last_line
+
+
+async def _read_ready_line(stream: trio.lowlevel.FdStream) -> Serving | None:
+    """The line that says where it serves, or None if the process ends before."""
+    line = b""
+    while not line.endswith(b"\n"):
+        chunk = await stream.receive_some(_MAX_LINE)
+        if not chunk:
+            return None
+        line += bytes(chunk)
+    values = orjson.loads(line)
+    return Serving(values["host"], values["port"])
+
+
+async def _start(module: str, arguments: Sequence[str], descriptors: Sequence[int]) -> trio.Process:
+    return await trio.lowlevel.open_process(
+        [sys.executable, "-m", module, *arguments],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        pass_fds=tuple(descriptors),
+    )

@@ -1,209 +1,232 @@
-"""The mempool's service: feeds the pool with submissions and commits, and feeds proposers and listeners from it.
+"""The mempool's service: batches from gateways in, candidates for the proposer out, kept in step with the head.
 
-The pool itself (txpool.pool) never waits. What waits is here: the one query for accounts that the pool does not
-know yet. A commit that happens meanwhile makes that answer stale, so it is asked again.
+The pool itself is plain data (txpool.pool) and changes only between two awaits. A sender's account is asked for
+once, at the head that the pool stands at; afterwards every commit brings the accounts that it touched.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 
 import trio
 
 from astralink_node.chain.client import ExecutionLink
-from astralink_node.chain.messages import AccountsAnswer, AccountsQuestion, AtLatest, Candidate, Committed, Dropped
-from astralink_node.chain.messages import Query as ChainQuery
+from astralink_node.chain.messages import (
+    AccountsAnswer,
+    AccountsQuestion,
+    AtHeight,
+    Candidate,
+    Committed,
+    Query,
+    Status,
+)
 from astralink_node.clock import NowMs
-from astralink_node.crypto.keccak import keccak256
-from astralink_node.errors import AstraLinkError
+from astralink_node.evm.blocks import decode_header
+from astralink_node.evm.fee_rules import decode_fee_parameters
+from astralink_node.evm.fork_rules import ChainRules
 from astralink_node.evm.transactions import (
+    SET_CODE_TYPE,
+    TX_BASE_GAS,
+    BlobTransactionUnsupported,
     InvalidTransaction,
     Transaction,
     decode_transaction,
     recover_authority,
 )
-from astralink_node.gateway.link_messages import PoolContent, SubmittedTransaction, Verdict
+from astralink_node.gateway.link_messages import SubmittedTransaction, Verdict
+from astralink_node.log import Log
 from astralink_node.txpool.admission import AccountView, ChainView, PoolRejection, PoolTransaction
-from astralink_node.txpool.pool import AccountUpdate, Pool
+from astralink_node.txpool.pool import AccountUpdate, Pool, PoolLimits
 from astralink_node.types import EMPTY_CODE_HASH, Address
 
-REJECTED = -32000
-"""The JSON-RPC code that geth gives for every reason of the mempool."""
-BLOCK_CANDIDATES = 20_000
-"""More than fit a block of any gas limit that genesis may allow."""
-BLOCK_CANDIDATE_BYTES = 8 * 1024 * 1024
-"""Below the block size limit of EIP-7934, which building enforces exactly."""
-EXPIRY_INTERVAL_S = 60.0
+REJECTED_CODE = -32000
+"""What geth answers for every transaction that its pool does not take."""
 
-NewPending = Callable[[tuple[SubmittedTransaction, ...]], None]
-ChainViewOf = Callable[[Committed], ChainView]
+MAX_BATCH = 1024
+"""Transactions in one submission; more are refused unread."""
+DECODES_PER_TURN = 32
+"""Decoding a transaction takes some 20 us: others get a turn every millisecond."""
+MAX_CANDIDATE_BYTES = 8 * 1024 * 1024
+HEAD_CHASES = 8
+"""How often a look-up is repeated because the head moved meanwhile, before the client is told to try again."""
+EXPIRY_INTERVAL_S = 60
 
+_log = Log("txpool")
 
-class AccountsUnavailable(AstraLinkError):
-    """Execution did not answer the question for accounts with accounts."""
+OnPending = Callable[[Sequence[PoolTransaction]], None]
 
 
 class TransactionPool:
-    """The pool with its surroundings. Methods are called from tasks of one trio run only."""
+    """See the module's description. :meth:`run` must be running in a nursery."""
 
     def __init__(
-        self,
-        pool: Pool,
-        execution: ExecutionLink,
-        now_ms: NowMs,
-        chain_view_of: ChainViewOf,
-        on_new_pending: NewPending,
+        self, execution: ExecutionLink, rules: ChainRules, limits: PoolLimits, head: Status, now_ms: NowMs
     ) -> None:
-        self._pool = pool
         self._execution = execution
+        self._rules = rules
         self._now_ms = now_ms
-        self._chain_view_of = chain_view_of
-        self._on_new_pending = on_new_pending
-        self._commits = 0
-        self._new_executable = trio.Event()
+        self._height = head.head_height
+        view = self._view(head.head_height, head.head_raw_header, head.next_base_fee_wei, head.next_gas_limit)
+        self.pool = Pool(limits, view)
+        self.on_pending: OnPending = _nobody
+        """Told of every transaction that became executable; must not wait."""
+        self._changed = trio.Event()
+        self._delegations: set[Address] = set()
 
-    async def run(self) -> None:
-        """Drop what waited too long, for ever."""
-        while True:
-            await trio.sleep(EXPIRY_INTERVAL_S)
-            self._pool.expire_queued(self._now_ms())
+    @property
+    def height(self) -> int:
+        """The head that the pool stands at."""
+        return self._height
 
-    # --- From gateways ---------------------------------------------------------------------------------------------
+    # --- In ------------------------------------------------------------------------------------------------------
 
     async def submit(self, submitted: Sequence[SubmittedTransaction]) -> tuple[Verdict, ...]:
-        """Admit a batch; one verdict each, in order."""
-        decoded = [_decode(entry) for entry in submitted]
-        valid = [entry for entry in decoded if isinstance(entry, _Decoded)]
-        accounts = await self._accounts_of(valid)
-        promoted: list[PoolTransaction] = []
+        """The pool's verdict on each transaction, in order."""
+        if len(submitted) > MAX_BATCH:
+            return tuple(
+                Verdict(b"", f"too many transactions in one batch, limit {MAX_BATCH}", REJECTED_CODE) for _ in submitted
+            )
+        decoded = await _decode_all(submitted)
+        unknown = {
+            Address(entry.sender)
+            for entry, transaction in zip(submitted, decoded, strict=True)
+            if isinstance(transaction, Transaction)
+        }
+        accounts = await self._accounts_at_head(unknown)
         verdicts: list[Verdict] = []
-        for entry in decoded:
-            if isinstance(entry, Verdict):
-                verdicts.append(entry)
+        pending: list[PoolTransaction] = []
+        for entry, transaction in zip(submitted, decoded, strict=True):
+            if isinstance(transaction, Verdict):
+                verdicts.append(transaction)
                 continue
+            sender = Address(entry.sender)
             try:
-                promoted += self._pool.add(
-                    entry.transaction,
-                    entry.sender,
-                    accounts.get(entry.sender),
+                if accounts is None and not self.pool.knows_sender(sender):
+                    raise PoolRejection("the node is busy: the head moves too fast; try again")
+                pending += self.pool.add(
+                    transaction,
+                    sender,
+                    None if accounts is None else accounts.get(sender),
                     now_ms=self._now_ms(),
-                    authorities=entry.authorities,
+                    authorities=_authorities(transaction),
                 )
+                verdicts.append(Verdict(transaction.hash, "", 0))
             except PoolRejection as rejection:
-                verdicts.append(Verdict(entry.transaction.hash, str(rejection), REJECTED))
-            else:
-                verdicts.append(Verdict(entry.transaction.hash, "", 0))
-        self._announce(promoted)
+                verdicts.append(Verdict(transaction.hash, str(rejection), REJECTED_CODE))
+        self._announce(pending)
         return tuple(verdicts)
 
-    def pending_nonce(self, address: bytes) -> int | None:
-        return self._pool.pending_nonce(Address(address))
+    def on_committed(self, committed: Committed) -> None:
+        """Follow the chain to a new head."""
+        block = committed.block
+        header = decode_header(block.raw_header)
+        self._height = header.number
+        included = {decode_transaction(raw).hash for raw in block.raw_transactions}
+        touched = [
+            AccountUpdate(Address(account.address), account.nonce, account.balance_wei)
+            for account in committed.touched_accounts
+        ]
+        view = self._view(header.number, block.raw_header, committed.next_base_fee_wei, committed.next_gas_limit)
+        promoted = self.pool.on_commit(touched, included, view)
+        if any(raw[0] == SET_CODE_TYPE for raw in block.raw_transactions):
+            self._delegations |= {update.address for update in touched if self.pool.knows_sender(update.address)}
+        self._announce(promoted)
+        self._wake()
 
-    def get(self, transaction_hash: bytes) -> SubmittedTransaction | None:
-        entry = self._pool.get(transaction_hash)
-        return None if entry is None else _submitted(entry)
-
-    def content(self) -> PoolContent:
-        return PoolContent(
-            pending=tuple(map(_submitted, self._pool.pending())), queued=tuple(map(_submitted, self._pool.queued()))
-        )
-
-    def counts(self) -> tuple[int, int]:
-        """(pending, queued)"""
-        return self._pool.pending_count, self._pool.queued_count
-
-    # --- For the proposer ------------------------------------------------------------------------------------------
+    # --- Out -----------------------------------------------------------------------------------------------------
 
     def candidates(self) -> tuple[Candidate, ...]:
-        best = self._pool.best(max_count=BLOCK_CANDIDATES, max_bytes=BLOCK_CANDIDATE_BYTES)
-        return tuple(Candidate(entry.transaction.raw, entry.sender) for entry in best)
+        """The best executable transactions, at most as many as could fit into a block."""
+        chosen = self.pool.best(max_count=self.pool.chain.gas_limit // TX_BASE_GAS, max_bytes=MAX_CANDIDATE_BYTES)
+        return tuple(Candidate(entry.transaction.raw, entry.sender) for entry in chosen)
 
-    def drop(self, dropped: tuple[Dropped, ...]) -> None:
-        for entry in dropped:
-            self._pool.drop(entry.transaction_hash, entry.reason)
+    def drop(self, transaction_hash: bytes, reason: str) -> None:
+        """Building found that a transaction can never be included."""
+        _log.info("transaction dropped", hash=transaction_hash, reason=reason)
+        self.pool.drop(transaction_hash, reason)
 
-    async def wait_for_candidates(self) -> None:
-        while not self._pool.best(max_count=1, max_bytes=BLOCK_CANDIDATE_BYTES):
-            await self._new_executable.wait()
+    async def wait_for_payable(self) -> None:
+        """Return when some transaction could go into the next block."""
+        while not self.pool.best(max_count=1, max_bytes=MAX_CANDIDATE_BYTES):
+            await self._changed.wait()
+        await trio.lowlevel.checkpoint()
 
-    # --- From consensus --------------------------------------------------------------------------------------------
-
-    async def on_commit(self, committed: Committed) -> None:
-        """Follow the new head; must run for every commit, in order."""
-        self._commits += 1
-        raw_transactions = committed.block.raw_transactions
-        promoted = self._pool.on_commit(
-            [AccountUpdate(Address(a.address), a.nonce, a.balance_wei) for a in committed.touched_accounts],
-            {keccak256(raw) for raw in raw_transactions},
-            self._chain_view_of(committed),
-        )
-        self._announce(promoted)
-        await self._follow_delegations(raw_transactions)
-
-    async def _follow_delegations(self, raw_transactions: Iterable[bytes]) -> None:
-        """EIP-7702 transactions may have given accounts code, or taken it."""
-        authorities: set[Address] = set()
-        for raw in raw_transactions:
-            if raw[:1] == b"\x04":
-                authorities |= _authorities(decode_transaction(raw))
-        known = [address for address in sorted(authorities) if self._pool.knows_sender(address)]
-        for address, account in (await self._query(known)).items():
-            self._pool.set_has_code(address, has_code=account.has_code)
-
-    # --- Within ----------------------------------------------------------------------------------------------------
-
-    async def _accounts_of(self, entries: Sequence["_Decoded"]) -> dict[Address, AccountView]:
-        """The accounts of senders that the pool does not know, as of a head that is still the head."""
+    async def run(self) -> None:
+        """Housekeeping: expiry, and accounts whose delegation a block may have changed."""
         while True:
-            senders = {entry.sender for entry in entries}
-            commits = self._commits
-            accounts = await self._query(sorted(sender for sender in senders if not self._pool.knows_sender(sender)))
-            # While this batch waited, a commit may have changed an account, or the pool forgotten a sender.
-            if commits == self._commits and all(
-                sender in accounts or self._pool.knows_sender(sender) for sender in senders
-            ):
-                return accounts
+            with trio.move_on_after(EXPIRY_INTERVAL_S):
+                while not self._delegations:
+                    await self._changed.wait()
+                await self._refresh_delegations()
+            expired = self.pool.expire_queued(self._now_ms())
+            if expired:
+                _log.info("queued transactions expired", count=expired)
 
-    async def _query(self, addresses: Sequence[Address]) -> dict[Address, AccountView]:
-        if not addresses:
-            return {}
-        answer = await self._execution.query(ChainQuery(AtLatest(), AccountsQuestion(tuple(addresses))))
-        if not isinstance(answer, AccountsAnswer):
-            raise AccountsUnavailable(f"asked for {len(addresses)} accounts, found {answer}")
-        return {
-            address: AccountView(record.nonce, record.balance_wei, record.code_hash != EMPTY_CODE_HASH)
-            for address, record in zip(addresses, answer.accounts, strict=True)
-        }
+    # --- Inside --------------------------------------------------------------------------------------------------
 
-    def _announce(self, promoted: Iterable[PoolTransaction]) -> None:
-        transactions = tuple(map(_submitted, promoted))
-        # A commit may also have lowered the base fee to what waits already, so proposers look in any case.
-        self._new_executable.set()
-        self._new_executable = trio.Event()
-        if transactions:
-            self._on_new_pending(transactions)
+    def _view(self, height: int, raw_header: bytes, next_base_fee_wei: int, next_gas_limit: int) -> ChainView:
+        parameters = decode_fee_parameters(decode_header(raw_header).extra_data)
+        return ChainView(
+            chain_id=self._rules.chain_id,
+            fork=self._rules.fork_at(height + 1),
+            gas_limit=next_gas_limit,
+            base_fee_wei=next_base_fee_wei,
+            min_base_fee_wei=parameters.min_base_fee_wei,
+        )
+
+    async def _accounts_at_head(self, addresses: set[Address]) -> dict[Address, AccountView] | None:
+        """Accounts of senders that the pool does not know, as of its own head; None if that keeps moving."""
+        for _ in range(HEAD_CHASES):
+            unknown = tuple(address for address in addresses if not self.pool.knows_sender(address))
+            if not unknown:
+                return {}
+            height = self._height
+            answer = await self._execution.query(Query(AtHeight(height), AccountsQuestion(unknown)))
+            if height == self._height and isinstance(answer, AccountsAnswer):
+                views = (
+                    AccountView(account.nonce, account.balance_wei, account.code_hash != EMPTY_CODE_HASH)
+                    for account in answer.accounts
+                )
+                # A known sender may have been forgotten meanwhile: then ask once more.
+                if all(address in unknown or self.pool.knows_sender(address) for address in addresses):
+                    return dict(zip(unknown, views, strict=True))
+        return None
+
+    async def _refresh_delegations(self) -> None:
+        addresses, self._delegations = tuple(self._delegations), set()
+        height = self._height
+        answer = await self._execution.query(Query(AtHeight(height), AccountsQuestion(addresses)))
+        if isinstance(answer, AccountsAnswer):
+            for address, account in zip(addresses, answer.accounts, strict=True):
+                self.pool.set_has_code(address, has_code=account.code_hash != EMPTY_CODE_HASH)
+
+    def _announce(self, pending: Sequence[PoolTransaction]) -> None:
+        if pending:
+            self.on_pending(pending)
+            self._wake()
+
+    def _wake(self) -> None:
+        self._changed.set()
+        self._changed = trio.Event()
 
 
-class _Decoded:
-    """A submission that decodes."""
-
-    __slots__ = ("authorities", "sender", "transaction")
-
-    def __init__(self, transaction: Transaction, sender: Address) -> None:
-        self.transaction = transaction
-        self.sender = sender
-        self.authorities = _authorities(transaction)
+def _nobody(_pending: Sequence[PoolTransaction]) -> None:
+    """Until a gateway link asks to be told."""
 
 
-def _decode(submitted: SubmittedTransaction) -> _Decoded | Verdict:
-    try:
-        return _Decoded(decode_transaction(submitted.raw_transaction), Address(submitted.sender))
-    except InvalidTransaction as error:
-        return Verdict(keccak256(submitted.raw_transaction), str(error), REJECTED)
+async def _decode_all(submitted: Sequence[SubmittedTransaction]) -> list[Transaction | Verdict]:
+    decoded: list[Transaction | Verdict] = []
+    for index, entry in enumerate(submitted, start=1):
+        try:
+            decoded.append(decode_transaction(entry.raw_transaction))
+        except BlobTransactionUnsupported:
+            decoded.append(Verdict(b"", "transaction type not supported: tx type 3 not supported", REJECTED_CODE))
+        except InvalidTransaction as error:
+            decoded.append(Verdict(b"", str(error), REJECTED_CODE))
+        if index % DECODES_PER_TURN == 0:
+            await trio.lowlevel.checkpoint()
+    return decoded
 
 
 def _authorities(transaction: Transaction) -> frozenset[Address]:
+    """The accounts that an EIP-7702 transaction may delegate. Their number is bounded by the gas they cost."""
     recovered = (recover_authority(authorization) for authorization in transaction.authorizations)
-    return frozenset(address for address in recovered if address is not None)
-
-
-def _submitted(entry: PoolTransaction) -> SubmittedTransaction:
-    return SubmittedTransaction(entry.transaction.raw, entry.sender)
+    return frozenset(authority for authority in recovered if authority is not None)

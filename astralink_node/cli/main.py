@@ -1,0 +1,87 @@
+"""The command `astralink-node`: finds the module of the verb that was asked for, and turns errors into one line.
+
+Every verb lives in a module of its own that is imported only when it is used: `version` must not wait for the
+EVM. Expected failures (AstraLinkError) print their message and set the exit code; anything else is a bug and
+keeps its traceback.
+"""
+
+import importlib
+import sys
+from typing import Final
+
+import click
+
+from astralink_node.errors import AstraLinkError
+
+EXIT_FAILURE: Final = 1
+EXIT_INTERRUPTED: Final = 130
+
+_VERBS: Final = {
+    "start": ("start:start", "Run a node on an initialised data folder."),
+    "devnet": ("devnet:devnet", "Run a local development network with funded accounts."),
+    "init": ("init:init", "Prepare a data folder from a genesis file."),
+    "genesis": ("genesis:genesis", "Create, show, verify and compare genesis files."),
+    "account": ("account:account", "Manage account keystores (Web3 secret storage)."),
+    "validator": ("validator:validator", "Manage this node's validator."),
+    "config": ("config:config", "Show the settings in effect."),
+    "db": ("db:db", "Check, measure, prune, compact or roll back the database."),
+    "export": ("blocks:export_blocks", "Write blocks to a file."),
+    "import": ("blocks:import_blocks", "Validate and commit blocks from a file."),
+    "evm": ("evm:evm", "Run code, state tests, block tests and t8n on this node's EVM."),
+    "version": ("version:version", "Show the version of this program."),
+}
+"""Verb -> (module in this package and the command in it, one line of help)."""
+
+
+class _LazyGroup(click.Group):
+    """Knows its commands by name; imports one when it is asked for."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        del ctx
+        return list(_VERBS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        del ctx
+        if cmd_name not in _VERBS:
+            return None
+        module_name, attribute = _VERBS[cmd_name][0].split(":")
+        module = importlib.import_module(f"astralink_node.cli.{module_name}")
+        command: click.Command = getattr(module, attribute)
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """The overview, without importing any of the commands."""
+        del ctx
+        with formatter.section("Commands"):
+            formatter.write_dl([(verb, help_) for verb, (_, help_) in _VERBS.items()])
+
+
+@click.group(cls=_LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+def cli() -> None:
+    """AstraLink: a proof-of-stake EVM chain for telecom networks."""
+
+
+def run(arguments: list[str] | None = None) -> int:
+    """The console script. Returns the exit code."""
+    try:
+        result = cli.main(args=arguments, prog_name="astralink-node", standalone_mode=False)
+    except click.exceptions.Exit as end:
+        return end.exit_code
+    except click.ClickException as error:
+        error.show()
+        return error.exit_code
+    except (click.Abort, KeyboardInterrupt):
+        click.echo("Aborted.", err=True)
+        return EXIT_INTERRUPTED
+    except AstraLinkError as error:
+        click.echo(f"error: {error}", err=True)
+        return getattr(error, "exit_code", EXIT_FAILURE)
+    except BrokenPipeError:
+        # Whoever read our output stopped (`| head`): nothing to say, and nobody to say it to.
+        sys.stderr.close()
+        return EXIT_FAILURE
+    return result if isinstance(result, int) else 0
+
+
+if __name__ == "__main__":
+    sys.exit(run())

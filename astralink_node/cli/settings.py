@@ -1,0 +1,63 @@
+"""Flags that set the node's settings, shared by the verbs that run a node."""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+
+from astralink_node.config import CONFIG_FILE, LoadedConfig, Value, load_config
+from astralink_node.log import FORMATS, LEVELS
+
+Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
+
+
+def config_file_option() -> Decorator:
+    """--config: passed as `config_file`, a Path or None for the data folder's own."""
+    return click.option(
+        "--config",
+        "config_file",
+        type=click.Path(exists=True, dir_okay=False, path_type=Path),
+        help="Settings file (TOML) instead of the data folder's config.toml.",
+    )
+
+
+def _flag(setting: str, *names: str, **attributes: Any) -> Decorator:
+    """A flag whose value, if it was given, becomes the setting's."""
+
+    def decorate(command: Callable[..., Any]) -> Callable[..., Any]:
+        return click.option(*names, setting.replace(".", "__"), default=None, **attributes)(command)
+
+    return decorate
+
+
+def node_flags(command: Callable[..., Any]) -> Callable[..., Any]:
+    """All of them. They arrive as one keyword each, for :func:`settings_from`."""
+    for decorate in reversed(
+        [
+            _flag("rpc.host", "--rpc-host", help="Address for JSON-RPC.  [default: 127.0.0.1]"),
+            _flag("rpc.port", "--rpc-port", type=int, help="Port for HTTP and WebSocket; 0 chooses.  [default: 8545]"),
+            _flag("rpc.api", "--rpc-api", help="Namespaces, with commas.  [default: eth,net,web3,astralink]"),
+            _flag("blocks.interval_ms", "--block-interval-ms", type=int, help="Time between blocks; 0: on demand."),
+            _flag("blocks.on_demand", "--on-demand/--no-on-demand", help="Build as soon as a transaction waits."),
+            _flag("blocks.empty", "--empty-blocks/--no-empty-blocks", help="Build when no transaction waits."),
+            _flag("blocks.fee_recipient", "--fee-recipient", metavar="ADDRESS", help="Who gets the priority fees."),
+            _flag("history.archive", "--archive/--no-archive", help="Keep the state of every height."),
+            _flag("log.level", "--log-level", type=click.Choice(LEVELS), help="How much to report.  [default: info]"),
+            _flag("log.format", "--log-format", type=click.Choice(FORMATS), help="Lines for people, or JSON."),
+        ]
+    ):
+        command = decorate(command)
+    return command
+
+
+def settings_from(
+    data_dir: Path, config_file: Path | None, flags: dict[str, Any], defaults: dict[str, Value] | None = None
+) -> LoadedConfig:
+    """The settings of a run. `flags` are the keywords of :func:`node_flags`."""
+    given = {name.replace("__", "."): value for name, value in flags.items() if value is not None}
+    if "rpc.api" in given:
+        given["rpc.api"] = tuple(part.strip() for part in given["rpc.api"].split(",") if part.strip())
+    path = data_dir / CONFIG_FILE if config_file is None else config_file
+    return load_config(path, os.environ, given, defaults=defaults or {}, file_must_exist=config_file is not None)

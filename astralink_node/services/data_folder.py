@@ -1,0 +1,155 @@
+"""The folders of one node on disk: names, the lock that keeps a second node out, and the folder for sockets.
+
+A Unix socket's path is limited to 107 bytes, so sockets live in a short folder of their own, private to the user.
+"""
+
+import fcntl
+import hashlib
+import os
+import stat
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Final, Self
+
+import trio
+
+from astralink_node.errors import UserError
+from astralink_node.log import Log
+
+LOCK_WAIT_S: Final = 10
+"""The execution process of a killed node ends within a few seconds and frees the database."""
+_MAX_SOCKET_PATH: Final = 107
+_DATABASE_LOCK: Final = "astralink.lock"
+"""The file in the database's folder that storage.leveldb locks."""
+
+_log = Log("start")
+
+
+class FolderInUse(UserError):
+    """Another node runs on the same data folder."""
+
+
+class NotPrepared(UserError):
+    """The data folder has no genesis file or no database."""
+
+
+class UnsafeFolder(UserError):
+    """A folder that others could tamper with."""
+
+
+@dataclass(frozen=True, slots=True)
+class DataFolder:
+    """Paths below --data-dir."""
+
+    root: Path
+
+    @property
+    def genesis_file(self) -> Path:
+        return self.root / "genesis.json"
+
+    @property
+    def database(self) -> Path:
+        return self.root / "chain"
+
+    @property
+    def consensus(self) -> Path:
+        return self.root / "consensus"
+
+    @property
+    def validator_keys(self) -> Path:
+        return self.root / "validator"
+
+    @property
+    def signing(self) -> Path:
+        return self.root / "signing"
+
+    @property
+    def lock_file(self) -> Path:
+        return self.root / "node.lock"
+
+    def check_prepared(self) -> None:
+        """Raises NotPrepared with what to do."""
+        if not self.genesis_file.is_file() or not self.database.is_dir():
+            raise NotPrepared(
+                f"{self.root} holds no chain: prepare it with `astralink-node init --data-dir {self.root} GENESIS_FILE`"
+                ", or run `astralink-node devnet` for a network of your own"
+            )
+
+
+class FolderLock:
+    """Held while a node runs on a data folder. The operating system frees it when the process ends, however."""
+
+    def __init__(self, folder: DataFolder) -> None:
+        try:
+            folder.root.mkdir(mode=0o700, parents=True, exist_ok=True)
+            self._descriptor = os.open(folder.lock_file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        except OSError as error:
+            raise UnsafeFolder(f"{folder.root}: {error.strerror}") from error
+        try:
+            fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            holder = os.read(self._descriptor, 32).decode(errors="replace").strip()
+            os.close(self._descriptor)
+            raise FolderInUse(
+                f"{folder.root} is in use by another node (process {holder or 'unknown'}): stop it, or give this one "
+                "another folder (--data-dir)"
+            ) from error
+        os.ftruncate(self._descriptor, 0)
+        os.write(self._descriptor, f"{os.getpid()}\n".encode())
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        os.close(self._descriptor)
+
+
+async def wait_for_database(folder: DataFolder) -> None:
+    """Let the execution process of a node that was killed finish; raises FolderInUse if it does not."""
+    path = folder.database / _DATABASE_LOCK
+    if not path.exists():
+        return
+    descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        _log.warning("the database is still locked: waiting for the process that has it", seconds=LOCK_WAIT_S)
+        with trio.move_on_after(LOCK_WAIT_S) as waiting:
+            # The thread waits in the kernel. If it is given up, it ends with this process, which is about to fail.
+            await trio.to_thread.run_sync(fcntl.flock, descriptor, fcntl.LOCK_EX, abandon_on_cancel=True)
+        if waiting.cancelled_caught:
+            raise FolderInUse(
+                f"the database in {folder.database} is locked by another process: is an `astralink-node db` or "
+                "`import` command at work on it?"
+            ) from None
+    os.close(descriptor)
+
+
+def runtime_folder(folder: DataFolder) -> Path:
+    """A short folder for the sockets of the node on `folder`, empty, readable by this user alone."""
+    base = os.environ.get("XDG_RUNTIME_DIR", "")
+    parent = (
+        Path(base) / "astralink"
+        if base and Path(base).is_dir()
+        else Path(tempfile.gettempdir()) / f"astralink-{os.geteuid()}"
+    )
+    path = parent / hashlib.sha256(os.fsencode(folder.root.resolve())).hexdigest()[:12]
+    for part in (parent, path):
+        part.mkdir(mode=0o700, exist_ok=True)
+        _check_private(part)
+    for left_over in path.iterdir():
+        left_over.unlink()
+    if len(os.fsencode(path / "execution.sock")) > _MAX_SOCKET_PATH:
+        raise UnsafeFolder(f"{path}: too long for a socket's path; set XDG_RUNTIME_DIR or TMPDIR to a shorter folder")
+    return path
+
+
+def _check_private(path: Path) -> None:
+    """Not a link, ours, and closed to others: /tmp is shared, and names in it can be taken by anybody."""
+    found = path.lstat()
+    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid() or stat.S_IMODE(found.st_mode) & 0o077:
+        raise UnsafeFolder(f"{path}: expected a folder of this user that nobody else may open (mode 700); remove it")
