@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from eth.exceptions import VMError
-from eth.vm.message import Message
 
 from astralink_node.evm.fork_rules import ForkRules
+from astralink_node.evm.machine import Message
 from astralink_node.evm.pipeline import BlockContext
 from astralink_node.evm.scratch_state import ScratchState
 from astralink_node.evm.transaction_execution import contract_address, run_root_call

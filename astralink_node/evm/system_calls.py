@@ -11,10 +11,9 @@ import hashlib
 from collections.abc import Iterable, Sequence
 from typing import Final
 
-from eth.vm.message import Message
-
 from astralink_node.evm.block_errors import BlockRule, InvalidBlock
 from astralink_node.evm.blocks import Log
+from astralink_node.evm.machine import Message
 from astralink_node.evm.transaction_execution import run_root_call
 from astralink_node.evm.vm import ExecutionState, TransactionContext
 from astralink_node.types import Address, Hash32

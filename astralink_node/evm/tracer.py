@@ -54,14 +54,14 @@ class Eip3155Tracer:
             "op": opcode,
             "gas": hex(computation.gas_left),
             "gasCost": "0x0",
-            "memSize": computation.memory_size,
+            "memSize": len(computation.memory_content),
             "stack": [hex(value) for value in computation.stack_values],
             "depth": len(self._calls),
             "refund": sum(call.refunded for call in self._calls),
             "opName": computation.dispatch[opcode][1],
         }
         if self._memory:
-            line["memory"] = "0x" + computation.memory_bytes.hex()
+            line["memory"] = "0x" + computation.memory_content.hex()
         self._pending = _Pending(line, computation.gas_left, opcode)
 
     def after_opcode(self, computation: Computation, error: VMError | None) -> None:

@@ -12,10 +12,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from eth.exceptions import ContractCreationCollision, VMError
-from eth.vm.message import Message
 
 from astralink_node.crypto.keccak import keccak256
 from astralink_node.evm import rlp
+from astralink_node.evm.machine import Message
 from astralink_node.evm.transactions import U64_MAX, Authorization, Transaction, recover_authority
 from astralink_node.evm.vm import ExecutionState, TransactionContext
 from astralink_node.state.accounts import EMPTY_ACCOUNT, Account

@@ -11,24 +11,19 @@ call depth and not the number of calls; jump destinations are found without recu
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from functools import lru_cache
 from typing import Any, ClassVar, Final, Protocol
 
-from eth.abc import ComputationAPI, MessageAPI
 from eth.exceptions import Halt, OutOfGas, VMError
 from eth.vm.forks.prague.computation import PragueComputation
-from eth.vm.forks.prague.opcodes import PRAGUE_OPCODES
 from eth.vm.forks.prague.state import PragueState
-from eth.vm.gas_meter import GasMeter
-from eth.vm.logic.invalid import InvalidOpcode
-from eth.vm.memory import Memory
-from eth.vm.opcode import as_opcode
-from eth.vm.stack import Stack
 
 from astralink_node.evm.code import Code
 from astralink_node.evm.fee_rules import blob_base_fee
 from astralink_node.evm.fork_rules import ForkRules
+from astralink_node.evm.machine import Memory, Message, Meter, Stack, memory_gas
+from astralink_node.evm.opcodes import DispatchTable, dispatch_table
 from astralink_node.evm.precompiles.registry import precompiles_for
 from astralink_node.state.overlay import Overlay
 from astralink_node.types import Address, Hash32
@@ -43,7 +38,7 @@ of Python functions on the heap, so depth costs no C stack as long as no C funct
 OPCODES_PER_CHECK: Final = 1024
 """How many opcodes one call runs between two looks at the interrupt."""
 
-CLZ_OPCODE: Final = 0x1E
+_CHECK_PERIOD: Final = range(OPCODES_PER_CHECK)
 
 
 class BlockEnvironment(Protocol):
@@ -204,37 +199,20 @@ class ExecutionState(PragueState):
         return blob_base_fee(self.execution_context.excess_blob_gas)
 
 
-class Meter(GasMeter):
-    """py-evm's gas meter without its debug log. Refunds may go below zero within a call (EIP-2200)."""
-
-    def __init__(self, start_gas: int) -> None:
-        self.start_gas = start_gas
-        self.gas_remaining = start_gas
-        self.gas_refunded = 0
-
-    def consume_gas(self, amount: int, reason: str) -> None:
-        if amount > self.gas_remaining:
-            raise OutOfGas(reason)
-        self.gas_remaining -= amount
-
-    def return_gas(self, amount: int) -> None:
-        self.gas_remaining += amount
-
-    def refund_gas(self, amount: int) -> None:
-        self.gas_refunded += amount
-
-
 class Computation(PragueComputation):
     """One message call. Fork classes made by :func:`computation_class` give it opcodes and precompiles."""
 
-    dispatch: ClassVar[tuple[tuple[int, str, Callable[[Any], None]], ...]]
-    """By opcode: gas charged beforehand, mnemonic, what to call."""
+    dispatch: ClassVar[DispatchTable]
 
     state: ExecutionState
+    msg: Message
     code: Code
+    stack_values: list[int]
+    """The stack itself, its top last."""
+    memory_content: bytearray
     _error: VMError | None
 
-    def __init__(self, state: ExecutionState, message: MessageAPI, transaction_context: TransactionContext) -> None:
+    def __init__(self, state: ExecutionState, message: Message, transaction_context: TransactionContext) -> None:
         self.state = state
         self.msg = message
         self.transaction_context = transaction_context
@@ -242,12 +220,18 @@ class Computation(PragueComputation):
         self.accounts_to_delete: list[Address] = []
         self.beneficiaries: list[Address] = []
         self._gas_meter = meter = Meter(message.gas)
-        self._memory = Memory()
+        self._memory = memory = Memory()
         self._stack = stack = Stack()
+        self.stack_values = stack.values
+        self.memory_content = memory.content
+        # py-evm's opcodes call these on the computation: bound here, they cost no detour.
         self.consume_gas = meter.consume_gas
+        self.return_gas = meter.return_gas
+        self.refund_gas = meter.refund_gas
+        self.memory_write = memory.write
+        self.memory_read_bytes = memory.read_bytes
+        self.memory_copy = memory.copy
         self.stack_pop_ints = stack.pop_ints
-        self.stack_pop_bytes = stack.pop_bytes
-        self.stack_pop_any = stack.pop_any
         self.stack_pop1_int = stack.pop1_int
         self.stack_pop1_bytes = stack.pop1_bytes
         self.stack_pop1_any = stack.pop1_any
@@ -259,10 +243,32 @@ class Computation(PragueComputation):
         return bool(self.msg.depth == 0)
 
     @classmethod
+    def apply_message(
+        cls,
+        state: ExecutionState,
+        message: Message,
+        transaction_context: TransactionContext,
+        parent_computation: Computation | None = None,
+    ) -> Computation:
+        """Move the value, run the code, and undo both if it fails. Callers have checked depth and balance."""
+        overlay = state.overlay
+        checkpoint, log_count = overlay.record(), len(state.logs)
+        value, target = message.value, message.storage_address
+        if value and message.should_transfer_value:
+            overlay.set_balance(message.sender, overlay.get_balance(message.sender) - value)
+            overlay.set_balance(target, overlay.get_balance(target) + value)
+        overlay.touch_account(target)
+        computation = cls.apply_computation(state, message, transaction_context, parent_computation)
+        if computation._error is not None:
+            overlay.discard(checkpoint)
+            del state.logs[log_count:]
+        return computation
+
+    @classmethod
     def apply_computation(
         cls,
         state: ExecutionState,
-        message: MessageAPI,
+        message: Message,
         transaction_context: TransactionContext,
         parent_computation: Computation | None = None,
     ) -> Computation:
@@ -337,6 +343,29 @@ class Computation(PragueComputation):
     def failure(self) -> VMError | None:
         return self._error
 
+    def extend_memory(self, start_position: int, size: int) -> None:
+        """Grow the memory to hold the range, in whole words, and charge for it; an empty range needs nothing."""
+        if not size:
+            return
+        content = self.memory_content
+        words, words_before = (start_position + size + 31) >> 5, len(content) >> 5
+        if words <= words_before:
+            return
+        self._gas_meter.consume_gas(memory_gas(words) - memory_gas(words_before), "memory expansion")
+        content.extend(bytes((words - words_before) << 5))
+
+    def prepare_child_message(
+        self,
+        gas: int,
+        to: bytes,
+        value: int,
+        data: bytes,
+        code: bytes,
+        **more: Any,
+    ) -> Message:
+        more.setdefault("sender", self.msg.storage_address)
+        return Message(gas, to, value=value, data=data, code=code, depth=self.msg.depth + 1, **more)
+
     def fail(self, error: VMError) -> None:
         # The traceback would tie every frame of a deep call into one cycle that only the collector frees.
         error.__traceback__ = error.__context__ = None
@@ -380,65 +409,28 @@ class Computation(PragueComputation):
         refunded: int = self._gas_meter.gas_refunded
         return refunded
 
-    @property
-    def stack_values(self) -> list[int]:
-        return [value if isinstance(value, int) else int.from_bytes(value, "big") for value in self._stack.values]
-
-    @property
-    def memory_bytes(self) -> bytes:
-        return bytes(self._memory.read_bytes(0, len(self._memory)))
-
-    @property
-    def memory_size(self) -> int:
-        return len(self._memory)
+    def get_gas_remaining(self) -> int:
+        return 0 if self.should_burn_gas else self.gas_left
 
     def add_log_entry(self, account: Address, topics: tuple[int, ...], data: bytes) -> None:
         self.state.logs.append((account, topics, data))
 
     @classmethod
-    def consume_initcode_gas_cost(cls, computation: ComputationAPI) -> None:
+    def consume_initcode_gas_cost(cls, computation: Computation) -> None:
         """Nothing: a creating transaction has paid it as intrinsic gas, and CREATE charges it itself."""
 
 
 @lru_cache(maxsize=8)
 def computation_class(fork: ForkRules) -> type[Computation]:
     """py-evm's Prague computation with this fork's opcodes and precompiles."""
-    opcodes = dict(PRAGUE_OPCODES)
-    if fork.clz:
-        opcodes[CLZ_OPCODE] = as_opcode(logic_fn=count_leading_zeros, mnemonic="CLZ", gas_cost=5)
     members: dict[str, object] = {
-        "opcodes": opcodes,
-        "dispatch": _dispatch_table(opcodes),
+        "dispatch": dispatch_table(fork),
         "_precompiles": precompiles_for(fork.p256verify),
     }
     return type(f"{fork.name}Computation", (Computation,), members)
-
-
-def count_leading_zeros(computation: ComputationAPI) -> None:
-    """EIP-7939: 256 for zero."""
-    computation.stack_push_int(256 - computation.stack_pop1_int().bit_length())
 
 
 def allow_deep_calls() -> None:
     """Raise Python's recursion limit to what a call of depth 1024 needs. It is never lowered."""
     if sys.getrecursionlimit() < RECURSION_LIMIT:
         sys.setrecursionlimit(RECURSION_LIMIT)
-
-
-_CHECK_PERIOD: Final = range(OPCODES_PER_CHECK)
-
-
-def _dispatch_table(opcodes: Mapping[int, Any]) -> tuple[tuple[int, str, Callable[[Any], None]], ...]:
-    table: list[tuple[int, str, Callable[[Any], None]]] = []
-    for value in range(256):
-        opcode = opcodes.get(value)
-        # SELFDESTRUCT wears a wrapper that prints a deprecation warning.
-        opcode = getattr(opcode, "__wrapped__", opcode)
-        if opcode is None:
-            table.append((0, "INVALID", InvalidOpcode(value).__call__))
-        elif hasattr(opcode, "logic_fn"):
-            table.append((opcode.gas_cost, opcode.mnemonic, opcode.logic_fn))
-        else:
-            # Calls and creations charge by themselves. The bound method keeps C frames out of nested calls.
-            table.append((0, opcode.mnemonic, opcode.__call__))
-    return tuple(table)
