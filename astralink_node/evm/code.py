@@ -20,7 +20,7 @@ LONGEST_PUSH: Final = 32
 
 _JUMPDEST: Final = 0x5B
 _STEP: Final = 64
-"""Bytes between two kept instruction starts: 384 numbers for the longest code, and the most to read again for a jump."""
+"""Bytes between two kept instruction starts: 384 of them for the longest code; a jump reads no more than this."""
 _MAX_FOUND: Final = 256
 """Destinations kept of one code; when there are as many, they are looked for anew."""
 
