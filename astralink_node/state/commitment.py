@@ -101,7 +101,7 @@ class _Commitment:
         for slot, value in slots.items():
             slot_hash = keccak256(slot.to_bytes(32, "big"))
             key = prefix + slot_hash
-            self.previous.setdefault(key, self._get(key))
+            self.previous[key] = self._get(key)
             if value:
                 self.writes[key] = value.to_bytes((value.bit_length() + 7) >> 3, "big")
                 leaves[slot_hash] = encode_integer(value)

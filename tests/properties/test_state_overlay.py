@@ -172,7 +172,7 @@ class OverlayMachine(RuleBasedStateMachine):
         assert totals.accounts == len(self.model.accounts)
         before = self.at_block_start.accounts
         now = self.model.accounts
-        assert dict((address, (nonce, balance)) for address, nonce, balance in changes.touched) == {
+        assert {address: (nonce, balance) for address, nonce, balance in changes.touched} == {
             address: now.get(address, (0, 0))[:2]
             for address in before.keys() | now.keys()
             if before.get(address, (0, 0))[:2] != now.get(address, (0, 0))[:2]

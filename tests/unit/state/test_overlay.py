@@ -170,6 +170,17 @@ def test_reverted_deletion_restores_account_and_storage(overlay: Overlay) -> Non
     assert overlay.changes().wiped == frozenset()
 
 
+def test_second_deletion_that_is_reverted_leaves_the_first_in_force(overlay: Overlay) -> None:
+    overlay.delete_storage(CONTRACT)
+    overlay.set_storage(CONTRACT, 5, 55)
+    checkpoint = overlay.record()
+    overlay.delete_storage(CONTRACT)
+    overlay.discard(checkpoint)
+    assert [overlay.get_storage(CONTRACT, slot) for slot in (1, 5)] == [0, 55]
+    assert overlay.changes().wiped == {CONTRACT}
+    assert overlay.changes().storage == {CONTRACT: {5: 55}}
+
+
 def test_creation_where_slots_are_stored_drops_them_at_once(overlay: Overlay) -> None:
     assert overlay.account_has_storage(CONTRACT)
     overlay.delete_storage(CONTRACT)

@@ -116,11 +116,11 @@ def test_rewriting_a_value_with_itself_or_deleting_what_is_absent_writes_nothing
 def test_nodes_are_read_once_a_batch_and_only_on_the_paths_of_the_updates() -> None:
     database = Database()
     keys = [keccak256(number.to_bytes(4, "big")) for number in range(20_000)]
-    database.update({key: b"value" for key in keys})
+    database.update(dict.fromkeys(keys, b"value"))
     database.reads = 0
     assert database.update({keys[0]: b"other"}) == database.reads <= 7
     database.reads = 0
-    changed = database.update({key: b"another" for key in keys[:1000]})
+    changed = database.update(dict.fromkeys(keys[:1000], b"another"))
     assert database.reads == changed < 1000 * 7 / 2
     assert len(database.nodes) > 20_000
 
@@ -133,6 +133,27 @@ def test_deletion_that_leaves_one_child_reads_and_merges_it() -> None:
     database.update({right: bytes(40)})
     database.update({right: b""})
     assert database.nodes == before
+
+
+def test_child_that_changes_while_its_only_sibling_goes_is_stored_at_its_new_place_alone() -> None:
+    kept, gone, far = b"\x11" * 32, b"\x11" * 31 + b"\x91", b"\x99" * 32
+    database = Database()
+    database.update({kept: bytes(40), gone: bytes(40), far: bytes(40)})
+    database.update({kept: b"x" * 40, gone: b""})
+    expected = Database()
+    expected.update({kept: b"x" * 40, far: bytes(40)})
+    assert (database.root, database.nodes) == (expected.root, expected.nodes)
+
+
+@pytest.mark.parametrize("survivor", [b"\x11" * 20 + b"\x92" * 12, b"\x11" * 16 + b"\x99" * 16, b"\x91" * 32])
+def test_insertion_that_leaves_an_extension_whose_subtrie_is_deleted_takes_its_place(survivor: bytes) -> None:
+    below = [b"\x11" * 31 + bytes([last]) for last in (0x11, 0x12, 0x21)]
+    database = Database()
+    database.update(dict.fromkeys(below, bytes(40)))
+    database.update({**dict.fromkeys(below, b""), survivor: bytes(40)})
+    expected = Database()
+    expected.update({survivor: bytes(40)})
+    assert (database.root, database.nodes) == (expected.root, expected.nodes)
 
 
 def _big_database() -> tuple[Database, list[bytes]]:
@@ -152,7 +173,7 @@ def test_damaged_node_on_the_path_of_an_update_is_convicted() -> None:
             else:
                 database.nodes[place] = damaged
             with pytest.raises(StateDamaged) as caught:
-                update_trie(database.get, PREFIX, database.root, {key: b"new" for key in keys})
+                update_trie(database.get, PREFIX, database.root, dict.fromkeys(keys, b"new"))
             assert repr(place) in caught.value.entry
             database.nodes[place] = node
             convicted += 1
