@@ -1,14 +1,12 @@
 """A contract's code while it runs: the program counter, and which JUMPDESTs are real.
 
-It has the methods that py-evm's opcodes call on their code stream. Deployed code is analysed once and kept; the
-analysis is a regular expression, since py-evm's own recurses and asks again for every jump.
+It stands in for py-evm's code stream, whose analysis recurses and asks again for every jump: here it is a regular
+expression, and what it found of deployed code is kept.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
-from contextlib import contextmanager
 from functools import lru_cache
 from typing import Final
 
@@ -48,21 +46,6 @@ class Code:
 
     def __len__(self) -> int:
         return len(self.raw)
-
-    def read(self, size: int) -> bytes:
-        """The next bytes, fewer at the end; the program counter passes them all the same."""
-        start = self.program_counter
-        self.program_counter = start + size
-        return self.raw[start : start + size]
-
-    @contextmanager
-    def seek(self, position: int) -> Iterator[Code]:
-        before = self.program_counter
-        self.program_counter = position
-        try:
-            yield self
-        finally:
-            self.program_counter = before
 
     @property
     def destinations(self) -> JumpDestinations:

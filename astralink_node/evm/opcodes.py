@@ -26,9 +26,12 @@ DispatchTable = tuple[tuple[int, str, Operation], ...]
 CLZ: Final = 0x1E
 CLZ_GAS: Final = 5
 _JUMP, _JUMPI, _PC, _GAS, _JUMPDEST = 0x56, 0x57, 0x58, 0x5A, 0x5B
-_POP, _MLOAD, _MSTORE = 0x50, 0x51, 0x52
+_POP, _MLOAD, _MSTORE, _MSTORE8, _MCOPY = 0x50, 0x51, 0x52, 0x53, 0x5E
+_CALLDATALOAD, _CALLDATACOPY, _CODECOPY = 0x35, 0x37, 0x39
 _PUSH0, _DUP1, _SWAP1 = 0x5F, 0x80, 0x90
 _WORD_BITS: Final = 256
+_COPY_WORD_GAS: Final = 3
+_COPY_WORD_GAS: Final = 3
 
 
 def dispatch_table(fork: ForkRules) -> DispatchTable:
@@ -36,6 +39,16 @@ def dispatch_table(fork: ForkRules) -> DispatchTable:
         _POP: pop,
         _MLOAD: mload,
         _MSTORE: mstore,
+        _MSTORE8: mstore8,
+        _CALLDATALOAD: calldataload,
+        _CALLDATACOPY: calldatacopy,
+        _CODECOPY: codecopy,
+        _MCOPY: mcopy,
+        _MSTORE8: mstore8,
+        _CALLDATALOAD: calldataload,
+        _CALLDATACOPY: calldatacopy,
+        _CODECOPY: codecopy,
+        _MCOPY: mcopy,
         _JUMP: jump,
         _JUMPI: jumpi,
         _PC: program_counter,
@@ -103,13 +116,17 @@ def swap(position: int) -> Operation:
 
 
 def pop(computation: Computation) -> None:
-    if not computation.stack_values:
+    values = computation.stack_values
+    if not values:
         raise InsufficientStack("wanted 1 stack item, had none")
-    del computation.stack_values[-1]
+    values.pop()
 
 
 def jump(computation: Computation) -> None:
-    _jump_to(computation, computation.stack_pop1_int())
+    values = computation.stack_values
+    if not values:
+        raise InsufficientStack("wanted 1 stack item, had none")
+    _jump_to(computation, values.pop())
 
 
 def jumpi(computation: Computation) -> None:
@@ -136,6 +153,84 @@ def mstore(computation: Computation) -> None:
     start, value = computation.stack_pop_ints(2)
     computation.extend_memory(start, WORD_BYTES)
     computation.memory_content[start : start + WORD_BYTES] = value.to_bytes(WORD_BYTES, "big")
+
+
+def mstore8(computation: Computation) -> None:
+    position, value = computation.stack_pop_ints(2)
+    computation.extend_memory(position, 1)
+    computation.memory_content[position] = value & 0xFF
+
+
+def calldataload(computation: Computation) -> None:
+    start = computation.stack_pop1_int()
+    word = computation.msg.data[start : start + WORD_BYTES]
+    computation.stack_push_int(int.from_bytes(word, "big") << (8 * (WORD_BYTES - len(word))))
+
+
+def calldatacopy(computation: Computation) -> None:
+    _copy_to_memory(computation, computation.msg.data)
+
+
+def codecopy(computation: Computation) -> None:
+    _copy_to_memory(computation, computation.code.raw)
+
+
+def mcopy(computation: Computation) -> None:
+    """EIP-5656."""
+    destination, source, size = computation.stack_pop_ints(3)
+    computation.extend_memory(max(destination, source), size)
+    computation.consume_gas(_COPY_WORD_GAS * ((size + 31) >> 5), "copy")
+    if size:
+        content = computation.memory_content
+        content[destination : destination + size] = content[source : source + size]
+
+
+def _copy_to_memory(computation: Computation, source: bytes) -> None:
+    """Part of the source, with zeros where it ends; the memory is extended and paid for first."""
+    destination, start, size = computation.stack_pop_ints(3)
+    computation.extend_memory(destination, size)
+    computation.consume_gas(_COPY_WORD_GAS * ((size + 31) >> 5), "copy")
+    if size:
+        computation.memory_content[destination : destination + size] = source[start : start + size].ljust(size, b"\0")
+
+
+def mstore8(computation: Computation) -> None:
+    start, value = computation.stack_pop_ints(2)
+    computation.extend_memory(start, 1)
+    computation.memory_content[start] = value & 0xFF
+
+
+def calldataload(computation: Computation) -> None:
+    start = computation.stack_pop1_int()
+    word = computation.msg.data_as_bytes[start : start + WORD_BYTES]
+    computation.stack_push_int(int.from_bytes(word.ljust(WORD_BYTES, b"\0"), "big"))
+
+
+def calldatacopy(computation: Computation) -> None:
+    _copy_to_memory(computation, computation.msg.data_as_bytes, "CALLDATACOPY")
+
+
+def codecopy(computation: Computation) -> None:
+    _copy_to_memory(computation, computation.code.raw, "CODECOPY")
+
+
+def mcopy(computation: Computation) -> None:
+    """EIP-5656: the ranges may overlap."""
+    to, start, size = computation.stack_pop_ints(3)
+    if size:
+        computation.extend_memory(max(to, start), size)
+        computation.consume_gas(_COPY_WORD_GAS * ((size + 31) >> 5), "MCOPY")
+        content = computation.memory_content
+        content[to : to + size] = content[start : start + size]
+
+
+def _copy_to_memory(computation: Computation, source: bytes, reason: str) -> None:
+    """Behind the source's end there are zeros. The memory is paid for before anything as long is made."""
+    to, start, size = computation.stack_pop_ints(3)
+    if size:
+        computation.extend_memory(to, size)
+        computation.consume_gas(_COPY_WORD_GAS * ((size + 31) >> 5), reason)
+        computation.memory_content[to : to + size] = source[start : start + size].ljust(size, b"\0")
 
 
 def _jump_to(computation: Computation, destination: int) -> None:

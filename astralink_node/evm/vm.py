@@ -210,6 +210,8 @@ class Computation(PragueComputation):
     stack_values: list[int]
     """The stack itself, its top last."""
     memory_content: bytearray
+    _gas_meter: Meter
+    _output: bytes
     _error: VMError | None
 
     def __init__(self, state: ExecutionState, message: Message, transaction_context: TransactionContext) -> None:
@@ -282,7 +284,8 @@ class Computation(PragueComputation):
         try:
             precompile = cls._precompiles.get(message.code_address)
             if precompile is None:
-                computation.run_code()
+                if message.code:
+                    computation.run_code()
             elif not message.is_delegation:
                 precompile(computation)
         except VMError as error:
@@ -390,8 +393,7 @@ class Computation(PragueComputation):
         self.accounts_to_delete.append(self.msg.storage_address)
 
     def get_gas_refund(self) -> int:
-        refund: int = 0 if self._error is not None else self._gas_meter.gas_refunded
-        return refund
+        return 0 if self._error is not None else self._gas_meter.gas_refunded
 
     @property
     def storage_address(self) -> Address:
@@ -400,17 +402,37 @@ class Computation(PragueComputation):
 
     @property
     def gas_left(self) -> int:
-        left: int = self._gas_meter.gas_remaining
-        return left
+        return self._gas_meter.gas_remaining
 
     @property
     def refunded(self) -> int:
         """Of this call and those that it has made; may be negative until the root call ends."""
-        refunded: int = self._gas_meter.gas_refunded
-        return refunded
+        return self._gas_meter.gas_refunded
+
+    # What calling opcodes ask of the call that they made; py-evm's own versions go through several properties.
+
+    @property
+    def is_error(self) -> bool:
+        return self._error is not None
+
+    @property
+    def should_burn_gas(self) -> bool:
+        return self._error is not None and bool(self._error.burns_gas)
+
+    @property
+    def should_erase_return_data(self) -> bool:
+        return self._error is not None and bool(self._error.erases_return_data)
+
+    @property
+    def output(self) -> bytes:
+        return b"" if self._error is not None and self._error.erases_return_data else self._output
+
+    @output.setter
+    def output(self, value: bytes) -> None:
+        self._output = value
 
     def get_gas_remaining(self) -> int:
-        return 0 if self.should_burn_gas else self.gas_left
+        return 0 if self._error is not None and self._error.burns_gas else self._gas_meter.gas_remaining
 
     def add_log_entry(self, account: Address, topics: tuple[int, ...], data: bytes) -> None:
         self.state.logs.append((account, topics, data))
