@@ -171,6 +171,7 @@ def _uvicorn_config(config: GatewayConfig, gateway: Gateway) -> uvicorn.Config:
         http=http_protocol(config.limits),
         ws=websocket_protocol(config.limits),
         ws_max_size=config.limits.request_bytes,
+        ws_per_message_deflate=False,  # hex would shrink, but every client would cost zlib's memory and our time
         lifespan="off",
         log_config=None,
         access_log=False,

@@ -1,0 +1,195 @@
+"""WebSocket in front of a real gateway process: subscriptions, limits, clients that misbehave."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import orjson
+import pytest
+from websockets.asyncio.client import ClientConnection, connect
+from websockets.exceptions import ConnectionClosed, InvalidStatus
+
+from astralink_node.gateway.config import GatewayLimits
+from astralink_node.gateway.rpc_errors import INVALID_REQUEST, LIMIT_EXCEEDED, PARSE_ERROR
+from tests.support.asynchronous import run
+from tests.support.gateway_processes import GatewayProcess, running_gateway
+from tests.support.gateways import ALICE, ECHO, hexed, signed
+
+
+def client(gateway: GatewayProcess, **options: Any) -> Any:
+    return connect(f"ws://{gateway.host}:{gateway.port}", **options)
+
+
+async def ask(socket: ClientConnection, method: str, *params: object) -> Any:
+    await socket.send(orjson.dumps({"jsonrpc": "2.0", "id": 1, "method": method, "params": list(params)}).decode())
+    return orjson.loads(await socket.recv())
+
+
+def test_a_subscriber_hears_of_heads_and_logs_and_reads_them_at_once(tmp_path: Path) -> None:
+    async def main() -> None:
+        async with running_gateway(tmp_path) as gateway, client(gateway) as socket:
+            heads = (await ask(socket, "eth_subscribe", "newHeads"))["result"]
+            logs = (await ask(socket, "eth_subscribe", "logs", {"address": hexed(ECHO)}))["result"]
+            for nonce in range(3):
+                raw = signed(ALICE, to=ECHO, nonce=nonce, data=b"\x07" * 32)
+                assert "result" in await ask(socket, "eth_sendRawTransaction", hexed(raw))
+                gateway.node.produce()
+                head, log = [orjson.loads(await socket.recv())["params"] for _ in range(2)]
+                assert (head["subscription"], log["subscription"]) == (heads, logs)
+                assert log["result"]["blockHash"] == head["result"]["hash"]
+                assert (await ask(socket, "eth_blockNumber"))["result"] == hex(nonce + 1)
+                receipt = (await ask(socket, "eth_getTransactionReceipt", log["result"]["transactionHash"]))["result"]
+                assert receipt["logs"] == [log["result"]]
+            assert (await ask(socket, "eth_unsubscribe", heads))["result"] is True
+
+    run(main, timeout_s=60)
+
+
+def test_two_clients_have_subscriptions_of_their_own(tmp_path: Path) -> None:
+    async def main() -> None:
+        async with running_gateway(tmp_path) as gateway, client(gateway) as first, client(gateway) as second:
+            heads = (await ask(first, "eth_subscribe", "newHeads"))["result"]
+            assert "error" in await ask(second, "eth_unsubscribe", heads)
+            gateway.node.produce()
+            assert orjson.loads(await first.recv())["params"]["subscription"] == heads
+            assert (await ask(second, "eth_blockNumber"))["id"] == 1
+
+    run(main, timeout_s=60)
+
+
+def test_web_pages_of_elsewhere_may_not_connect_and_wallet_extensions_may(tmp_path: Path) -> None:
+    async def main() -> None:
+        async with running_gateway(tmp_path) as gateway:
+            for origin in ("https://evil.example", "null"):
+                with pytest.raises(InvalidStatus) as refusal:
+                    await client(gateway, origin=origin)
+                assert refusal.value.response.status_code == 403
+            with pytest.raises(InvalidStatus):
+                await client(gateway, additional_headers={"Host": "evil.example"})
+            for origin in ("http://localhost:3000", "chrome-extension://abcdef", None):
+                async with client(gateway, origin=origin) as socket:
+                    assert "result" in await ask(socket, "eth_chainId")
+
+    run(main, timeout_s=60)
+
+
+def test_rubbish_messages_are_answered_and_the_connection_stays(tmp_path: Path) -> None:
+    async def main() -> None:
+        async with running_gateway(tmp_path) as gateway, client(gateway) as socket:
+            for rubbish, code in (
+                ("", PARSE_ERROR),
+                ("{", PARSE_ERROR),
+                ("[" * 5000, PARSE_ERROR),
+                ("5", INVALID_REQUEST),
+                ("[]", INVALID_REQUEST),
+            ):
+                await socket.send(rubbish)
+                assert orjson.loads(await socket.recv())["error"]["code"] == code
+            await socket.send(b'{"jsonrpc":"2.0","id":2,"method":"eth_chainId"}')
+            assert orjson.loads(await socket.recv())["id"] == 2
+            await socket.send('{"jsonrpc":"2.0","method":"eth_chainId"}')
+            batch = [{"jsonrpc": "2.0", "id": n, "method": "eth_chainId"} for n in range(3)]
+            await socket.send(orjson.dumps(batch).decode())
+            assert [answer["id"] for answer in orjson.loads(await socket.recv())] == [0, 1, 2]
+
+    run(main, timeout_s=60)
+
+
+def test_a_message_too_large_closes_the_connection(tmp_path: Path) -> None:
+    async def main() -> None:
+        async with running_gateway(tmp_path, limits=GatewayLimits(request_bytes=1000)) as gateway:
+            async with client(gateway) as socket:
+                await socket.send("x" * 1001)
+                with pytest.raises(ConnectionClosed):
+                    await socket.recv()
+            async with client(gateway) as socket:
+                assert "result" in await ask(socket, "eth_chainId")
+
+    run(main, timeout_s=60)
+
+
+def test_raw_bytes_after_the_handshake_close_the_connection_only(tmp_path: Path) -> None:
+    handshake = (
+        b"GET / HTTP/1.1\r\nhost: localhost\r\nupgrade: websocket\r\nconnection: upgrade\r\n"
+        b"sec-websocket-version: 13\r\nsec-websocket-key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n"
+    )
+
+    async def main() -> None:
+        async with running_gateway(tmp_path) as gateway:
+            for rubbish in (
+                b"\xff" * 100,
+                b"\x81\x05hello",
+                b"\x81\xff" + b"\xff" * 12,
+                b"\x81\x82\0\0\0\0\xc3\x28",
+                b"GET / HTTP/1.1\r\n\r\n",
+            ):
+                reader, writer = await gateway.connect()
+                writer.write(handshake)
+                assert (await reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 101")
+                writer.write(rubbish)
+                assert (await reader.read())[:1] in (b"\x88", b""), rubbish  # a close frame at most
+                writer.close()
+            assert "result" in await gateway.call("eth_chainId")
+
+    run(main, timeout_s=60)
+
+
+def test_subscriptions_of_one_connection_are_bounded(tmp_path: Path) -> None:
+    async def main() -> None:
+        limits = GatewayLimits(subscriptions_per_connection=2)
+        async with running_gateway(tmp_path, limits=limits) as gateway, client(gateway) as socket:
+            answers = [await ask(socket, "eth_subscribe", "newHeads") for _ in range(3)]
+            assert answers[2]["error"]["code"] == LIMIT_EXCEEDED
+
+    run(main, timeout_s=60)
+
+
+def test_a_slow_subscriber_is_disconnected_and_others_hear_everything(tmp_path: Path) -> None:
+    subscriptions, log_bytes = 20, 30_000
+
+    async def main() -> None:
+        limits = GatewayLimits(send_queue_bytes=5_000_000)
+        async with (
+            running_gateway(tmp_path, limits=limits) as gateway,
+            client(gateway, max_queue=None) as good,
+            client(gateway, max_queue=1) as slow,
+        ):
+            for socket in (good, slow):
+                for _ in range(subscriptions):
+                    await ask(socket, "eth_subscribe", "logs", {})
+            slow.transport.pause_reading()
+            for nonce in range(100):
+                gateway.node.add(signed(ALICE, to=ECHO, nonce=nonce, data=b"\x07" * log_bytes, gas=3_000_000))
+                gateway.node.produce()
+                for _ in range(subscriptions):
+                    event = orjson.loads(await good.recv())
+                    assert int(event["params"]["result"]["blockNumber"], 16) == nonce + 1
+                if _peer_is_gone(slow):
+                    return
+            raise AssertionError("the slow client was never disconnected")
+
+    run(main, timeout_s=120)
+
+
+def _peer_is_gone(socket: ClientConnection) -> bool:
+    """Whether writing meets a closed connection, although nothing is read from it."""
+    socket.transport.write(b"\x8a\x80\x00\x00\x00\x00")  # a pong nobody asked for
+    return socket.transport.is_closing()
+
+
+def test_a_client_that_vanishes_leaves_nothing_behind(tmp_path: Path) -> None:
+    async def main() -> None:
+        async with running_gateway(tmp_path, limits=GatewayLimits(connections=10)) as gateway:
+            for _ in range(30):
+                socket = await client(gateway)
+                await ask(socket, "eth_subscribe", "newHeads")
+                socket.transport.abort()
+            gateway.node.produce()
+            async with client(gateway) as socket:
+                assert (await ask(socket, "eth_blockNumber"))["result"] == "0x1"
+            gateway.process.terminate()
+            _, log = await gateway.process.communicate()
+            assert b"Traceback" not in log
+
+    run(main, timeout_s=60)
