@@ -31,7 +31,6 @@ _CALLDATALOAD, _CALLDATACOPY, _CODECOPY = 0x35, 0x37, 0x39
 _PUSH0, _DUP1, _SWAP1 = 0x5F, 0x80, 0x90
 _WORD_BITS: Final = 256
 _COPY_WORD_GAS: Final = 3
-_COPY_WORD_GAS: Final = 3
 
 
 def dispatch_table(fork: ForkRules) -> DispatchTable:
@@ -39,11 +38,6 @@ def dispatch_table(fork: ForkRules) -> DispatchTable:
         _POP: pop,
         _MLOAD: mload,
         _MSTORE: mstore,
-        _MSTORE8: mstore8,
-        _CALLDATALOAD: calldataload,
-        _CALLDATACOPY: calldatacopy,
-        _CODECOPY: codecopy,
-        _MCOPY: mcopy,
         _MSTORE8: mstore8,
         _CALLDATALOAD: calldataload,
         _CALLDATACOPY: calldatacopy,
@@ -153,45 +147,6 @@ def mstore(computation: Computation) -> None:
     start, value = computation.stack_pop_ints(2)
     computation.extend_memory(start, WORD_BYTES)
     computation.memory_content[start : start + WORD_BYTES] = value.to_bytes(WORD_BYTES, "big")
-
-
-def mstore8(computation: Computation) -> None:
-    position, value = computation.stack_pop_ints(2)
-    computation.extend_memory(position, 1)
-    computation.memory_content[position] = value & 0xFF
-
-
-def calldataload(computation: Computation) -> None:
-    start = computation.stack_pop1_int()
-    word = computation.msg.data[start : start + WORD_BYTES]
-    computation.stack_push_int(int.from_bytes(word, "big") << (8 * (WORD_BYTES - len(word))))
-
-
-def calldatacopy(computation: Computation) -> None:
-    _copy_to_memory(computation, computation.msg.data)
-
-
-def codecopy(computation: Computation) -> None:
-    _copy_to_memory(computation, computation.code.raw)
-
-
-def mcopy(computation: Computation) -> None:
-    """EIP-5656."""
-    destination, source, size = computation.stack_pop_ints(3)
-    computation.extend_memory(max(destination, source), size)
-    computation.consume_gas(_COPY_WORD_GAS * ((size + 31) >> 5), "copy")
-    if size:
-        content = computation.memory_content
-        content[destination : destination + size] = content[source : source + size]
-
-
-def _copy_to_memory(computation: Computation, source: bytes) -> None:
-    """Part of the source, with zeros where it ends; the memory is extended and paid for first."""
-    destination, start, size = computation.stack_pop_ints(3)
-    computation.extend_memory(destination, size)
-    computation.consume_gas(_COPY_WORD_GAS * ((size + 31) >> 5), "copy")
-    if size:
-        computation.memory_content[destination : destination + size] = source[start : start + size].ljust(size, b"\0")
 
 
 def mstore8(computation: Computation) -> None:
