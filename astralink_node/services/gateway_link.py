@@ -89,8 +89,6 @@ class GatewayLink:
         self._connections.add(connection)
         try:
             await connection.run(self._answer)
-        except (FrameError, CodecError) as error:
-            _log.error("a gateway broke the protocol and was disconnected", reason=str(error))
         finally:
             self._connections.discard(connection)
 
@@ -142,28 +140,34 @@ class _Connection:
         self._filled.set()
 
     async def run(self, answer: Callable[[Request], Awaitable[Reply]]) -> None:
-        """Serve until the gateway closes its end, is too slow, or breaks the protocol (FrameError, CodecError)."""
+        """Serve until the gateway closes its end, is too slow, or breaks the protocol."""
         try:
             with self._scope:
-                async with trio.open_nursery(strict_exception_groups=False) as nursery:
+                async with trio.open_nursery() as nursery:
                     nursery.start_soon(self._send)
-                    await self._receive(answer, nursery)
+                    try:
+                        await self._receive(answer, nursery)
+                    except (trio.BrokenResourceError, trio.ClosedResourceError):
+                        pass  # it is gone; another will come
+                    except (FrameError, CodecError) as error:
+                        _log.error("a gateway broke the protocol and was disconnected", reason=str(error))
                     nursery.cancel_scope.cancel()
-        except (trio.BrokenResourceError, trio.ClosedResourceError):
-            pass
         finally:
             if self._too_slow:
                 _log.warning("a gateway read too slowly and was disconnected", frames=len(self._frames))
             await trio.aclose_forcefully(self._stream)
 
     async def _send(self) -> None:
-        while True:
-            while not self._frames:
-                self._filled = trio.Event()
-                await self._filled.wait()
-            frame = self._frames.popleft()
-            await self._stream.send_all(frame)
-            self._queued_bytes -= len(frame)
+        try:
+            while True:
+                while not self._frames:
+                    self._filled = trio.Event()
+                    await self._filled.wait()
+                frame = self._frames.popleft()
+                await self._stream.send_all(frame)
+                self._queued_bytes -= len(frame)
+        except (trio.BrokenResourceError, trio.ClosedResourceError):
+            self._scope.cancel()
 
     async def _receive(self, answer: Callable[[Request], Awaitable[Reply]], nursery: trio.Nursery) -> None:
         at_work = trio.Semaphore(MAX_REQUESTS_AT_WORK)

@@ -8,18 +8,22 @@ import pytest
 import trio
 
 from astralink_node.chain.client import InProcessExecution
-from astralink_node.chain.messages import Candidate, Commit, Committed, Dropped
+from astralink_node.chain.messages import Candidate, Commit, Committed
+from astralink_node.config import BlocksConfig
 from astralink_node.crypto.ml_dsa import Seed
 from astralink_node.evm.blocks import decode_header
-from astralink_node.services.consensus_driver import ConsensusDriver, DriverFailed, DriverSettings
+from astralink_node.services.consensus_driver import ConsensusHalted, SoloDriver, SoloValidator
+from astralink_node.services.proposal_log import ProposalLog, ProposalLogDamaged, Proposed
 from astralink_node.storage.wal import WriteAheadLog
+from astralink_node.types import Address
 from astralink_node.validator.history_file import HistoryFile
 from astralink_node.validator.keys import ValidatorKeys, keys_of
 from astralink_node.validator.local_signer import LocalSigner
 from astralink_node.validator.signing_history import create_history, history_path, open_history
+from consensus.params import ConsensusParams
 from tests.support.chains import LocalChain, candidate, voting_secret
 
-RECIPIENT = bytes(19) + b"\xfe"
+RECIPIENT = Address(bytes(19) + b"\xfe")
 
 
 class Crashed(BaseException):
@@ -85,16 +89,17 @@ class Source:
 
     def __init__(self, chain: LocalChain) -> None:
         self._chain = chain
-        self.dropped: list[Dropped] = []
+        self.dropped: list[bytes] = []
 
     def candidates(self) -> tuple[Candidate, ...]:
         # Every block holds one transfer, so the height is the nonce; a second one differs by its time of day.
         return (candidate(0, self._chain.execution.status().head_height),)
 
-    def drop(self, dropped: tuple[Dropped, ...]) -> None:
-        self.dropped += dropped
+    def drop(self, transaction_hash: bytes, reason: str) -> None:
+        assert reason
+        self.dropped.append(transaction_hash)
 
-    async def wait_for_candidates(self) -> None:
+    async def wait_for_payable(self) -> None:
         await trio.lowlevel.checkpoint()
 
 
@@ -140,35 +145,41 @@ class Bench:
         self.time_ms += 1_000
         return self.time_ms
 
-    def run(self, target: int, crash: Crash | None = None, settings: DriverSettings | None = None) -> list[Committed]:
+    def run(self, target: int, crash: Crash | None = None) -> list[Committed]:
         """One life of the process: recover, then go on to the target height or to the crash."""
         step = crash or Crash(None)
         self.chain = self.chain.reopened()
         published: list[Committed] = []
         history = open_history(self.folder / "signing", self.keys.public.voting_key)
-        wal = WriteAheadLog(self.folder / "wal")
+        log = ProposalLog(self.folder / "consensus")
         signer = Released(LocalSigner(self.keys, history, self.chain.execution.status().genesis_hash), self.signed)
 
+        scope = trio.CancelScope()
+
+        def on_committed(committed: Committed) -> None:
+            step()
+            published.append(committed)
+            if decode_header(committed.block.raw_header).number >= target:
+                scope.cancel()
+
+        validator = SoloValidator(
+            Around(signer, step, ("sign_reveal", "sign_proposal", "sign_vote")),  # type: ignore[arg-type]
+            RECIPIENT,
+            ConsensusParams(min_block_interval_ms=1),
+            BlocksConfig(interval_ms=0),
+        )
+        driver = SoloDriver(
+            AroundExecution(InProcessExecution(self.chain.execution), step),  # type: ignore[arg-type]
+            validator,
+            Around(log, step, ("record", "cut")),  # type: ignore[arg-type]
+            Source(self.chain),  # type: ignore[arg-type]
+            self.now_ms,
+            on_committed,
+        )
+
         async def main() -> None:
-            with trio.CancelScope() as scope:
-
-                async def publish(committed: Committed) -> None:
-                    step()
-                    published.append(committed)
-                    if decode_header(committed.block.raw_header).number >= target:
-                        scope.cancel()
-                    await trio.lowlevel.checkpoint()
-
-                driver = ConsensusDriver(
-                    AroundExecution(InProcessExecution(self.chain.execution), step),  # type: ignore[arg-type]
-                    Around(signer, step, ("sign_reveal", "sign_proposal", "sign_vote")),  # type: ignore[arg-type]
-                    Around(wal, step, ("append", "sync", "truncate")),  # type: ignore[arg-type]
-                    Source(self.chain),
-                    settings or DriverSettings(1, False, True, 10_000, RECIPIENT),
-                    self.now_ms,
-                    publish,
-                )
-                await driver.run(await driver.recover())
+            with scope:
+                await driver.run()
 
         try:
             trio.run(main)
@@ -176,7 +187,7 @@ class Bench:
             assert crash is not None
         finally:
             history.close()
-            wal.close()
+            log.close()
         return published
 
     @property
@@ -222,23 +233,22 @@ def test_two_crashes_in_a_row_are_survived(tmp_path: Path) -> None:
 def test_a_database_older_than_the_log_is_refused_and_nothing_is_signed(tmp_path: Path) -> None:
     bench = Bench(tmp_path)
     bench.run(2)
-    wal = WriteAheadLog(tmp_path / "wal")
-    wal.append(b"\x01" + (9).to_bytes(8, "big") + b"a block")
-    wal.sync()
-    wal.close()
+    log = ProposalLog(tmp_path / "consensus")
+    log.record(Proposed(9, 0, b"a block"))
+    log.close()
     before = dict(bench.signed)
-    with pytest.raises(DriverFailed, match="height 2, the write-ahead log at 9"):
+    with pytest.raises(ConsensusHalted, match="height 9, but the database stands at height 2"):
         bench.run(3)
     assert bench.signed == before
 
 
 def test_a_log_of_another_version_is_refused(tmp_path: Path) -> None:
     bench = Bench(tmp_path)
-    wal = WriteAheadLog(tmp_path / "wal")
-    wal.append(b"\x7fsomething else")
+    wal = WriteAheadLog(tmp_path / "consensus" / "wal")
+    wal.append(b"\x7fsomething else entirely")
     wal.sync()
     wal.close()
-    with pytest.raises(DriverFailed, match="another version"):
+    with pytest.raises(ProposalLogDamaged, match="another version"):
         bench.run(1)
 
 
@@ -246,8 +256,8 @@ def test_a_key_that_signed_another_block_at_this_height_stops_the_driver(tmp_pat
     bench = Bench(tmp_path)
     status = bench.chain.execution.status()
     with open_history(tmp_path / "signing", bench.keys.public.voting_key) as history:
-        LocalSigner(bench.keys, history, status.genesis_hash).sign_proposal(1, 0, b"\x99" * 32, -1)
-    with pytest.raises(DriverFailed, match="the signer refuses"):
+        LocalSigner(bench.keys, history, status.genesis_hash).sign_proposal(2, 0, b"\x99" * 32, -1)
+    with pytest.raises(ConsensusHalted, match="the signer refuse"):
         bench.run(1)
     assert bench.height == 0
 

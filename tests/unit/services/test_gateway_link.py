@@ -1,0 +1,202 @@
+"""The node's end of the gateways' socket: answers, the head feed, and gateways that misbehave."""
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+
+import trio
+import trio.testing
+
+from astralink_node.chain.client import InProcessExecution
+from astralink_node.chain.codec import decode, encode
+from astralink_node.chain.frames import PUSH_ID, Frame, FrameDecoder, encode_frame
+from astralink_node.chain.messages import Committed
+from astralink_node.crypto.keccak import keccak256
+from astralink_node.evm.transactions import decode_transaction
+from astralink_node.gateway.link_messages import (
+    GetNodeStatus,
+    GetPendingNonce,
+    GetPoolContent,
+    GetPooledTransaction,
+    NewHead,
+    NewPendingTransactions,
+    NodeStatus,
+    PendingNonce,
+    PoolContent,
+    PooledTransaction,
+    Push,
+    Reply,
+    Request,
+    SubmittedTransaction,
+    SubmitTransactions,
+    Verdicts,
+)
+from astralink_node.services import gateway_link
+from astralink_node.services.gateway_link import GatewayLink
+from astralink_node.services.transaction_pool import TransactionPool
+from astralink_node.txpool.admission import PoolTransaction
+from astralink_node.txpool.pool import PoolLimits
+from astralink_node.types import Address
+from genesis.schema import parse_genesis
+from tests.support.chains import LocalChain, candidate
+
+STATUS = NodeStatus("AstraLink/test", 1, bytes(32), 0, True, 1000, 7, 0, 0)
+
+
+class Gateway:
+    """A small gateway: asks, and collects what is pushed."""
+
+    def __init__(self, stream: trio.abc.Stream) -> None:
+        self.stream = stream
+        self._frames = FrameDecoder()
+        self._ready: list[Frame] = []
+
+    async def next_frame(self) -> Frame | None:
+        while not self._ready:
+            data = await self.stream.receive_some(1 << 16)
+            if not data:
+                return None
+            self._ready += self._frames.feed(bytes(data))
+        return self._ready.pop(0)
+
+    async def next_push(self) -> Push:
+        frame = await self.next_frame()
+        assert frame is not None
+        assert frame.request_id == PUSH_ID
+        push: Push = decode(Push, frame.payload)
+        return push
+
+    async def ask(self, request: Request) -> Reply:
+        await self.stream.send_all(encode_frame(5, encode(request)))
+        while True:
+            frame = await self.next_frame()
+            assert frame is not None
+            if frame.request_id == 5:
+                reply: Reply = decode(Reply, frame.payload)
+                return reply
+
+
+@dataclass
+class Bench:
+    chain: LocalChain
+    head: Committed
+    link: GatewayLink
+    port: int
+    streams: list[trio.SocketStream] = field(default_factory=list)
+
+    async def connect(self) -> Gateway:
+        stream = await trio.open_tcp_stream("127.0.0.1", self.port)
+        self.streams.append(stream)
+        return Gateway(stream)
+
+
+def with_bench(scenario: Callable[[Bench], Awaitable[None]]) -> None:
+    async def main() -> None:
+        chain = LocalChain()
+        head = chain.produce([])
+        rules = parse_genesis(chain.genesis).chain_rules()
+        status = chain.execution.status()
+        pool = TransactionPool(InProcessExecution(chain.execution), rules, PoolLimits(), status, lambda: 0)
+        link = GatewayLink(pool, lambda: STATUS, head)
+        listener = (await trio.open_tcp_listeners(0, host="127.0.0.1"))[0]
+        port = listener.socket.getsockname()[1]
+        with trio.fail_after(20):
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(link.serve, listener)
+                bench = Bench(chain, head, link, port)
+                try:
+                    await scenario(bench)
+                finally:
+                    for stream in bench.streams:
+                        await trio.aclose_forcefully(stream)
+                    nursery.cancel_scope.cancel()
+
+    trio.run(main)
+
+
+def test_a_gateway_is_told_the_head_first() -> None:
+    async def scenario(bench: Bench) -> None:
+        gateway = await bench.connect()
+        assert await gateway.next_push() == NewHead(bench.head)
+
+    with_bench(scenario)
+
+
+def test_every_request_has_its_answer() -> None:
+    async def scenario(bench: Bench) -> None:
+        gateway = await bench.connect()
+        sent = candidate(3, 0)
+        transaction = SubmittedTransaction(sent.raw_transaction, sent.sender)
+        verdicts = await gateway.ask(SubmitTransactions((transaction,)))
+        assert isinstance(verdicts, Verdicts)
+        assert [verdict.rejection for verdict in verdicts.verdicts] == [""]
+        assert await gateway.ask(GetPendingNonce(sent.sender)) == PendingNonce(known=True, nonce=1)
+        assert await gateway.ask(GetPendingNonce(bytes(20))) == PendingNonce(known=False, nonce=0)
+        found = await gateway.ask(GetPooledTransaction(keccak256(sent.raw_transaction)))
+        assert found == PooledTransaction(sent.raw_transaction, sent.sender)
+        assert await gateway.ask(GetPooledTransaction(bytes(32))) == PooledTransaction(b"", b"")
+        assert await gateway.ask(GetPoolContent()) == PoolContent((transaction,), ())
+        assert await gateway.ask(GetNodeStatus()) == STATUS
+
+    with_bench(scenario)
+
+
+def pending(data: bytes = b"") -> tuple[PoolTransaction, SubmittedTransaction]:
+    sent = candidate(0, 0, data=data, gas=30_000_000)
+    entry = PoolTransaction(decode_transaction(sent.raw_transaction), Address(sent.sender), 0, 0)
+    return entry, SubmittedTransaction(sent.raw_transaction, sent.sender)
+
+
+def test_heads_and_pending_transactions_are_pushed_to_every_gateway() -> None:
+    async def scenario(bench: Bench) -> None:
+        gateways = [await bench.connect(), await bench.connect()]
+        for gateway in gateways:
+            await gateway.next_push()
+        entry, sent = pending()
+        committed = bench.chain.produce([])
+        bench.link.publish_head(committed)
+        bench.link.publish_pending([entry])
+        for gateway in gateways:
+            assert await gateway.next_push() == NewHead(committed)
+            assert await gateway.next_push() == NewPendingTransactions((sent,))
+
+    with_bench(scenario)
+
+
+def test_rubbish_ends_that_gateway_and_no_other() -> None:
+    async def scenario(bench: Bench) -> None:
+        bad, good = await bench.connect(), await bench.connect()
+        await bad.next_push()
+        await bad.stream.send_all(encode_frame(1, b"\xff\xff\xff"))
+        assert await bad.next_frame() is None
+        assert await good.ask(GetNodeStatus()) == STATUS
+
+    with_bench(scenario)
+
+
+def test_a_gateway_that_does_not_read_is_disconnected_and_delays_nobody() -> None:
+    async def scenario(bench: Bench) -> None:
+        stuck, good = await bench.connect(), await bench.connect()
+        await stuck.next_push()
+        await good.next_push()
+        entry, big = pending(bytes(1 << 20))
+        # The stuck one's socket buffers take a few frames, its queue up to its bound, and then it is gone.
+        for _ in range((gateway_link.MAX_QUEUED_BYTES >> 20) + 16):
+            bench.link.publish_pending([entry])
+            assert await good.next_push() == NewPendingTransactions((big,))
+        await trio.testing.wait_all_tasks_blocked()
+        while await stuck.next_frame() is not None:
+            pass
+        assert await good.ask(GetNodeStatus()) == STATUS
+
+    with_bench(scenario)
+
+
+def test_a_gateway_too_many_is_turned_away() -> None:
+    async def scenario(bench: Bench) -> None:
+        gateways = [await bench.connect() for _ in range(gateway_link.MAX_GATEWAYS)]
+        for gateway in gateways:
+            await gateway.next_push()
+        assert await (await bench.connect()).next_frame() is None
+        assert await gateways[0].ask(GetNodeStatus()) == STATUS
+
+    with_bench(scenario)
