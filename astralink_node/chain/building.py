@@ -36,6 +36,7 @@ from astralink_node.state.overlay import Overlay
 from astralink_node.storage.store import Reader
 from astralink_node.types import Address
 from consensus.certificate import Certificate, decode_certificate
+from consensus.params import MAX_ROUND, MAX_TIME_MS, MAX_VALIDATORS
 from consensus.payload import EMPTY_REVEAL, encode_payload
 from consensus.wire import DecodeError
 
@@ -88,9 +89,9 @@ def build_block(
         certificate = _decode_parent_certificate(request.attributes.parent_certificate)
         payload = payload_from(context, request.attributes, certificate)
         fees = fees_from(context, request.attributes)
-        template = header_from(context, payload, fees, Address(request.attributes.fee_recipient))
         # A mistake here would make everybody refuse the block: find it before any work is done.
         check_payload(context, payload)
+        template = header_from(context, payload, fees, Address(request.attributes.fee_recipient))
         check_signatures(context, payload)
         check_header(context, template, payload)
     except RuleBroken as error:
@@ -135,8 +136,13 @@ def _problem_of(attributes: BuildAttributes) -> str:
         return f"fee recipient: expected 20 bytes, found {len(attributes.fee_recipient)}"
     if len(attributes.reveal) != len(EMPTY_REVEAL):
         return f"reveal: expected {len(EMPTY_REVEAL)} bytes, found {len(attributes.reveal)}"
-    if attributes.round_ < 0:
-        return f"round: expected at least 0, found {attributes.round_}"
+    for name, value, maximum in (
+        ("round", attributes.round_, MAX_ROUND),
+        ("proposer index", attributes.proposer_index, MAX_VALIDATORS - 1),
+        ("time_ms", attributes.time_ms, MAX_TIME_MS),
+    ):
+        if not 0 <= value <= maximum:
+            return f"{name}: expected 0 to {maximum}, found {value}"
     return ""
 
 

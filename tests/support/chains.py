@@ -111,11 +111,14 @@ LOOPER = Address(bytes.fromhex("c2") * 20)
 """Never ends."""
 REVERTER = Address(bytes.fromhex("c3") * 20)
 """Reverts with the bytes deadbeef."""
+BURNER = Address(bytes.fromhex("c4") * 20)
+"""Uses up all its gas at once."""
 
 CONTRACTS: Mapping[Address, GenesisAccount] = {
     COUNTER: GenesisAccount(0, 1, bytes.fromhex("5f546001015f5500"), ((7, 70),)),
     LOGGER: GenesisAccount(0, 1, bytes.fromhex("5f355f5fa100"), ()),
     LOOPER: GenesisAccount(0, 1, bytes.fromhex("5b5f56"), ()),
+    BURNER: GenesisAccount(0, 1, bytes.fromhex("fe"), ()),
     REVERTER: GenesisAccount(0, 1, bytes.fromhex("63deadbeef5f526004601cfd"), ()),
 }
 GWEI = 10**9
