@@ -77,10 +77,10 @@ def main() -> int:
         print(f"nothing is called {arguments.only!r}", file=sys.stderr)
         return 2
     measurements.sort(key=lambda measurement: measurement.mgas_per_second)
-    print(f"\n{'group':12} {'case':34} {'gas':>11} {'CPU ms':>10} {'Mgas/s':>9}")
+    print(f"\n{'group':12} {'case':38} {'gas':>11} {'CPU ms':>10} {'Mgas/s':>9}")
     for measurement in measurements:
         print(
-            f"{measurement.group:12} {measurement.name:34} {measurement.gas:11,} {measurement.cpu_ms:10.3f} "
+            f"{measurement.group:12} {measurement.name:38} {measurement.gas:11,} {measurement.cpu_ms:10.3f} "
             f"{measurement.mgas_per_second:9.2f}"
         )
     worst = measurements[0]
@@ -208,6 +208,7 @@ def _fill(store: Store) -> Hash32:
     for index in range(opcodes.CONTRACTS):
         overlay.set_code(_address(opcodes.CONTRACT_BASE + index), opcodes.contract_code(index))
     overlay.set_code(_address(opcodes.STOPPER), bytes([opcodes.STOP]))
+    overlay.set_code(_address(opcodes.REVERTER), opcodes.ops(opcodes.push(0), opcodes.push(0), opcodes.REVERT))
     overlay.set_code(_address(opcodes.DESTRUCTOR), bytes([opcodes.CALLER, opcodes.SELFDESTRUCT]))
     for slot in range(opcodes.SLOTS):
         overlay.set_storage(PROGRAM, slot, slot + 1)

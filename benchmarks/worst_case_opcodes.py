@@ -22,6 +22,8 @@ PLAIN_BASE = 0x1000_0000
 CONTRACT_BASE = 0x2000_0000
 STOPPER = 0x3000_0000
 """A contract that stops at once."""
+REVERTER = 0x3000_0002
+"""A contract that reverts at once."""
 DESTRUCTOR = 0x3000_0001
 """A contract that destroys itself in favour of its caller."""
 
@@ -33,7 +35,7 @@ POP, MLOAD, MSTORE, MSTORE8, SLOAD, SSTORE = 0x50, 0x51, 0x52, 0x53, 0x54, 0x55
 JUMP, JUMPI, PC, MSIZE, GAS, JUMPDEST, TLOAD, TSTORE, MCOPY = 0x56, 0x57, 0x58, 0x59, 0x5A, 0x5B, 0x5C, 0x5D, 0x5E
 DUP1, DUP2, SWAP1, LOG0, LOG4 = 0x80, 0x81, 0x90, 0xA0, 0xA4
 CREATE, CALL, DELEGATECALL, CREATE2, STATICCALL, SELFDESTRUCT = 0xF0, 0xF1, 0xF4, 0xF5, 0xFA, 0xFF
-STOP, GT, CLZ, CALLER = 0x00, 0x11, 0x1E, 0x33
+STOP, GT, CLZ, CALLER, REVERT = 0x00, 0x11, 0x1E, 0x33, 0xFD
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,6 +176,9 @@ def _calls() -> Iterator[Program]:
     )
     yield loop("CALL with value, new account", ops(_call(CALL, nobody, value=push(1)), NEXT), unroll=2, reserve=150_000)
     yield loop("CALL warm, SELFDESTRUCT", _call(CALL, push(DESTRUCTOR), value=zero), unroll=20, reserve=200_000)
+    yield loop("CALL warm, REVERT", _call(CALL, push(REVERTER), value=zero), unroll=100)
+    failing = ops(zero * 4, push(9), zero, STATICCALL, POP)
+    yield loop("STATICCALL of a precompile that fails", failing, unroll=100)
     yield Program("CALL itself, 1024 deep", ops(JUMPDEST, _call(CALL, ops(ADDRESS), value=zero), zero, JUMP))
     yield loop("RETURNDATACOPY of 0 B", ops(zero, zero, zero, RETURNDATACOPY), unroll=200)
 
