@@ -26,6 +26,7 @@ def initialise_folder(data_dir: Path, genesis_file: bytes) -> GenesisBlock:
 
     Raises GenesisError for the file, OtherChain when the folder holds another chain, and the store's errors.
     """
+    parse_genesis(genesis_file)  # before anything is written
     path = data_dir / GENESIS_NAME
     if path.exists():
         _check_same_chain(genesis_file, read_genesis_file(path))
