@@ -306,7 +306,6 @@ class _ReadyOnce:
         self.is_validator = False
 
     def serving(self, serving: Serving) -> None:
-        _log.info("serving JSON-RPC", url=f"http://{serving.host}:{serving.port}")
         if self._on_ready is not None and self.status is not None:
             status, on_ready = self.status, self._on_ready
             self._on_ready = None

@@ -90,7 +90,12 @@ DEVNET_ACCOUNTS: Final[tuple[DevAccount, ...]] = (
 
 
 def devnet(
-    validators: Sequence[GenesisValidator], *, timestamp: int, block_interval_ms: int, chain_id: int = DEVNET_CHAIN_ID
+    validators: Sequence[GenesisValidator],
+    *,
+    timestamp: int,
+    block_interval_ms: int,
+    chain_id: int = DEVNET_CHAIN_ID,
+    seed: bytes = bytes(32),
 ) -> str:
     """The genesis file of a local network: ten funded accounts, generous gas, timing for the given interval."""
     alloc = {
@@ -101,7 +106,7 @@ def devnet(
         chain_id=chain_id,
         network_name="devnet",
         timestamp=timestamp,
-        seed=bytes(32),
+        seed=seed,
         validators=validators,
         alloc=alloc,
         block_interval_ms=block_interval_ms,

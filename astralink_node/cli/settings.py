@@ -1,7 +1,7 @@
 """Flags that set the node's settings, shared by the verbs that run a node."""
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -53,7 +53,7 @@ def node_flags(command: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def settings_from(
-    data_dir: Path, config_file: Path | None, flags: dict[str, Any], defaults: dict[str, Value] | None = None
+    data_dir: Path, config_file: Path | None, flags: dict[str, Any], defaults: Mapping[str, Value] | None = None
 ) -> LoadedConfig:
     """The settings of a run. `flags` are the keywords of :func:`node_flags`."""
     given = {name.replace("__", "."): value for name, value in flags.items() if value is not None}

@@ -15,6 +15,7 @@ from typing import Final, Self
 
 import trio
 
+from astralink_node.chain.data_folder import DATABASE_NAME, GENESIS_NAME
 from astralink_node.errors import UserError
 from astralink_node.log import Log
 
@@ -47,11 +48,11 @@ class DataFolder:
 
     @property
     def genesis_file(self) -> Path:
-        return self.root / "genesis.json"
+        return self.root / GENESIS_NAME
 
     @property
     def database(self) -> Path:
-        return self.root / "chain"
+        return self.root / DATABASE_NAME
 
     @property
     def consensus(self) -> Path:

@@ -140,18 +140,17 @@ class _Connection:
         self._filled.set()
 
     async def run(self, answer: Callable[[Request], Awaitable[Reply]]) -> None:
-        """Serve until the gateway closes its end, is too slow, or breaks the protocol."""
+        """Serve until the gateway closes its end, is too slow, or breaks the protocol, which is reported."""
         try:
             with self._scope:
                 async with trio.open_nursery() as nursery:
                     nursery.start_soon(self._send)
-                    try:
-                        await self._receive(answer, nursery)
-                    except (trio.BrokenResourceError, trio.ClosedResourceError):
-                        pass  # it is gone; another will come
-                    except (FrameError, CodecError) as error:
-                        _log.error("a gateway broke the protocol and was disconnected", reason=str(error))
+                    await self._receive(answer, nursery)
                     nursery.cancel_scope.cancel()
+        except* (trio.BrokenResourceError, trio.ClosedResourceError):
+            pass
+        except* (FrameError, CodecError) as broken:
+            _log.error("a gateway broke the protocol and was disconnected", reason=str(broken.exceptions[0]))
         finally:
             if self._too_slow:
                 _log.warning("a gateway read too slowly and was disconnected", frames=len(self._frames))

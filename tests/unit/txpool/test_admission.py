@@ -88,7 +88,7 @@ def test_broken_rule_is_named_as_geth_names_it(tx, message):
 
 def test_gas_above_the_block_limit_is_refused():
     chain = ChainView(CHAIN_ID, OSAKA, gas_limit=100_000, base_fee_wei=1, min_base_fee_wei=1)
-    with pytest.raises(PoolRejection, match="^exceeds block gas limit$"):
+    with pytest.raises(PoolRejection, match=r"^exceeds block gas limit$"):
         check_transaction(transaction(gas=100_001), chain, min_tip_wei=0, allow_unprotected=False)
 
 
@@ -107,7 +107,7 @@ def test_size_is_judged_before_the_chain_id():
 
 
 def test_old_nonce_is_too_low():
-    with pytest.raises(PoolRejection, match="^nonce too low: next nonce 5, tx nonce 4$"):
+    with pytest.raises(PoolRejection, match=r"^nonce too low: next nonce 5, tx nonce 4$"):
         check_nonce_and_balance(entry(transaction(4)), AccountView(5, 10**18, False), 0, 0)
 
 
@@ -141,7 +141,7 @@ def test_replacement_needs_a_tenth_more_on_both_fees(fee, tip, accepted):
     if accepted:
         check_replacement(old, new, 10)
     else:
-        with pytest.raises(PoolRejection, match="^replacement transaction underpriced$"):
+        with pytest.raises(PoolRejection, match=r"^replacement transaction underpriced$"):
             check_replacement(old, new, 10)
 
 

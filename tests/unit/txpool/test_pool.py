@@ -51,7 +51,7 @@ def test_gap_queues_until_it_is_filled():
 def test_same_transaction_twice_is_already_known():
     pool = new_pool()
     add(pool, ALICE, transaction(0))
-    with pytest.raises(PoolRejection, match="^already known$"):
+    with pytest.raises(PoolRejection, match=r"^already known$"):
         add(pool, ALICE, transaction(0))
 
 

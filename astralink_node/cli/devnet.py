@@ -1,0 +1,195 @@
+"""`devnet`: a chain of one's own on this machine, with funded accounts, in one command.
+
+The first run makes keys, a genesis file and a database below --dir; later runs go on with that chain. The
+validator's keys are encrypted like everybody's, with a random password in a file beside them.
+"""
+
+import json
+import secrets
+import shutil
+import time
+from pathlib import Path
+from typing import Any, Final
+
+import click
+
+from astralink_node import node
+from astralink_node.chain.data_folder import initialise_folder
+from astralink_node.cli.options import json_option
+from astralink_node.cli.passwords import read_secret_line
+from astralink_node.cli.settings import node_flags, settings_from
+from astralink_node.cli.start import ready_object
+from astralink_node.config import NodeConfig
+from astralink_node.crypto.addresses import checksum_address
+from astralink_node.crypto.keccak import keccak256
+from astralink_node.crypto.keystore_envelope import Scrypt
+from astralink_node.crypto.secret_files import create_secret_file
+from astralink_node.errors import UserError
+from astralink_node.services.data_folder import DataFolder, FolderLock
+from astralink_node.types import Address
+from astralink_node.validator.keys import PublicKeys, create_validator, load_public_keys, random_keys
+from genesis.fields import GenesisError
+from genesis.presets import DEVNET_ACCOUNTS, DEVNET_BALANCE_WEI, DEVNET_STAKE_WEI
+from genesis.presets import devnet as devnet_genesis
+from genesis.schema import GenesisFile, GenesisValidator, parse_genesis
+
+DEFAULT_DIR: Final = Path("devnet")
+PASSWORD_FILE: Final = "validator-password"
+_KDF: Final = Scrypt(n=16_384)
+"""The password is 256 random bits: stretching it further would only make every start a second slower."""
+_OPERATOR: Final = Address(keccak256(b"AstraLink devnet validator")[12:])
+"""Gets the priority fees. Nobody has its key, so that no test account's balance moves by itself."""
+_DEFAULTS: Final = {"blocks.on_demand": True, "txpool.allow_unprotected": True}
+
+
+@click.command()
+@click.option("--validators", type=int, default=1, show_default=True, help="How many; only 1 until nodes can connect.")
+@click.option(
+    "--dir",
+    "directory",
+    type=click.Path(file_okay=False, path_type=Path),
+    default=DEFAULT_DIR,
+    show_default=True,
+    help="Where the chain and its keys are kept.",
+)
+@click.option("--reset", is_flag=True, help="Begin a new chain in that folder. The keys and their history stay.")
+@node_flags
+@json_option()
+def devnet(validators: int, directory: Path, reset: bool, as_json: bool, **flags: Any) -> None:
+    """Run a local development network: ten funded accounts, blocks at once when transactions come."""
+    if validators != 1:
+        raise UserError(
+            f"--validators {validators}: this version runs one validator; more need the network between nodes, which "
+            "is not built yet"
+        )
+    folder = DataFolder(directory.expanduser().resolve())
+    config = settings_from(folder.root, None, flags, defaults=_DEFAULTS).config
+    with FolderLock(folder):
+        if reset:
+            _forget_chain(folder)
+        public = _validator(folder)
+        genesis = _chain(folder, public, config)
+    _warn_of_interval(genesis, config)
+    setup = node.NodeSetup(folder, config, read_secret_line(folder.root / PASSWORD_FILE))
+
+    def on_ready(ready: node.NodeReady) -> None:
+        click.echo(
+            _machine_line(ready, folder, genesis, config) if as_json else _welcome(ready, folder, genesis, config)
+        )
+
+    node.run(setup, on_ready)
+
+
+# --- The chain's folder ------------------------------------------------------------------------------------------
+
+
+def _validator(folder: DataFolder) -> PublicKeys:
+    """The keys in the folder, made on the first run."""
+    password_file = folder.root / PASSWORD_FILE
+    if not password_file.exists():
+        if folder.validator_keys.exists():
+            raise UserError(f"{password_file} is missing, so the keys in {folder.validator_keys} cannot be opened")
+        create_secret_file(password_file, secrets.token_hex(32).encode() + b"\n")
+    if not folder.validator_keys.exists():
+        keys = random_keys(_OPERATOR)
+        password = read_secret_line(password_file)
+        create_validator(folder.validator_keys, folder.signing, keys, password, key_is_new=True, kdf=_KDF)
+    return load_public_keys(folder.validator_keys)
+
+
+def _chain(folder: DataFolder, public: PublicKeys, config: NodeConfig) -> GenesisFile:
+    """The chain in the folder, begun now on the first run."""
+    if not folder.genesis_file.exists():
+        validator = GenesisValidator(
+            operator=public.operator or _OPERATOR,
+            voting_key=public.voting_key,
+            proof_of_possession=public.proof_of_possession,
+            checkpoint_key=public.checkpoint_key,
+            stake_wei=DEVNET_STAKE_WEI,
+        )
+        text = devnet_genesis(
+            [validator],
+            timestamp=int(time.time()),
+            block_interval_ms=config.blocks.interval_ms,
+            seed=secrets.token_bytes(32),
+        )
+        # A run that was killed in between may have left a database of a chain whose file was never written.
+        shutil.rmtree(folder.database, ignore_errors=True)
+        return initialise_folder(folder.root, text.encode()).genesis
+    return parse_genesis(folder.genesis_file.read_bytes())
+
+
+def _forget_chain(folder: DataFolder) -> None:
+    """Remove what belongs to the chain; never keys, nor what they signed."""
+    if folder.genesis_file.exists():
+        try:
+            network = parse_genesis(folder.genesis_file.read_bytes()).network_name
+        except GenesisError:
+            network = "devnet"  # it cannot be read, so it is nobody's chain any more
+        if network != "devnet":
+            raise UserError(f"{folder.root} holds the network {network!r}, not a devnet: it is not reset")
+        folder.genesis_file.unlink()
+    for path in (folder.database, folder.consensus):
+        if path.exists():
+            shutil.rmtree(path)
+
+
+def _warn_of_interval(genesis: GenesisFile, config: NodeConfig) -> None:
+    least = genesis.consensus.min_block_interval_ms
+    if config.blocks.interval_ms and config.blocks.interval_ms < least:
+        click.echo(
+            f"warning: blocks of this chain are at least {least} ms apart; for {config.blocks.interval_ms} ms begin a "
+            "new one with --reset",
+            err=True,
+        )
+
+
+# --- What is printed ---------------------------------------------------------------------------------------------
+
+
+def _machine_line(ready: node.NodeReady, folder: DataFolder, genesis: GenesisFile, config: NodeConfig) -> str:
+    return json.dumps(
+        {
+            **ready_object(ready, folder),
+            "validators": [f"0x{validator.voting_key.hex()}" for validator in genesis.validators],
+            "accounts": [
+                {"address": checksum_address(account.address), "privateKey": f"0x{account.private_key.hex()}"}
+                for account in DEVNET_ACCOUNTS
+            ],
+            "blockIntervalMs": config.blocks.interval_ms,
+        }
+    )
+
+
+def _welcome(ready: node.NodeReady, folder: DataFolder, genesis: GenesisFile, config: NodeConfig) -> str:
+    shown = ready_object(ready, folder)
+    interval = config.blocks.interval_ms
+    pace = f"every {interval} ms, and at once when a transaction comes" if interval else "when a transaction comes"
+    if interval and not config.blocks.builds_on_demand:
+        pace = f"every {interval} ms"
+    accounts = "\n".join(
+        f"  ({number}) {checksum_address(account.address)}  0x{account.private_key.hex()}"
+        for number, account in enumerate(DEVNET_ACCOUNTS)
+    )
+    recipient = checksum_address(DEVNET_ACCOUNTS[1].address)
+    key = DEVNET_ACCOUNTS[0].private_key.hex()
+    body = '{"jsonrpc":"2.0","id":1,"method":"eth_blockNumber","params":[]}'
+    return f"""
+AstraLink devnet is running
+
+  RPC URL         {shown["rpcUrl"]}
+  WebSocket URL   {shown["wsUrl"]}
+  Chain id        {ready.chain_id}
+  Validators      {len(genesis.validators)} (0x{genesis.validators[0].voting_key.hex()[:24]}...)
+  Blocks          {pace}; the head is {ready.head_height}
+  Data folder     {folder.root}
+
+Accounts, each funded with {DEVNET_BALANCE_WEI // 10**18:,} BWT at genesis; public test keys: never send real funds
+{accounts}
+
+Try next
+  curl -s -H 'content-type: application/json' -d '{body}' {shown["rpcUrl"]}
+  cast send {recipient} --value 1ether --rpc-url {shown["rpcUrl"]} --private-key 0x{key}
+
+Ctrl-C stops the network and keeps its chain.
+"""

@@ -1,0 +1,108 @@
+"""`start`: run a node on a data folder until it is stopped."""
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+
+from astralink_node import node
+from astralink_node.chain.data_folder import initialise_folder, read_genesis_file
+from astralink_node.chain.errors import OtherChain
+from astralink_node.cli.options import data_dir_option, json_option, password_file_option
+from astralink_node.cli.passwords import existing_password, read_secret_line
+from astralink_node.cli.settings import config_file_option, node_flags, settings_from
+from astralink_node.config import NodeConfig
+from astralink_node.errors import UserError
+from astralink_node.services.data_folder import DataFolder
+from genesis.builder import genesis_hash
+from genesis.schema import parse_genesis
+
+
+@click.command()
+@data_dir_option()
+@config_file_option()
+@click.option(
+    "--genesis",
+    "genesis_file",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="Prepare the data folder from this file if it is empty; otherwise check that it is this chain's.",
+)
+@node_flags
+@password_file_option()
+@click.option(
+    "--new-signing-history",
+    is_flag=True,
+    help="The validator's key was restored or its history lost, and no other node signs with it.",
+)
+@json_option()
+def start(
+    data_dir: Path,
+    config_file: Path | None,
+    genesis_file: Path | None,
+    password_file: Path | None,
+    new_signing_history: bool,
+    as_json: bool,
+    **flags: Any,
+) -> None:
+    """Run a node: serve JSON-RPC and, with validator keys in the data folder, make blocks. Ctrl-C stops it."""
+    config = settings_from(data_dir, config_file, flags).config
+    folder = DataFolder(data_dir)
+    if genesis_file is not None:
+        prepare(folder, read_genesis_file(genesis_file))
+    folder.check_prepared()
+    setup = node.NodeSetup(folder, config, _password(folder, config, password_file), new_signing_history)
+    node.run(setup, lambda ready: click.echo(_ready_text(ready, folder, as_json=as_json)))
+
+
+def prepare(folder: DataFolder, genesis_file: bytes) -> None:
+    """`init`, unless the folder has that chain already; raises OtherChain if it has another."""
+    if not folder.genesis_file.exists():
+        initialise_folder(folder.root, genesis_file)
+        return
+    present = folder.genesis_file.read_bytes()
+    if present != genesis_file:
+        expected, found = genesis_hash(parse_genesis(genesis_file)), genesis_hash(parse_genesis(present))
+        if expected != found:
+            raise OtherChain(expected, found)
+
+
+def _password(folder: DataFolder, config: NodeConfig, password_file: Path | None) -> str | None:
+    """The password of the validator's keys; None where the folder has no keys."""
+    if not folder.validator_keys.is_dir():
+        return None
+    if password_file is None and config.validator.password_file:
+        return read_secret_line(Path(config.validator.password_file).expanduser())
+    if password_file is None and not sys.stdin.isatty():
+        raise UserError(
+            f"{folder.validator_keys} holds validator keys, and there is no terminal to ask for their password: "
+            "give --password-file"
+        )
+    return existing_password(password_file, f"the validator keys in {folder.validator_keys}")
+
+
+def _ready_text(ready: node.NodeReady, folder: DataFolder, *, as_json: bool) -> str:
+    shown = ready_object(ready, folder)
+    if as_json:
+        return json.dumps(shown)
+    role = "validator" if ready.is_validator else "reader"
+    return (
+        f"Ready: {shown['rpcUrl']} ({shown['wsUrl']}), chain id {ready.chain_id}, block {ready.head_height}, {role}; "
+        "Ctrl-C stops the node"
+    )
+
+
+def ready_object(ready: node.NodeReady, folder: DataFolder) -> dict[str, object]:
+    """What a script wants to know of a node that has started."""
+    host = f"[{ready.serving.host}]" if ":" in ready.serving.host else ready.serving.host
+    return {
+        "ready": True,
+        "rpcUrl": f"http://{host}:{ready.serving.port}",
+        "wsUrl": f"ws://{host}:{ready.serving.port}",
+        "chainId": ready.chain_id,
+        "genesisHash": f"0x{ready.genesis_hash.hex()}",
+        "headHeight": ready.head_height,
+        "isValidator": ready.is_validator,
+        "dataDir": str(folder.root),
+    }
