@@ -20,6 +20,7 @@ from astralink_node.chain.records import (
     encode_touched,
 )
 from astralink_node.crypto.keccak import keccak256
+from astralink_node.errors import UserError
 from astralink_node.evm.blocks import Log, decode_receipt, encode_header
 from astralink_node.state.reverse_diffs import prune_writes, reverse_diff, rollback_writes
 from astralink_node.storage import keys
@@ -37,9 +38,13 @@ PRUNED_HEIGHTS_PER_COMMIT = 2
 
 @dataclass(frozen=True, slots=True)
 class HistoryWindow:
-    """How many heights of state below the head are kept; None keeps all (`--archive`)."""
+    """How many heights of state below the head are kept, at least one; None keeps all (`--archive`)."""
 
     heights: int | None = DEFAULT_HISTORY_HEIGHTS
+
+    def __post_init__(self) -> None:
+        if self.heights is not None and self.heights < 1:
+            raise UserError(f"history: expected at least 1 height below the head, found {self.heights}")
 
 
 def commit_writes(
