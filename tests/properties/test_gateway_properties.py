@@ -32,8 +32,8 @@ JSON = st.recursive(
     max_leaves=12,
 )
 FIELDS = st.sampled_from(
-    ["from", "to", "gas", "gasPrice", "value", "data", "input", "nonce", "accessList", "authorizationList", "address"]
-    + ["topics", "fromBlock", "toBlock", "blockHash", "blockNumber", "balance", "state", "stateDiff", "code"]
+    "from to gas gasPrice value data input nonce accessList authorizationList address topics fromBlock toBlock "
+    "blockHash blockNumber balance state stateDiff code".split()
 )
 OBJECTS = st.dictionaries(FIELDS, JSON, max_size=5)
 METHODS = [method for namespace in NAMESPACES.values() for method in namespace]
