@@ -31,10 +31,9 @@ JSON = st.recursive(
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=8) | HEXISH, inner, max_size=4),
     max_leaves=12,
 )
-FIELDS = st.sampled_from(
-    "from to gas gasPrice value data input nonce accessList authorizationList address topics fromBlock toBlock "
-    "blockHash blockNumber balance state stateDiff code".split()
-)
+CALL_FIELDS = ("from", "to", "gas", "gasPrice", "value", "data", "input", "nonce", "accessList", "authorizationList")
+OTHER_FIELDS = ("address", "topics", "fromBlock", "toBlock", "blockHash", "balance", "state", "stateDiff", "code")
+FIELDS = st.sampled_from(CALL_FIELDS + OTHER_FIELDS)
 OBJECTS = st.dictionaries(FIELDS, JSON, max_size=5)
 METHODS = [method for namespace in NAMESPACES.values() for method in namespace]
 
