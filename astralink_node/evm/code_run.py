@@ -13,7 +13,7 @@ from astralink_node.evm.machine import Message
 from astralink_node.evm.pipeline import BlockContext
 from astralink_node.evm.scratch_state import ScratchState
 from astralink_node.evm.transaction_execution import contract_address, run_root_call
-from astralink_node.evm.vm import ExecutionState, Tracer, TransactionContext, allow_deep_calls
+from astralink_node.evm.vm import ExecutionState, Tracer, TransactionContext
 from astralink_node.types import ZERO_ADDRESS, ZERO_HASH, Address, Hash32
 
 
@@ -44,7 +44,6 @@ class CodeResult:
 
 def run_code(run: CodeRun, tracer: Tracer | None) -> CodeResult:
     """One root call with the given gas; no intrinsic gas, no fees, no refunds."""
-    allow_deep_calls()
     prestate = ScratchState(run.prestate)
     overlay = prestate.overlay()
     if overlay.get_balance(run.sender) < run.value:

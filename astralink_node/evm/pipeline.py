@@ -36,7 +36,7 @@ from astralink_node.evm.transactions import (
     recover_sender,
     validate_stateless,
 )
-from astralink_node.evm.vm import ExecutionState, Tracer, allow_deep_calls
+from astralink_node.evm.vm import ExecutionState, Tracer
 from astralink_node.state.accounts import EMPTY_ACCOUNT
 from astralink_node.state.overlay import Overlay
 from astralink_node.state.trie import ordered_root
@@ -103,7 +103,6 @@ class BlockExecution:
     """Executes one block on an overlay: start, transactions in order, finish."""
 
     def __init__(self, rules: ChainRules, context: BlockContext, overlay: Overlay) -> None:
-        allow_deep_calls()
         self.rules = rules
         self.context = context
         self.overlay = overlay

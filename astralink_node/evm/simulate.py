@@ -31,7 +31,7 @@ from astralink_node.evm.transactions import (
     Transaction,
     intrinsic_gas,
 )
-from astralink_node.evm.vm import ExecutionState, allow_deep_calls
+from astralink_node.evm.vm import ExecutionState
 from astralink_node.state.accounts import EMPTY_ACCOUNT, Account
 from astralink_node.state.flat_state import StateReader
 from astralink_node.state.overlay import Overlay
@@ -121,7 +121,6 @@ class Simulation:
         overrides: Sequence[AccountOverride] = (),
         interrupt: Callable[[], None] | None = None,
     ) -> None:
-        allow_deep_calls()
         self._rules = rules
         self._block = block
         self._base = _CachedState(base)

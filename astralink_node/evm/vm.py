@@ -34,6 +34,8 @@ PYTHON_FRAMES_PER_CALL: Final = 12
 RECURSION_LIMIT: Final = CALL_DEPTH_LIMIT * PYTHON_FRAMES_PER_CALL + 4096
 """Python frames of a call as deep as the EVM allows, on top of whatever surrounds it. CPython 3.11 keeps frames
 of Python functions on the heap, so depth costs no C stack as long as no C function sits between two of them."""
+DEEP_CALL: Final = 48
+"""At this depth the recursion limit is looked at. py-evm raises it when imported, but others may lower it."""
 
 OPCODES_PER_CHECK: Final = 1024
 """How many opcodes one call runs between two looks at the interrupt."""
@@ -277,6 +279,8 @@ class Computation(PragueComputation):
         """Run a message's precompile or code; the caller reverts the state if the result is an error."""
         computation = cls(state, message, transaction_context)
         computation.contracts_created = set() if parent_computation is None else parent_computation.contracts_created
+        if message.depth == DEEP_CALL:
+            allow_deep_calls()
         if message.is_create:
             computation.contracts_created.add(message.storage_address)
         if state.tracer is not None:
