@@ -14,8 +14,7 @@ never has a value of its own.
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Final, NamedTuple
 
-from sha3 import keccak_256
-
+from astralink_node.crypto.keccak import keccak256
 from astralink_node.state.accounts import encode_integer
 from astralink_node.state.trie_nodes import (
     BRANCH_ITEMS,
@@ -118,14 +117,14 @@ class _Walk:
         if len(raw_node) < _HASHED_FROM_BYTES:
             return node
         self.sealed[place] = raw_node
-        return keccak_256(raw_node).digest()
+        return keccak256(raw_node)
 
     def finish(self, node: Node | None, place: bytes) -> Hash32:
         """Seal the root, which is hashed and stored whatever its size."""
         if node is None:
             return EMPTY_TRIE_ROOT
         raw_node = self.sealed[place] = encode_node(node)
-        return Hash32(keccak_256(raw_node).digest())
+        return Hash32(keccak256(raw_node))
 
     def update(self, node: Node | None, place: bytes, depth: int, items: list[_Update]) -> Node | None:
         """The node after ``items``, which are sorted and all lead here (their first ``depth`` digits)."""

@@ -9,8 +9,8 @@ from collections.abc import Callable
 from typing import Final
 
 from rusty_rlp import encode_raw
-from sha3 import keccak_256
 
+from astralink_node.crypto.keccak import keccak256
 from astralink_node.state.errors import StateDamaged
 
 Node = list["Item"]
@@ -93,7 +93,7 @@ def leaf_value(leaf: Node) -> bytes:
 def load_node(get: Callable[[bytes], bytes | None], place: bytes, node_hash: bytes) -> bytes:
     """The RLP of the node at ``place``, which must have this hash; StateDamaged otherwise."""
     raw_node = get(place)
-    if raw_node is None or keccak_256(raw_node).digest() != node_hash:
+    if raw_node is None or keccak256(raw_node) != node_hash:
         found = "nothing" if raw_node is None else raw_node.hex()
         raise StateDamaged(f"trie node {place!r}", f"a node with hash {node_hash.hex()}", found)
     return raw_node
