@@ -9,11 +9,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from astralink_node.chain.errors import NotInitialised, OtherChain
+from astralink_node.chain.errors import ChainInUse, NotInitialised, OtherChain
 from astralink_node.chain.initialise import initialise
 from astralink_node.errors import UserError
 from astralink_node.storage.leveldb import open_leveldb
-from astralink_node.storage.store import DatabaseMissing, Store
+from astralink_node.storage.store import DatabaseLocked, DatabaseMissing, Store
 from genesis.builder import GenesisBlock, build_genesis
 from genesis.schema import parse_genesis
 
@@ -24,14 +24,18 @@ DATABASE_NAME = "chain"
 def initialise_folder(data_dir: Path, genesis_file: bytes) -> GenesisBlock:
     """Make `data_dir` the folder of the chain that the file describes; doing it again changes nothing.
 
-    Raises GenesisError for the file, OtherChain when the folder holds another chain, and the store's errors.
+    Raises GenesisError for the file, OtherChain when the folder holds another chain, ChainInUse, and the store's
+    errors.
     """
     parse_genesis(genesis_file)  # before anything is written
     path = data_dir / GENESIS_NAME
     if path.exists():
         _check_same_chain(genesis_file, read_genesis_file(path))
     data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
-    store = open_leveldb(data_dir / DATABASE_NAME, create=True)
+    try:
+        store = open_leveldb(data_dir / DATABASE_NAME, create=True)
+    except DatabaseLocked as error:
+        raise ChainInUse(data_dir) from error
     try:
         block = initialise(store, genesis_file)
     finally:
@@ -60,12 +64,14 @@ def read_genesis_file(path: Path) -> bytes:
 def open_database(data_dir: Path) -> Iterator[Store]:
     """The folder's database, for a command that works on it while no node runs.
 
-    Raises NotInitialised where there is none, DatabaseLocked while a node has it.
+    Raises NotInitialised where there is none, ChainInUse while a node has it.
     """
     try:
         store = open_leveldb(data_dir / DATABASE_NAME, create=False)
     except DatabaseMissing as error:
         raise NotInitialised from error
+    except DatabaseLocked as error:
+        raise ChainInUse(data_dir) from error
     try:
         yield store
     finally:

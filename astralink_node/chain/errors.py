@@ -1,5 +1,7 @@
 """Why a chain cannot be opened, and what stops it for good."""
 
+from pathlib import Path
+
 from astralink_node.errors import AstraLinkError, UserError
 
 
@@ -20,6 +22,15 @@ class NotInitialised(UserError):
 
     def __init__(self) -> None:
         super().__init__("the data folder holds no chain yet: run `astralink-node init GENESIS_FILE` first")
+
+
+class ChainInUse(UserError):
+    """A node, or another command, has the database open."""
+
+    def __init__(self, data_dir: Path) -> None:
+        super().__init__(
+            f"the database in {data_dir} is locked: a node or another command is running on it; stop that first"
+        )
 
 
 class FormatTooNew(UserError):

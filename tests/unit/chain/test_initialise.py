@@ -7,14 +7,14 @@ from pathlib import Path
 import pytest
 
 from astralink_node.chain.data_folder import initialise_folder, open_database
-from astralink_node.chain.errors import FormatTooNew, NotInitialised, OtherChain
+from astralink_node.chain.errors import ChainInUse, FormatTooNew, NotInitialised, OtherChain
 from astralink_node.chain.execution import Execution
 from astralink_node.chain.initialise import initialise, open_chain
 from astralink_node.chain.records import encode_head
 from astralink_node.crypto.keccak import keccak256
 from astralink_node.storage import keys
 from astralink_node.storage.memory import MemoryStore
-from astralink_node.storage.store import DatabaseDamaged, DatabaseLocked
+from astralink_node.storage.store import DatabaseDamaged
 from genesis.fields import GenesisError
 from tests.support.chains import LocalChain, candidate, genesis_text
 
@@ -152,5 +152,5 @@ def test_a_broken_genesis_file_leaves_an_empty_folder(tmp_path: Path) -> None:
 
 def test_a_database_in_use_is_said_to_be_locked(tmp_path: Path) -> None:
     initialise_folder(tmp_path, genesis_text())
-    with open_database(tmp_path), pytest.raises(DatabaseLocked), open_database(tmp_path):
+    with open_database(tmp_path), pytest.raises(ChainInUse, match="locked"), open_database(tmp_path):
         pass
