@@ -8,8 +8,10 @@ in flight, threads and the time of one answer are all bounded; a reader stops re
 import os
 import socket
 import struct
+import sys
 import threading
-from collections.abc import Iterator
+import traceback
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from types import TracebackType
@@ -17,14 +19,15 @@ from types import TracebackType
 from astralink_node.chain.codec import CodecError, decode, encode
 from astralink_node.chain.execution import Execution
 from astralink_node.chain.frames import Frame, FrameDecoder, FrameError, encode_frame
-from astralink_node.chain.messages import LimitExceeded, Query
+from astralink_node.chain.messages import CallFailed, LimitExceeded, Query
 from astralink_node.errors import UserError
+from astralink_node.storage.store import StorageError
 
 MAX_CONNECTIONS = 16
 MAX_IN_FLIGHT = 64
 """Requests of one connection that wait or are being answered."""
 RECEIVE_BYTES = 1 << 18
-SEND_TIMEOUT_S = 30
+SEND_TIMEOUT_S = 10
 """A gateway that does not read its answers for so long is disconnected."""
 _SEND_TIMEOUT = struct.pack("ll", SEND_TIMEOUT_S, 0)
 MAX_PAUSE_S = 0.25
@@ -61,13 +64,21 @@ class WorkGate:
 class QueryServer:
     """A context manager: listens while it is open. An empty path serves nothing."""
 
-    def __init__(self, execution: Execution, gate: WorkGate, path: str, threads: int) -> None:
+    def __init__(
+        self,
+        execution: Execution,
+        gate: WorkGate,
+        path: str,
+        threads: int,
+        complain: Callable[[str], object] = sys.stderr.write,
+    ) -> None:
         if len(os.fsencode(path)) > MAX_SOCKET_PATH_BYTES:
             raise UserError(f"query socket: expected a path of at most {MAX_SOCKET_PATH_BYTES} bytes, found {path}")
         self._execution = execution
         self._gate = gate
         self._path = path
         self._threads = threads
+        self._complain = complain
         self._lock = threading.Lock()
         self._connections: set[socket.socket] = set()
         self._closing = False
@@ -152,6 +163,13 @@ class QueryServer:
         except CodecError as error:
             # Either the gateway sent what is no query, or the answer is larger than a frame may be.
             payload = encode(LimitExceeded(f"the question or its answer cannot be sent: {error}"))
+        except StorageError as error:
+            self._complain(f"astralink execution: a query met a failing database: {error}\n")
+            payload = encode(CallFailed("invalid", "the database failed: see the node's log"))
+        except Exception as error:  # noqa: BLE001 - the task's outermost frame: one query's bug must not end block work
+            trace = traceback.format_exc()
+            self._complain(f"astralink execution: a query failed, {type(error).__name__}: {error}\n{trace}")
+            payload = encode(CallFailed("invalid", "internal error: see the node's log"))
         finally:
             in_flight.release()
         with suppress(OSError), sending:
