@@ -16,7 +16,7 @@ DEVNET_FLAGS =
 PYTEST_FLAGS =
 # One pytest worker a core; at most four, since several tests start node processes of their own.
 WORKERS = $$(cores=$$(getconf _NPROCESSORS_ONLN 2>/dev/null || echo 2); [ "$$cores" -gt 4 ] && cores=4; echo "$$cores")
-PYTEST = $(BIN)/pytest -n $(WORKERS) --dist loadgroup $(PYTEST_FLAGS)
+PYTEST = $(BIN)/pytest -n $(WORKERS) $(PYTEST_FLAGS)
 
 .PHONY: help install devnet devnet-reset test lint fmt unit vectors clients-setup clients crash bench lock clean
 

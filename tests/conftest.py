@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
+from xdist.remote import Producer
+from xdist.scheduler import LoadScopeScheduling
 
 from tests.support.fixture_archives import unpack_fixtures
 
@@ -23,6 +25,26 @@ settings.load_profile("dev")
 def pytest_configure() -> None:
     """Before anything is collected: vector tests read the unpacked data to name their cases."""
     unpack_fixtures()
+
+
+class SuiteScheduling(LoadScopeScheduling):
+    """Which tests stay together on one worker: those that share something expensive to make."""
+
+    # Thousands of cases in one file that share nothing: each may go anywhere.
+    SCATTERED = ("tests/vectors/", "tests/properties/")
+    # One devnet process serves all clients.
+    TOGETHER = ("tests/clients/",)
+
+    def _split_scope(self, nodeid: str) -> str:
+        if nodeid.startswith(self.SCATTERED):
+            return nodeid
+        return next((folder for folder in self.TOGETHER if nodeid.startswith(folder)), nodeid.partition("::")[0])
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> LoadScopeScheduling:
+    """Replaces --dist for this suite. (loadgroup's marks have no effect under pytest 9.2 with xdist 3.8.)"""
+    return SuiteScheduling(config, log)
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

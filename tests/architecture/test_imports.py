@@ -5,8 +5,8 @@ from __future__ import annotations
 import ast
 import subprocess
 import sys
-from collections.abc import Iterator
 from fnmatch import fnmatch
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -49,13 +49,16 @@ def modules() -> list[Path]:
     return found
 
 
-def imported_names(source: str) -> Iterator[tuple[int, str]]:
+@cache
+def imported_names(source: str) -> tuple[tuple[int, str], ...]:
+    """(line, dotted name) of every absolute import, wherever in the module it stands."""
+    found: list[tuple[int, str]] = []
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.Import):
-            for alias in node.names:
-                yield node.lineno, alias.name
+            found.extend((node.lineno, alias.name) for alias in node.names)
         elif isinstance(node, ast.ImportFrom) and node.level == 0 and node.module:
-            yield node.lineno, node.module
+            found.append((node.lineno, node.module))
+    return tuple(found)
 
 
 def offences(package: str, allowed: list[str], path: Path, source: str) -> list[str]:

@@ -10,9 +10,6 @@ import pytest
 
 from tests.clients.conftest import Devnet, run_javascript
 
-# The devnet is shared by all client tests, so they run in one worker.
-pytestmark = pytest.mark.xdist_group("clients")
-
 SCRIPT_TIMEOUT_S = 300
 # Which of the devnet's accounts a script uses: no two clients share one, so their nonces never meet.
 ACCOUNTS = {"ethers": (2, 3), "viem": (4, 5)}

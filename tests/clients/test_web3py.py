@@ -21,9 +21,6 @@ from web3.utils.subscriptions import LogsSubscription, NewHeadsSubscription
 
 from tests.clients.conftest import Devnet
 
-# The devnet is shared by all client tests, so they run in one worker.
-pytestmark = pytest.mark.xdist_group("clients")
-
 SUPPLY = 1000 * 10**18
 RECEIPT_TIMEOUT_S = 30
 UNUSED_ADDRESS = "0x00000000000000000000000000000000000000AA"
