@@ -52,9 +52,10 @@ def test_fee_parameters_survive_their_encoding(value: FeeParameters) -> None:
 @given(st.binary(max_size=40))
 def test_extra_data_that_is_no_fee_parameters_is_refused(extra_data: bytes) -> None:
     try:
-        assert encode_fee_parameters(decode_fee_parameters(extra_data)) == extra_data
-    except InvalidFeeParameters as error:
-        assert "extra_data" in str(error)
+        decoded = decode_fee_parameters(extra_data)
+    except InvalidFeeParameters:
+        return
+    assert encode_fee_parameters(decoded) == extra_data
 
 
 @given(bounds_and_parents(), parameters)

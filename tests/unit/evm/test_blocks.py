@@ -102,9 +102,10 @@ def test_a_damaged_block_is_another_block_or_an_error(block: Block, data: st.Dat
     raw = bytearray(encode_block(SealedBlock(block, b"payload")))
     raw[data.draw(st.integers(0, len(raw) - 1))] ^= data.draw(st.integers(1, 255))
     try:
-        assert encode_block(decode_block(bytes(raw))) == bytes(raw)
-    except MalformedBlock as error:
-        assert error.expected
+        decoded = decode_block(bytes(raw))
+    except MalformedBlock:
+        return
+    assert encode_block(decoded) == bytes(raw)
 
 
 @given(st.binary(max_size=200))

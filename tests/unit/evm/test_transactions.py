@@ -113,9 +113,10 @@ def test_a_signed_transaction_survives_its_encoding(
 @given(st.binary(max_size=120))
 def test_arbitrary_bytes_are_a_transaction_or_a_typed_error(raw: bytes) -> None:
     try:
-        assert decode_transaction(raw).raw == raw
-    except InvalidTransaction as error:
-        assert error.expected
+        decoded = decode_transaction(raw)
+    except InvalidTransaction:
+        return
+    assert decoded.raw == raw
 
 
 @given(st.data())
@@ -123,9 +124,10 @@ def test_a_damaged_transaction_decodes_to_another_one_or_not_at_all(data: st.Dat
     raw = bytearray(make(4, authorizations=(authorization(),), access_list=((Address(TO), (1,)),)).raw)
     raw[data.draw(st.integers(0, len(raw) - 1))] ^= data.draw(st.integers(1, 255))
     try:
-        assert decode_transaction(bytes(raw)).raw == bytes(raw)
-    except InvalidTransaction as error:
-        assert error.found
+        decoded = decode_transaction(bytes(raw))
+    except InvalidTransaction:
+        return
+    assert decoded.raw == bytes(raw)
 
 
 def test_blob_transactions_are_refused_by_name() -> None:
