@@ -245,11 +245,13 @@ def _union_encoder(members: tuple[type, ...]) -> Encode:
 
 
 def _decode_int(data: bytes, offset: int) -> tuple[int, int]:
-    length = _byte(data, offset)
     start = offset + 1
-    end = start + length
+    if start > len(data):
+        raise _cut_short(data)
+    length = data[offset]
     if length == 0:
         return 0, start
+    end = start + length
     if length > MAX_INT_BYTES or end > len(data) or data[start] == 0:
         raise CodecError(f"no canonical integer at byte {offset}")
     zigzag = int.from_bytes(data[start:end], "big")
@@ -257,7 +259,9 @@ def _decode_int(data: bytes, offset: int) -> tuple[int, int]:
 
 
 def _decode_bool(data: bytes, offset: int) -> tuple[bool, int]:
-    value = _byte(data, offset)
+    if offset >= len(data):
+        raise _cut_short(data)
+    value = data[offset]
     if value > 1:
         raise CodecError(f"no boolean at byte {offset}: found {value}")
     return value == 1, offset + 1
@@ -265,7 +269,9 @@ def _decode_bool(data: bytes, offset: int) -> tuple[bool, int]:
 
 def _decode_bytes(data: bytes, offset: int) -> tuple[bytes, int]:
     start = offset + 4
-    end = start + _count(data, offset)
+    end = start + int.from_bytes(data[offset:start], "big")
+    if start > len(data):
+        raise _cut_short(data)
     if end > len(data):
         raise CodecError(f"bytes at {offset} reach to {end}, the message ends at {len(data)}")
     return data[start:end], end
@@ -294,10 +300,13 @@ def _fields_decoder(kind: type) -> Decode:
 
 def _sequence_decoder(item: Decode) -> Decode:
     def decode_sequence(data: bytes, offset: int) -> tuple[tuple[object, ...], int]:
-        count = _count(data, offset)
-        offset += 4
+        start = offset + 4
+        if start > len(data):
+            raise _cut_short(data)
+        count = int.from_bytes(data[offset:start], "big")
+        offset = start
         if count > len(data) - offset:  # every item takes at least a byte: bounds the loop before it starts
-            raise CodecError(f"{count} items announced at byte {offset - 4}, {len(data) - offset} bytes remain")
+            raise CodecError(f"{count} items announced before byte {offset}, {len(data) - offset} bytes remain")
         values = []
         for _ in range(count):
             value, offset = item(data, offset)
@@ -343,16 +352,8 @@ def _union_decoder(union: Hashable) -> Decode:
     return decode_union
 
 
-def _byte(data: bytes, offset: int) -> int:
-    if offset >= len(data):
-        raise CodecError(f"the message ends at byte {len(data)}, in the middle of a value")
-    return data[offset]
-
-
-def _count(data: bytes, offset: int) -> int:
-    if offset + 4 > len(data):
-        raise CodecError(f"the message ends at byte {len(data)}, in the middle of a length")
-    return int.from_bytes(data[offset : offset + 4], "big")
+def _cut_short(data: bytes) -> CodecError:
+    return CodecError(f"the message ends at byte {len(data)}, in the middle of a value")
 
 
 _SIMPLE_ENCODERS: dict[object, Encode] = {
