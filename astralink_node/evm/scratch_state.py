@@ -31,8 +31,11 @@ class ScratchState:
             _set_account(overlay, Address(parse_bytes(raw_address, length=20)), fields)
         self.commit(overlay)
 
+    def head(self) -> HeadState:
+        return HeadState(self._store)
+
     def overlay(self) -> Overlay:
-        return Overlay(HeadState(self._store))
+        return Overlay(self.head())
 
     def root_after(self, overlay: Overlay) -> Hash32:
         """The state root with the overlay's changes, without keeping them."""
