@@ -153,7 +153,7 @@ def test_every_astralink_value_is_committed_to() -> None:
         (put("astralink/forks/osaka", 7), "config.osakaTime: expected nothing, since astralink.forks.osaka is not 0"),
         (put("alloc/0xabcd", {"balance": 1}), "alloc.0xabcd: expected 20 bytes as 0x hex, found 2"),
         (put("alloc/" + "ab" * 20, {}), f"alloc.{'ab' * 20}.balance: expected a value, found nothing"),
-        (put("alloc/" + "ab" * 20, {"balance": "-1"}), f'alloc.{"ab" * 20}.balance: expected a whole number from 0'),
+        (put("alloc/" + "ab" * 20, {"balance": "-1"}), f"alloc.{'ab' * 20}.balance: expected a whole number from 0"),
         (put("alloc/" + "ab" * 20, {"balance": 2**256}), f"alloc.{'ab' * 20}.balance: expected a whole number"),
         (put("alloc/" + "ab" * 20, {"balance": 2**256 - 1}), "alloc: expected balances of at most"),
         (put("alloc/" + "ab" * 20, {"balance": 1, "code": "0x" + "00" * 24_577}), "expected at most 24576 bytes"),
