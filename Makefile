@@ -30,10 +30,8 @@ install: $(VENV)/ready ## set up the Python environment in .venv (done once; red
 devnet: $(VENV)/ready ## run a one-validator chain with ten funded accounts on 127.0.0.1:8545
 	@exec $(BIN)/astralink-node devnet --dir $(DEVNET_DIR) $(DEVNET_FLAGS)
 
-devnet-reset: ## delete the devnet's chain and keys (./devnet)
-	@if [ -e "$(DEVNET_DIR)" ] && [ ! -f "$(DEVNET_DIR)/genesis.json" ]; then \
-		echo "$(DEVNET_DIR) holds no genesis.json, so it is no devnet folder: not deleted" >&2; exit 1; fi
-	@rm -rf "$(DEVNET_DIR)" && echo "$(DEVNET_DIR) is gone; 'make devnet' starts a new chain"
+devnet-reset: $(VENV)/ready ## delete the devnet's chain and keys (./devnet)
+	@$(BIN)/python .ci/reset_devnet.py $(DEVNET_DIR)
 
 test: $(VENV)/ready clients-setup lint ## set up, static checks, the whole suite
 	@$(RUN) --last "tests" $(PYTEST) --hypothesis-profile ci
