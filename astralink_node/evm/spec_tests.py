@@ -40,10 +40,49 @@ _TRANSACTION: Final = "TransactionException."
 _BLOCK: Final = "BlockException."
 
 TRANSACTION_EXCEPTIONS: Final[Mapping[TransactionRule, frozenset[str]]] = {
-    TransactionRule.ENCODING: frozenset({"RLP_INVALID_VALUE", "TYPE_NOT_SUPPORTED", "ADDRESS_TOO_SHORT"}),
+    TransactionRule.ENCODING: frozenset(
+        {
+            "ADDRESS_TOO_LONG",
+            "ADDRESS_TOO_SHORT",
+            "GASLIMIT_OVERFLOW",
+            "GASPRICE_OVERFLOW",
+            "NONCE_OVERFLOW",
+            "NONCE_TOO_BIG",
+            "VALUE_OVERFLOW",
+            "RLP_ERROR_EOF",
+            "RLP_ERROR_SIZE",
+            "RLP_ERROR_SIZE_LEADING_ZEROS",
+            "RLP_INVALID_ACCESS_LIST_ADDRESS_TOO_LONG",
+            "RLP_INVALID_ACCESS_LIST_ADDRESS_TOO_SHORT",
+            "RLP_INVALID_ACCESS_LIST_STORAGE_TOO_LONG",
+            "RLP_INVALID_ACCESS_LIST_STORAGE_TOO_SHORT",
+            "RLP_INVALID_DATA",
+            "RLP_INVALID_GASLIMIT",
+            "RLP_INVALID_HEADER",
+            "RLP_INVALID_NONCE",
+            "RLP_INVALID_SIGNATURE_R",
+            "RLP_INVALID_SIGNATURE_S",
+            "RLP_INVALID_TO",
+            "RLP_INVALID_VALUE",
+            "RLP_LEADING_ZEROS_BASEFEE",
+            "RLP_LEADING_ZEROS_DATA_SIZE",
+            "RLP_LEADING_ZEROS_GASLIMIT",
+            "RLP_LEADING_ZEROS_GASPRICE",
+            "RLP_LEADING_ZEROS_NONCE",
+            "RLP_LEADING_ZEROS_NONCE_SIZE",
+            "RLP_LEADING_ZEROS_PRIORITY_FEE",
+            "RLP_LEADING_ZEROS_R",
+            "RLP_LEADING_ZEROS_S",
+            "RLP_LEADING_ZEROS_V",
+            "RLP_LEADING_ZEROS_VALUE",
+            "TYPE_NOT_SUPPORTED",
+        }
+    ),
     TransactionRule.TYPE: frozenset({"TYPE_NOT_SUPPORTED"}),
     TransactionRule.CHAIN_ID: frozenset({"INVALID_CHAINID"}),
-    TransactionRule.SIGNATURE: frozenset({"INVALID_SIGNATURE_VRS", "EC_RECOVERY_FAIL"}),
+    TransactionRule.SIGNATURE: frozenset(
+        {"INVALID_SIGNATURE_VRS", "EC_RECOVERY_FAIL", "RLP_INVALID_SIGNATURE_R", "RLP_INVALID_SIGNATURE_S"}
+    ),
     TransactionRule.NONCE_MAX: frozenset({"NONCE_IS_MAX", "NONCE_TOO_BIG", "NONCE_OVERFLOW"}),
     TransactionRule.NONCE_TOO_LOW: frozenset({"NONCE_MISMATCH_TOO_LOW"}),
     TransactionRule.NONCE_TOO_HIGH: frozenset({"NONCE_MISMATCH_TOO_HIGH"}),
@@ -59,7 +98,11 @@ TRANSACTION_EXCEPTIONS: Final[Mapping[TransactionRule, frozenset[str]]] = {
     TransactionRule.SET_CODE_EMPTY: frozenset({"TYPE_4_EMPTY_AUTHORIZATION_LIST"}),
     TransactionRule.SET_CODE_CREATE: frozenset({"TYPE_4_TX_CONTRACT_CREATION"}),
     TransactionRule.AUTHORIZATION_ENCODING: frozenset(
-        {"TYPE_4_INVALID_AUTHORIZATION_FORMAT", "TYPE_4_INVALID_AUTHORITY_SIGNATURE"}
+        {
+            "TYPE_4_INVALID_AUTHORIZATION_FORMAT",
+            "TYPE_4_INVALID_AUTHORITY_SIGNATURE",
+            "TYPE_4_INVALID_AUTHORITY_SIGNATURE_S_TOO_HIGH",
+        }
     ),
 }
 

@@ -340,8 +340,11 @@ def test_a_damaged_block_is_invalid_and_never_an_error(data: st.DataObject) -> N
         if not raw:
             raw = bytearray(b"\x00")
     damaged = bytes(raw)
-    if damaged != BUILT.raw_block:
-        assert judged(CHAIN, damaged) != ""
+    if damaged != BUILT.raw_block and judged(CHAIN, damaged) == "":
+        # Only a step of the fee parameters, which is the proposer's to choose, makes another valid block.
+        header = decode_block(damaged).block.header
+        unmoved = decode_block(BUILT.raw_block).block.header
+        assert replace(header, extra_data=unmoved.extra_data) == unmoved
 
 
 @settings(max_examples=100)
