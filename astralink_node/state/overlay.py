@@ -53,7 +53,7 @@ class StateChanges:
     """Code that the block gave to an account in ``accounts``."""
 
     touched: tuple[tuple[Address, int, int], ...]
-    """(address, nonce, balance) of every account whose nonce or balance is no longer the base's."""
+    """(address, nonce, balance) of every account whose nonce or balance is no longer the base's, by address."""
 
 
 class Overlay:
@@ -138,7 +138,7 @@ class Overlay:
                 storage[address] = changed
                 accounts[address] = account
         wiped = frozenset(address for address in self._wiped if _has_stored_slots(base_accounts[address]))
-        return StateChanges(accounts, storage, wiped, codes, tuple(touched))
+        return StateChanges(accounts, storage, wiped, codes, tuple(sorted(touched)))
 
     def _changed_slots(self, address: Address, slots: dict[int, int]) -> dict[int, int]:
         if address in self._wiped:

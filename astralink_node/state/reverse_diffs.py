@@ -30,11 +30,14 @@ class DiffMissing(AstraLinkError):
 
 
 def reverse_diff(previous: Mapping[bytes, bytes | None], height: int) -> dict[bytes, bytes | None]:
-    """The entries that record ``previous`` (StateUpdate.previous) as what held before the block at ``height``."""
+    """The entries that record ``previous`` (StateUpdate.previous) as what held before the block at ``height``.
+
+    In key order, so that nodes that met the block's accounts in different orders store the same bytes.
+    """
     suffix = encode_height(height)
     entries: dict[bytes, bytes | None] = {}
     listed: list[bytes] = []
-    for key, value in previous.items():
+    for key, value in sorted(previous.items()):
         sized_key = _LENGTHS[len(key)] + key
         entries[DIFFS + sized_key + suffix] = _ABSENT if value is None else _PRESENT + value
         listed.append(sized_key)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import json
 import os
 import signal
@@ -120,6 +121,10 @@ class GatewayProcess:
                 writer.write_eof()
             return await reader.read()
         except ConnectionError:
+            return b""
+        except OSError as error:
+            if error.errno != errno.ENOTCONN:  # half-closing what the server has closed already
+                raise
             return b""
         finally:
             writer.close()
