@@ -1,7 +1,8 @@
 """A fork's dispatch table: py-evm's Prague opcodes, with the commonest stack, jump and memory ones made short.
 
 The replacements do what py-evm's do, in gas, effect and failure; the others are py-evm's own functions. Osaka
-adds CLZ (EIP-7939).
+adds CLZ (EIP-7939). Each entry says how the loop in vm.py runs it: by the stack alone, in the loop itself (PUSH and
+jumps), or on the whole computation.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from eth.exceptions import FullStack, InsufficientStack, InvalidJumpDestination
 from eth.vm.forks.prague.opcodes import PRAGUE_OPCODES
 from eth.vm.logic.invalid import InvalidOpcode
 
+from astralink_node.evm import stack_operations
 from astralink_node.evm.fork_rules import ForkRules
 from astralink_node.evm.machine import STACK_LIMIT, WORD_BYTES
 
@@ -20,56 +22,69 @@ if TYPE_CHECKING:
     from astralink_node.evm.vm import Computation
 
 Operation = Callable[[Any], None]
-DispatchTable = tuple[tuple[int, str, Operation], ...]
-"""By opcode: gas charged beforehand, mnemonic, what to call."""
+DispatchTable = tuple[tuple[int, str, int, Operation], ...]
+"""By opcode: gas charged beforehand, mnemonic, way (below), and what to call with the stack or the computation.
+The way of a PUSH is how many bytes it pushes."""
 
-CLZ: Final = 0x1E
-CLZ_GAS: Final = 5
-_JUMP, _JUMPI, _PC, _GAS, _JUMPDEST = 0x56, 0x57, 0x58, 0x5A, 0x5B
-_POP, _MLOAD, _MSTORE, _MSTORE8, _MCOPY = 0x50, 0x51, 0x52, 0x53, 0x5E
+ON_STACK: Final = 0
+"""Called with the stack's list; IndexError means underflow."""
+ON_COMPUTATION: Final = -1
+"""Called with the computation; program counter and gas must stand in it."""
+JUMP: Final = -2
+JUMPI: Final = -3
+
+_JUMP, _JUMPI, _PC, _GAS = 0x56, 0x57, 0x58, 0x5A
+_MLOAD, _MSTORE, _MSTORE8, _MCOPY = 0x51, 0x52, 0x53, 0x5E
 _CALLDATALOAD, _CALLDATACOPY, _CODECOPY = 0x35, 0x37, 0x39
-_PUSH0, _DUP1, _SWAP1 = 0x5F, 0x80, 0x90
-_WORD_BITS: Final = 256
+_PUSH0: Final = 0x5F
+_LONGEST_PUSH: Final = 32
 _COPY_WORD_GAS: Final = 3
 
 
 def dispatch_table(fork: ForkRules) -> DispatchTable:
-    replacements: dict[int, Operation] = {
-        _POP: pop,
-        _MLOAD: mload,
-        _MSTORE: mstore,
-        _MSTORE8: mstore8,
-        _CALLDATALOAD: calldataload,
-        _CALLDATACOPY: calldatacopy,
-        _CODECOPY: codecopy,
-        _MCOPY: mcopy,
-        _JUMP: jump,
-        _JUMPI: jumpi,
-        _PC: program_counter,
-        _GAS: gas,
-        **{_PUSH0 + size: push(size) for size in range(33)},
-        **{_DUP1 + position: dup(position + 1) for position in range(16)},
-        **{_SWAP1 + position: swap(position + 1) for position in range(16)},
-    }
-    table: list[tuple[int, str, Operation]] = []
-    for value in range(256):
-        # SELFDESTRUCT wears a wrapper that prints a deprecation warning.
-        opcode = getattr(PRAGUE_OPCODES.get(value), "__wrapped__", PRAGUE_OPCODES.get(value))
-        if value == CLZ and fork.clz:
-            table.append((CLZ_GAS, "CLZ", count_leading_zeros))
-        elif opcode is None:
-            table.append((0, "INVALID", InvalidOpcode(value).__call__))
-        elif hasattr(opcode, "logic_fn"):
-            table.append((opcode.gas_cost, opcode.mnemonic, replacements.get(value, opcode.logic_fn)))
-        else:
-            # Calls and creations charge by themselves. The bound method keeps C frames out of nested calls.
-            table.append((0, opcode.mnemonic, opcode.__call__))
-    return tuple(table)
+    on_stack = dict(stack_operations.PRAGUE)
+    if fork.clz:
+        on_stack[stack_operations.CLZ] = stack_operations.count_leading_zeros
+    return tuple(_entry(value, on_stack.get(value)) for value in range(256))
 
 
-def count_leading_zeros(computation: Computation) -> None:
-    """EIP-7939: 256 for zero."""
-    computation.stack_push_int(_WORD_BITS - computation.stack_pop1_int().bit_length())
+def traced_operation(way: int, run: Operation) -> Operation:
+    """The same operation to be called with a computation, whatever its way."""
+    if way == ON_STACK:
+        return _on_computation(run)
+    if way == JUMP:
+        return jump
+    if way == JUMPI:
+        return jumpi
+    return run if way == ON_COMPUTATION else push(way)
+
+
+def _entry(value: int, on_stack: Operation | None) -> tuple[int, str, int, Operation]:
+    # SELFDESTRUCT wears a wrapper that prints a deprecation warning.
+    opcode = getattr(PRAGUE_OPCODES.get(value), "__wrapped__", PRAGUE_OPCODES.get(value))
+    if opcode is None:
+        if on_stack is not None:
+            return stack_operations.CLZ_GAS, "CLZ", ON_STACK, on_stack
+        return 0, "INVALID", ON_COMPUTATION, InvalidOpcode(value).__call__
+    if not hasattr(opcode, "logic_fn"):
+        # Calls and creations charge by themselves. The bound method keeps C frames out of nested calls.
+        return 0, opcode.mnemonic, ON_COMPUTATION, opcode.__call__
+    if on_stack is not None:
+        return opcode.gas_cost, opcode.mnemonic, ON_STACK, on_stack
+    if _PUSH0 < value <= _PUSH0 + _LONGEST_PUSH:
+        return opcode.gas_cost, opcode.mnemonic, value - _PUSH0, opcode.logic_fn
+    way = {_JUMP: JUMP, _JUMPI: JUMPI}.get(value, ON_COMPUTATION)
+    return opcode.gas_cost, opcode.mnemonic, way, _REPLACEMENTS.get(value, opcode.logic_fn)
+
+
+def _on_computation(operation: Operation) -> Operation:
+    def run(computation: Computation) -> None:
+        try:
+            operation(computation.stack_values)
+        except IndexError:
+            raise InsufficientStack("stack underflow") from None
+
+    return run
 
 
 def push(size: int) -> Operation:
@@ -84,43 +99,8 @@ def push(size: int) -> Operation:
     return push_bytes_of_code
 
 
-def dup(position: int) -> Operation:
-    def duplicate(computation: Computation) -> None:
-        values = computation.stack_values
-        count = len(values)
-        if count < position:
-            raise InsufficientStack(f"wanted {position} stack items, had {count}")
-        if count >= STACK_LIMIT:
-            raise FullStack("stack limit reached")
-        values.append(values[-position])
-
-    return duplicate
-
-
-def swap(position: int) -> Operation:
-    index = -position - 1
-
-    def exchange(computation: Computation) -> None:
-        values = computation.stack_values
-        if len(values) <= position:
-            raise InsufficientStack(f"wanted {position + 1} stack items, had {len(values)}")
-        values[-1], values[index] = values[index], values[-1]
-
-    return exchange
-
-
-def pop(computation: Computation) -> None:
-    values = computation.stack_values
-    if not values:
-        raise InsufficientStack("wanted 1 stack item, had none")
-    values.pop()
-
-
 def jump(computation: Computation) -> None:
-    values = computation.stack_values
-    if not values:
-        raise InsufficientStack("wanted 1 stack item, had none")
-    _jump_to(computation, values.pop())
+    _jump_to(computation, computation.stack_pop1_int())
 
 
 def jumpi(computation: Computation) -> None:
@@ -193,3 +173,16 @@ def _jump_to(computation: Computation, destination: int) -> None:
     if destination not in code.destinations:
         raise InvalidJumpDestination(f"{destination} is no JUMPDEST")
     code.program_counter = destination
+
+
+_REPLACEMENTS: Final[dict[int, Operation]] = {
+    _MLOAD: mload,
+    _MSTORE: mstore,
+    _MSTORE8: mstore8,
+    _CALLDATALOAD: calldataload,
+    _CALLDATACOPY: calldatacopy,
+    _CODECOPY: codecopy,
+    _MCOPY: mcopy,
+    _PC: program_counter,
+    _GAS: gas,
+}

@@ -15,15 +15,15 @@ from collections.abc import Callable
 from functools import lru_cache
 from typing import Any, ClassVar, Final, Protocol
 
-from eth.exceptions import Halt, OutOfGas, VMError
+from eth.exceptions import FullStack, Halt, InsufficientStack, InvalidJumpDestination, OutOfGas, VMError
 from eth.vm.forks.prague.computation import PragueComputation
 from eth.vm.forks.prague.state import PragueState
 
 from astralink_node.evm.code import Code
 from astralink_node.evm.fee_rules import blob_base_fee
 from astralink_node.evm.fork_rules import ForkRules
-from astralink_node.evm.machine import Memory, Message, Meter, Stack, memory_gas
-from astralink_node.evm.opcodes import DispatchTable, dispatch_table
+from astralink_node.evm.machine import STACK_LIMIT, Memory, Message, Meter, Stack, memory_gas
+from astralink_node.evm.opcodes import JUMPI, ON_COMPUTATION, ON_STACK, DispatchTable, dispatch_table, traced_operation
 from astralink_node.evm.precompiles.registry import precompiles_for
 from astralink_node.state.overlay import Overlay
 from astralink_node.types import Address, Hash32
@@ -307,23 +307,48 @@ class Computation(PragueComputation):
         if state.tracer is not None:
             self._run_traced(state.tracer)
             return
-        code, meter, dispatch = self.code, self._gas_meter, self.dispatch
-        padded, interrupt = code.padded, state.interrupt
+        code, meter, dispatch, values = self.code, self._gas_meter, self.dispatch, self.stack_values
+        padded, interrupt, destinations = code.padded, state.interrupt, None
+        # Program counter and gas live here; the computation has them while an operation that may look runs.
+        position, gas_left, way = code.program_counter, meter.gas_remaining, ON_COMPUTATION
+        mnemonic = ""
         try:
             while True:
                 if interrupt is not None:
                     interrupt()
                 for _ in _CHECK_PERIOD:
-                    position = code.program_counter
-                    code.program_counter = position + 1
-                    gas, mnemonic, run = dispatch[padded[position]]
-                    remaining = meter.gas_remaining - gas
-                    if remaining < 0:
+                    gas, mnemonic, way, run = dispatch[padded[position]]
+                    position += 1
+                    gas_left -= gas
+                    if gas_left < 0:
                         raise OutOfGas(mnemonic)
-                    meter.gas_remaining = remaining
-                    run(self)
+                    if way == ON_STACK:
+                        run(values)
+                    elif way > 0:
+                        if len(values) >= STACK_LIMIT:
+                            raise FullStack("stack limit reached")
+                        end = position + way
+                        values.append(int.from_bytes(padded[position:end], "big"))
+                        position = end
+                    elif way == ON_COMPUTATION:
+                        code.program_counter, meter.gas_remaining = position, gas_left
+                        run(self)
+                        position, gas_left = code.program_counter, meter.gas_remaining
+                    else:
+                        destination = values.pop()
+                        if way == JUMPI and not values.pop():
+                            continue
+                        if destinations is None:
+                            destinations = code.destinations
+                        if destination not in destinations:
+                            raise InvalidJumpDestination(f"{destination} is no JUMPDEST")
+                        position = destination
         except Halt:
             pass
+        except IndexError:
+            if way == ON_COMPUTATION:
+                raise
+            raise InsufficientStack(mnemonic) from None
 
     def _run_traced(self, tracer: Tracer) -> None:
         code, interrupt = self.code, self.state.interrupt
@@ -333,11 +358,11 @@ class Computation(PragueComputation):
             position = code.program_counter
             opcode = code.padded[position]
             code.program_counter = position + 1
-            gas, mnemonic, run = self.dispatch[opcode]
+            gas, mnemonic, way, run = self.dispatch[opcode]
             tracer.before_opcode(self, position, opcode)
             try:
                 self._gas_meter.consume_gas(gas, mnemonic)
-                run(self)
+                traced_operation(way, run)(self)
             except Halt:
                 tracer.after_opcode(self, None)
                 return
