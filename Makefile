@@ -40,7 +40,7 @@ lint: $(VENV)/ready ## ruff, mypy --strict, import-linter
 	@$(RUN) "ruff check" $(BIN)/ruff check --quiet .
 	@$(RUN) "ruff format" $(BIN)/ruff format --quiet --check .
 	@$(RUN) "mypy" $(BIN)/mypy
-	@$(RUN) "import-linter" $(BIN)/lint-imports
+	@$(RUN) "import-linter" $(BIN)/lint-imports --no-logo
 
 fmt: $(VENV)/ready ## format and fix what ruff can
 	@$(BIN)/ruff format . && $(BIN)/ruff check --fix .
