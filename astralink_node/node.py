@@ -136,7 +136,10 @@ async def _run_services(
             keys = await _load_keys(setup)
             status = await execution.status()
             ready.status = status
-            pool = TransactionPool(execution, genesis.chain_rules(), _pool_limits(config), status, now_ms)
+            # Over the socket for queries: an admission does not wait for a block in the making.
+            queries = ExecutionClient(await trio.open_unix_socket(str(sockets / "execution.sock")))
+            services.start_soon(queries.run)
+            pool = TransactionPool(queries, genesis.chain_rules(), _pool_limits(config), status, now_ms)
             validator = None
             if keys is not None:
                 validator = _validator(setup, genesis, status, keys, resources)
