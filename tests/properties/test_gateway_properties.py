@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 
 import orjson
 import pytest
@@ -19,6 +20,7 @@ from astralink_node.gateway.methods.table import Method, bind
 from astralink_node.gateway.parameters import BadValue, byte_string, storage_key
 from astralink_node.gateway.parameters import quantity as parse_quantity
 from astralink_node.gateway.rpc_errors import INVALID_PARAMS, RpcError, revert_reason
+from astralink_node.gateway.submission import read_transaction
 
 HEXISH = st.from_regex(r"(0x)?[0-9a-fA-FxgX_ +-]{0,70}", fullmatch=True)
 JSON = st.recursive(
@@ -88,9 +90,13 @@ def test_checksums_agree_with_eth_utils(address: bytes) -> None:
     assert checksum_address(address) == to_checksum_address(address)
 
 
-@given(st.binary(max_size=300))
-def test_any_revert_data_has_a_reason_or_none(output: bytes) -> None:
-    assert revert_reason(output) is None or isinstance(revert_reason(output), str)
+TYPES = st.sampled_from([b"\x01\xf8", b"\x02\xf8", b"\x04\xf8", b"\xf8", b""])
+
+
+@given(TYPES, st.binary(max_size=300))
+def test_any_bytes_are_a_transaction_or_refused(start: bytes, rest: bytes) -> None:
+    with suppress(RpcError):
+        read_transaction(start + rest, 1)
 
 
 @given(st.text(max_size=60))
