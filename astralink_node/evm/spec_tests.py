@@ -48,7 +48,9 @@ TRANSACTION_EXCEPTIONS: Final[Mapping[TransactionRule, frozenset[str]]] = {
             "GASPRICE_OVERFLOW",
             "NONCE_OVERFLOW",
             "NONCE_TOO_BIG",
+            "PRIORITY_OVERFLOW",
             "VALUE_OVERFLOW",
+            "INVALID_SIGNATURE_VRS",
             "RLP_ERROR_EOF",
             "RLP_ERROR_SIZE",
             "RLP_ERROR_SIZE_LEADING_ZEROS",
@@ -87,7 +89,9 @@ TRANSACTION_EXCEPTIONS: Final[Mapping[TransactionRule, frozenset[str]]] = {
     TransactionRule.NONCE_TOO_LOW: frozenset({"NONCE_MISMATCH_TOO_LOW"}),
     TransactionRule.NONCE_TOO_HIGH: frozenset({"NONCE_MISMATCH_TOO_HIGH"}),
     TransactionRule.SENDER_HAS_CODE: frozenset({"SENDER_NOT_EOA"}),
-    TransactionRule.PRIORITY_ABOVE_MAX_FEE: frozenset({"PRIORITY_GREATER_THAN_MAX_FEE_PER_GAS"}),
+    TransactionRule.PRIORITY_ABOVE_MAX_FEE: frozenset(
+        {"PRIORITY_GREATER_THAN_MAX_FEE_PER_GAS", "PRIORITY_GREATER_THAN_MAX_FEE_PER_GAS_2"}
+    ),
     TransactionRule.FEE_BELOW_BASE_FEE: frozenset({"INSUFFICIENT_MAX_FEE_PER_GAS"}),
     TransactionRule.FUNDS: frozenset({"INSUFFICIENT_ACCOUNT_FUNDS", "GASLIMIT_PRICE_PRODUCT_OVERFLOW"}),
     TransactionRule.INTRINSIC_GAS: frozenset({"INTRINSIC_GAS_TOO_LOW"}),
