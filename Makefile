@@ -57,7 +57,7 @@ clients: clients-setup ## web3.py, ethers and viem against a real devnet process
 	@$(PYTEST) tests/clients
 
 crash: $(VENV)/ready ## 200 random SIGKILLs of a running node (about 20 minutes)
-	@$(BIN)/python -m tests.crash.campaign --kills 200
+	@$(BIN)/python -m tests.crash.campaign --kills 200 --json benchmarks/results/crash.json
 
 bench: $(VENV)/ready ## speed beside stock py-evm, then by state size; exits 1 below the agreed ratios
 	@$(BIN)/python -m benchmarks.run

@@ -8,21 +8,22 @@ from __future__ import annotations
 
 import json
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-import rlp
-
 from astralink_node.crypto import secp256k1
 from astralink_node.crypto.keccak import keccak256
+from astralink_node.evm import rlp
+from astralink_node.evm.transaction_encoding import new_transaction, sign_transaction
+from astralink_node.evm.transactions import DYNAMIC_FEE_TYPE
 from astralink_node.types import Address
+from genesis.presets import DEVNET_CHAIN_ID as CHAIN_ID
 from genesis.schema import GenesisAccount
 from tests.support.chains import genesis_text
 
 DATA: Final = Path(__file__).parent / "data"
-CHAIN_ID: Final = 0x414C4E44
 GWEI: Final = 10**9
 MAX_FEE_WEI: Final = 100 * GWEI
 BALANCE_WEI: Final = 10**24
@@ -129,9 +130,18 @@ class Workload:
     def _sign(self, sender: Account, to: bytes, data: bytes, gas: int, value: int = 0) -> SignedTransaction:
         nonce = self.nonces.get(sender.address, 0)
         self.nonces[sender.address] = nonce + 1
-        fields: Sequence[object] = [CHAIN_ID, nonce, GWEI, MAX_FEE_WEI, gas, to, value, data, []]
-        r, s, y_parity = secp256k1.sign(sender.private_key, keccak256(b"\x02" + rlp.encode(fields)))
-        return SignedTransaction(b"\x02" + rlp.encode([*fields, y_parity, r, s]), sender.address)
+        transaction = new_transaction(
+            DYNAMIC_FEE_TYPE,
+            chain_id=CHAIN_ID,
+            nonce=nonce,
+            max_priority_fee_per_gas=GWEI,
+            max_fee_per_gas=MAX_FEE_WEI,
+            gas_limit=gas,
+            to=to,
+            value=value,
+            data=data,
+        )
+        return SignedTransaction(sign_transaction(transaction, sender.private_key).raw, sender.address)
 
 
 def _bytecode(contract: str) -> bytes:
@@ -139,7 +149,7 @@ def _bytecode(contract: str) -> bytes:
 
 
 def _created_address(creator: Address, nonce: int) -> Address:
-    return Address(keccak256(rlp.encode([creator, nonce]))[12:])
+    return Address(keccak256(rlp.encode([creator, rlp.big_endian(nonce)]))[12:])
 
 
 def _transfer_call(to: Address, amount: int) -> bytes:
