@@ -242,7 +242,8 @@ def _gateway_config(config: NodeConfig, sockets: Path) -> GatewayConfig:
         apis=config.rpc.api,
         cors_origins=config.rpc.cors_origins,
         vhosts=config.rpc.vhosts,
-        log_level=config.log.level.upper(),
+        log_level=config.log.level,
+        log_format=config.log.format,
     )
 
 

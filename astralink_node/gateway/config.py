@@ -11,6 +11,7 @@ import json
 from dataclasses import dataclass, field
 
 from astralink_node.errors import UserError
+from astralink_node.log import FORMATS, LEVELS
 
 KNOWN_APIS = ("eth", "net", "web3", "astralink", "txpool")
 DEFAULT_APIS = ("eth", "net", "web3", "astralink")
@@ -84,12 +85,18 @@ class GatewayConfig:
     """Host names that requests may be addressed to, besides IP addresses; ``*`` for all."""
     default_priority_fee_wei: int = 1_000_000_000
     """What eth_maxPriorityFeePerGas suggests while recent blocks show no tips."""
-    log_level: str = "INFO"
+    log_level: str = "info"
+    log_format: str = "console"
+    """``console`` or ``json``, as astralink_node.log writes."""
     limits: GatewayLimits = field(default_factory=GatewayLimits)
 
     def __post_init__(self) -> None:
         if not 0 <= self.port <= 65535:
             raise GatewayConfigError(f"port: expected 0 to 65535, found {self.port}")
+        if self.log_level.lower() not in LEVELS:
+            raise GatewayConfigError(f"log_level: expected one of {', '.join(LEVELS)}, found {self.log_level!r}")
+        if self.log_format not in FORMATS:
+            raise GatewayConfigError(f"log_format: expected one of {', '.join(FORMATS)}, found {self.log_format!r}")
         for api in self.apis:
             if api not in KNOWN_APIS:
                 raise GatewayConfigError(f"apis: unknown {api!r}; this node has {', '.join(KNOWN_APIS)}")
@@ -116,7 +123,8 @@ class GatewayConfig:
             cors_origins=fields.texts("cors_origins", (LOOPBACK,)),
             vhosts=fields.texts("vhosts", ("localhost",)),
             default_priority_fee_wei=fields.integer("default_priority_fee_wei", 1_000_000_000),
-            log_level=fields.text("log_level", "INFO"),
+            log_level=fields.text("log_level", "info"),
+            log_format=fields.text("log_format", "console"),
             limits=_limits(fields.take("limits", {})),
         )
         fields.done()

@@ -30,24 +30,26 @@ import uvicorn
 import uvloop
 
 from astralink_node.gateway.asgi import application
+from astralink_node.gateway.backend import Unavailable
 from astralink_node.gateway.config import GatewayConfig, GatewayConfigError
 from astralink_node.gateway.context import ChainIdentity
 from astralink_node.gateway.gateway import Gateway, HeadFeed
 from astralink_node.gateway.http_protocol import http_protocol, websocket_protocol
 from astralink_node.gateway.link_messages import GetNodeStatus, NodeStatus, Push
 from astralink_node.gateway.links import ExecutionLink, NodeLink, SocketBackend
+from astralink_node.log import Log, configure
 
 EXIT_USAGE = 2
 EXIT_PORT = 3
 EXIT_NODE_GONE = 4
 
-CONNECT_TIMEOUT_S = 10.0
-"""For the node to accept, say who it is, and announce its head."""
+CONNECT_TIMEOUT_S = 60.0
+"""For the node to say who it is and announce its head: it starts us before its database and keys are open."""
 SHUTDOWN_GRACE_S = 1
 KEEP_ALIVE_S = 60
 BACKLOG = 1024
 
-logger = logging.getLogger(__name__)
+_log = Log("gateway.server")
 
 
 class StartError(Exception):
@@ -118,13 +120,21 @@ async def serve(config: GatewayConfig, listener: socket.socket, ready_fd: int | 
         max_in_flight=config.limits.queries_in_flight,
         max_waiting=config.limits.queries_waiting,
     )
-    identity = await _meet_node(config, node, first_head)
+    meeting = asyncio.create_task(_meet_node(config, node, first_head))
+    stopping = asyncio.create_task(stop.wait())
+    await asyncio.wait((meeting, stopping), return_when=asyncio.FIRST_COMPLETED)
+    if not meeting.done():
+        meeting.cancel()
+        await asyncio.gather(meeting, return_exceptions=True)
+        node.close()
+        return
+    identity = meeting.result()
     gateway = Gateway(config, identity, SocketBackend(node, execution), feed)
     server = GatewayServer(_uvicorn_config(config, gateway))
     background = [asyncio.create_task(execution.run()), asyncio.create_task(gateway.submissions.run())]
     serving = asyncio.create_task(server.serve(sockets=[listener]))
     ends: list[asyncio.Task[Any]] = [
-        asyncio.create_task(stop.wait()),
+        stopping,
         asyncio.create_task(node.lost.wait()),
         serving,
         *background,
@@ -155,13 +165,22 @@ async def _meet_node(config: GatewayConfig, node: NodeLink, first_head: asyncio.
             status = await node.ask(GetNodeStatus())
             if not isinstance(status, NodeStatus):
                 raise StartError(EXIT_NODE_GONE, "the node did not say who it is")
-            await first_head.wait()
+            waits = [asyncio.create_task(event.wait()) for event in (first_head, node.lost)]
+            try:
+                await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+            finally:
+                for wait in waits:
+                    wait.cancel()
     except TimeoutError as error:
         raise StartError(
             EXIT_NODE_GONE, f"the node did not announce a head within {CONNECT_TIMEOUT_S:.0f} s"
         ) from error
     except OSError as error:
         raise StartError(EXIT_NODE_GONE, f"the node's gateway socket cannot be reached: {error.strerror}") from error
+    except Unavailable as error:
+        raise StartError(EXIT_NODE_GONE, "the node closed its gateway socket before it announced a head") from error
+    if not first_head.is_set():
+        raise StartError(EXIT_NODE_GONE, "the node closed its gateway socket before it announced a head")
     return ChainIdentity(status.chain_id, status.genesis_hash, status.client_version)
 
 
@@ -185,10 +204,14 @@ def _uvicorn_config(config: GatewayConfig, gateway: Gateway) -> uvicorn.Config:
 
 def _announce_ready(listener: socket.socket, ready_fd: int | None) -> None:
     host, port = listener.getsockname()[:2]
-    logger.info("serving JSON-RPC on http://%s:%d and ws://%s:%d", host, port, host, port)
+    _log.info("serving JSON-RPC", http=f"http://{_netloc(host, port)}", websocket=f"ws://{_netloc(host, port)}")
     if ready_fd is not None:
         os.write(ready_fd, orjson.dumps({"host": host, "port": port}) + b"\n")
         os.close(ready_fd)
+
+
+def _netloc(host: str, port: int) -> str:
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -200,7 +223,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     try:
         config = _load_config(options.config_fd, options.config)
-        logging.basicConfig(level=config.log_level, stream=sys.stderr, format="%(levelname)s %(name)s: %(message)s")
+        configure(config.log_level, config.log_format)
         # It warns of every malformed request, and whoever sends them would write our log.
         logging.getLogger("uvicorn.error").setLevel(logging.ERROR)
         listener = bind(config.host, config.port)

@@ -119,6 +119,42 @@ def test_a_node_that_is_not_there_is_named(tmp_path: Path) -> None:
     run(main, timeout_s=60)
 
 
+def test_sigterm_stops_one_that_still_waits_for_its_node(tmp_path: Path) -> None:
+    async def main() -> None:
+        arrived = asyncio.Event()
+
+        async def say_nothing(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            arrived.set()
+            await reader.read()
+            writer.close()
+
+        async with await asyncio.start_unix_server(say_nothing, str(tmp_path / "node")):
+            process, descriptor = await start_process(GatewayConfig(str(tmp_path / "node"), "none", port=0))
+            await arrived.wait()
+            process.terminate()
+            assert await process.wait() == 0
+            assert await ready_line(descriptor) is None
+            await process.communicate()
+
+    run(main, timeout_s=60)
+
+
+def test_a_node_that_leaves_before_it_announced_a_head_is_named(tmp_path: Path) -> None:
+    async def main() -> None:
+        async def leave(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            await reader.read(10)
+            writer.close()
+
+        async with await asyncio.start_unix_server(leave, str(tmp_path / "node")):
+            process, descriptor = await start_process(GatewayConfig(str(tmp_path / "node"), "none", port=0))
+            _, errors = await process.communicate()
+            assert process.returncode == EXIT_NODE_GONE
+            assert errors.decode().splitlines()[-1].startswith("error: the node closed its gateway socket before")
+            assert await ready_line(descriptor) is None
+
+    run(main, timeout_s=60)
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [(["--config", "{"], "not JSON"), (["--config", '{"port":1}'], "node_socket"), ([], "--config")],

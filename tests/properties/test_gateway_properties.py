@@ -90,6 +90,11 @@ def test_checksums_agree_with_eth_utils(address: bytes) -> None:
     assert checksum_address(address) == to_checksum_address(address)
 
 
+@given(st.binary(max_size=300))
+def test_any_revert_data_has_a_reason_or_none(output: bytes) -> None:
+    assert revert_reason(output) is None or isinstance(revert_reason(output), str)
+
+
 TYPES = st.sampled_from([b"\x01\xf8", b"\x02\xf8", b"\x04\xf8", b"\xf8", b""])
 
 
