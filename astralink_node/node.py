@@ -243,7 +243,6 @@ def _gateway_config(config: NodeConfig, sockets: Path) -> GatewayConfig:
         cors_origins=config.rpc.cors_origins,
         vhosts=config.rpc.vhosts,
         log_level=config.log.level,
-        log_format=config.log.format,
     )
 
 

@@ -11,7 +11,7 @@ import json
 from dataclasses import dataclass, field
 
 from astralink_node.errors import UserError
-from astralink_node.log import FORMATS, LEVELS
+from astralink_node.log import LEVELS
 
 KNOWN_APIS = ("eth", "net", "web3", "astralink", "txpool")
 DEFAULT_APIS = ("eth", "net", "web3", "astralink")
@@ -86,8 +86,6 @@ class GatewayConfig:
     default_priority_fee_wei: int = 1_000_000_000
     """What eth_maxPriorityFeePerGas suggests while recent blocks show no tips."""
     log_level: str = "info"
-    log_format: str = "console"
-    """``console`` or ``json``, as astralink_node.log writes."""
     limits: GatewayLimits = field(default_factory=GatewayLimits)
 
     def __post_init__(self) -> None:
@@ -95,8 +93,6 @@ class GatewayConfig:
             raise GatewayConfigError(f"port: expected 0 to 65535, found {self.port}")
         if self.log_level.lower() not in LEVELS:
             raise GatewayConfigError(f"log_level: expected one of {', '.join(LEVELS)}, found {self.log_level!r}")
-        if self.log_format not in FORMATS:
-            raise GatewayConfigError(f"log_format: expected one of {', '.join(FORMATS)}, found {self.log_format!r}")
         for api in self.apis:
             if api not in KNOWN_APIS:
                 raise GatewayConfigError(f"apis: unknown {api!r}; this node has {', '.join(KNOWN_APIS)}")
@@ -124,7 +120,6 @@ class GatewayConfig:
             vhosts=fields.texts("vhosts", ("localhost",)),
             default_priority_fee_wei=fields.integer("default_priority_fee_wei", 1_000_000_000),
             log_level=fields.text("log_level", "info"),
-            log_format=fields.text("log_format", "console"),
             limits=_limits(fields.take("limits", {})),
         )
         fields.done()

@@ -7,6 +7,7 @@ process's query socket is connected again with growing pauses, and queries fail 
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable
 from functools import partial
 from typing import cast
@@ -16,9 +17,8 @@ from astralink_node.chain.frames import PUSH_ID, FrameDecoder, FrameError, encod
 from astralink_node.chain.messages import Answer, Query
 from astralink_node.gateway.backend import Unavailable
 from astralink_node.gateway.link_messages import Push, Reply, Request
-from astralink_node.log import Log
 
-_log = Log("gateway.links")
+logger = logging.getLogger(__name__)
 
 FIRST_RETRY_S = 0.05
 LAST_RETRY_S = 2.0
@@ -76,7 +76,7 @@ class FramedLink(asyncio.Protocol):
                     self._on_push(frame.payload)
         except (FrameError, CodecError) as error:
             # The peer is our own program: bytes out of step mean a bug or another version, not noise.
-            _log.error("a peer sent what cannot be read", peer=self._peer, reason=str(error))
+            logger.error("%s sent what cannot be read: %s", self._peer, error)
             self.close()
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -129,7 +129,7 @@ class ExecutionLink:
             try:
                 await asyncio.get_running_loop().create_unix_connection(partial(_same, link), self._path)
             except OSError as error:
-                _log.warning("the execution process cannot be reached", reason=str(error), retry_s=retry_s)
+                logger.warning("the execution process cannot be reached (%s); next try in %.2f s", error, retry_s)
             else:
                 retry_s = FIRST_RETRY_S
                 self._link = link
@@ -138,7 +138,7 @@ class ExecutionLink:
                 finally:
                     self._link = None
                     link.close()
-                _log.warning("the link to the execution process was lost: connecting again")
+                logger.warning("the link to the execution process was lost: connecting again")
             await asyncio.sleep(retry_s)
             retry_s = min(2 * retry_s, LAST_RETRY_S)
 

@@ -37,7 +37,6 @@ from astralink_node.gateway.gateway import Gateway, HeadFeed
 from astralink_node.gateway.http_protocol import http_protocol, websocket_protocol
 from astralink_node.gateway.link_messages import GetNodeStatus, NodeStatus, Push
 from astralink_node.gateway.links import ExecutionLink, NodeLink, SocketBackend
-from astralink_node.log import Log, configure
 
 EXIT_USAGE = 2
 EXIT_PORT = 3
@@ -46,10 +45,11 @@ EXIT_NODE_GONE = 4
 CONNECT_TIMEOUT_S = 60.0
 """For the node to say who it is and announce its head: it starts us before its database and keys are open."""
 SHUTDOWN_GRACE_S = 1
+LOG_FORMAT = "%(levelname)s %(name)s: %(message)s"
 KEEP_ALIVE_S = 60
 BACKLOG = 1024
 
-_log = Log("gateway.server")
+logger = logging.getLogger(__name__)
 
 
 class StartError(Exception):
@@ -204,7 +204,8 @@ def _uvicorn_config(config: GatewayConfig, gateway: Gateway) -> uvicorn.Config:
 
 def _announce_ready(listener: socket.socket, ready_fd: int | None) -> None:
     host, port = listener.getsockname()[:2]
-    _log.info("serving JSON-RPC", http=f"http://{_netloc(host, port)}", websocket=f"ws://{_netloc(host, port)}")
+    where = _netloc(host, port)
+    logger.info("serving JSON-RPC on http://%s and ws://%s", where, where)
     if ready_fd is not None:
         os.write(ready_fd, orjson.dumps({"host": host, "port": port}) + b"\n")
         os.close(ready_fd)
@@ -223,7 +224,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     try:
         config = _load_config(options.config_fd, options.config)
-        configure(config.log_level, config.log_format)
+        # Plain lines: the node reads them, gives each its level, and writes them in its own format.
+        logging.basicConfig(level=config.log_level.upper(), stream=sys.stderr, format=LOG_FORMAT)
         # It warns of every malformed request, and whoever sends them would write our log.
         logging.getLogger("uvicorn.error").setLevel(logging.ERROR)
         listener = bind(config.host, config.port)

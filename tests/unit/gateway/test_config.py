@@ -37,7 +37,6 @@ def test_omitted_fields_take_their_defaults() -> None:
         ({"node_socket": None}, "node_socket"),
         ({"colour": "blue"}, "colour"),
         ({"log_level": "loud"}, "log_level"),
-        ({"log_format": "xml"}, "log_format"),
         ({"limits": []}, "limits"),
         ({"limits": {"batch_items": -1}}, "limits.batch_items"),
         ({"limits": {"batch_size": 1}}, "limits.batch_size"),
