@@ -35,6 +35,8 @@ set_up_python() {
         rm -rf "$venv"
         python=$(find_python) || exit 1
         printf '== set-up: %s into %s\n' "$("$python" --version)" "$venv"
+        mkdir -p "$venv"
+        : >"$venv/incomplete"
         "$python" -m venv "$venv"
     fi
     rm -f "$venv/ready"
