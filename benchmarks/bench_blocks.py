@@ -22,7 +22,7 @@ MAX_GROWTH = 2.0
 
 
 def measure(seed: int, runs: int) -> dict[tuple[str, str, int], list[float]]:
-    """Wall-clock milliseconds by kind, action and size; sizes take turns within each run."""
+    """Milliseconds of processor time by kind, action and size; sizes take turns within each run."""
     times: dict[tuple[str, str, int], list[float]] = {}
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="astralink-bench-")))
@@ -51,7 +51,7 @@ def _block(process: MeasuredProcess, transactions: list[Any]) -> tuple[float, fl
     sealed = process.ask(
         "seal", transactions=[one.raw.hex() for one in transactions], senders=[one.sender.hex() for one in transactions]
     )
-    return sealed["wall_ms"], process.ask("import", block=sealed["block"])["wall_ms"]
+    return sealed["cpu_ms"], process.ask("import", block=sealed["block"])["cpu_ms"]
 
 
 def main() -> int:
