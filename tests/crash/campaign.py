@@ -35,6 +35,7 @@ from astralink_node.services.data_folder import DataFolder
 from astralink_node.storage.leveldb import open_leveldb
 from astralink_node.storage.store import DatabaseLocked
 from genesis.presets import DEVNET_ACCOUNTS, DEVNET_CHAIN_ID
+from tests.support.node_process import children_of
 
 BLOCK_INTERVAL_MS = 50
 START_TIMEOUT_S = 60
@@ -102,13 +103,6 @@ def await_ready(life: Life, log: Path) -> dict[str, Any]:
     return ready
 
 
-def children_of(pid: int) -> list[int]:
-    try:
-        return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
-    except FileNotFoundError:
-        return []
-
-
 def is_execution(pid: int) -> bool:
     try:
         return b"astralink_node.chain.process" in Path(f"/proc/{pid}/cmdline").read_bytes()
@@ -121,7 +115,9 @@ def kill(life: Life, victim: str) -> None:
     pid = life.process.pid
     children = children_of(pid)
     targets = {"all": [pid, *children], "node": [pid], "execution": [c for c in children if is_execution(c)]}[victim]
-    for target in targets or [pid]:
+    if not targets:
+        targets = [pid]  # killed while starting, before there was an execution process
+    for target in targets:
         try:
             os.kill(target, signal.SIGKILL)
         except ProcessLookupError:
