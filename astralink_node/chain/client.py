@@ -157,6 +157,8 @@ class ExecutionClient:
         raise _unexpected(answer)
 
     async def _ask(self, request: BlockWork | Query) -> BlockWorkAnswer | Answer:
+        # A node that is being stopped cancels the receiver too: then the caller is cancelled, not told of a failure.
+        await trio.lowlevel.checkpoint_if_cancelled()
         request_id = next(self._ids)
         waiting = self._waiting[request_id] = _Waiting()
         try:
@@ -166,6 +168,7 @@ class ExecutionClient:
         finally:
             del self._waiting[request_id]
         if waiting.answer is None:
+            await trio.lowlevel.checkpoint_if_cancelled()
             raise ExecutionGone(self._gone or "the execution process is gone")
         return waiting.answer
 
