@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-import select
 import subprocess
-import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,11 +12,11 @@ from typing import Any
 
 import pytest
 
+from tests.support.node_process import NodeProcess
+
 HERE = Path(__file__).parent
 NODE_BINARY = HERE / "node_modules/.bin/node"
 CONTRACTS = ("TestToken", "TestItem", "Counter")
-START_TIMEOUT_S = 60
-STOP_TIMEOUT_S = 15
 COMPILE_TIMEOUT_S = 120
 
 
@@ -35,38 +33,16 @@ class Devnet:
 @pytest.fixture(scope="session")
 def devnet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Devnet]:
     folder = tmp_path_factory.mktemp("devnet")
-    log = folder / "log"
-    command = [str(Path(sys.executable).with_name("astralink-node")), "devnet", "--dir", str(folder / "chain")]
-    with log.open("wb") as errors:
-        process = subprocess.Popen(
-            [*command, "--rpc-port", "0", "--block-interval-ms", "500", "--json"], stdout=subprocess.PIPE, stderr=errors
-        )
-    try:
-        ready = json.loads(first_line(process, log))
+    arguments = ("devnet", "--dir", str(folder / "chain"), "--rpc-port", "0", "--block-interval-ms", "500", "--json")
+    with NodeProcess(folder / "log", *arguments) as node:
+        ready = node.await_ready().ready
         yield Devnet(
             http_url=ready["rpcUrl"],
             ws_url=ready["wsUrl"],
             chain_id=ready["chainId"],
             keys=tuple(account["privateKey"] for account in ready["accounts"]),
         )
-        process.terminate()
-        assert process.wait(STOP_TIMEOUT_S) == 0, f"SIGTERM ends the node with exit code 0:\n{log.read_text()[-4000:]}"
-    finally:
-        if process.poll() is None:
-            process.kill()
-            process.wait()
-        if process.stdout:
-            process.stdout.close()
-
-
-def first_line(process: subprocess.Popen[bytes], log: Path) -> bytes:
-    """One line of JSON when the node is ready; end of file when it could not start."""
-    assert process.stdout is not None
-    readable, _, _ = select.select([process.stdout], [], [], START_TIMEOUT_S)
-    line = process.stdout.readline() if readable else b""
-    if not line:
-        pytest.fail(f"the devnet is not ready within {START_TIMEOUT_S} s (exit {process.poll()}):\n{log.read_text()}")
-    return line
+        node.stop()
 
 
 @pytest.fixture(scope="session")
