@@ -14,7 +14,7 @@ from typing import Any, Final
 import click
 
 from astralink_node import node
-from astralink_node.chain.data_folder import initialise_folder
+from astralink_node.chain.data_folder import initialise_folder, open_database
 from astralink_node.cli.options import json_option
 from astralink_node.cli.passwords import read_secret_line
 from astralink_node.cli.settings import node_flags, settings_from
@@ -26,6 +26,7 @@ from astralink_node.crypto.keystore_envelope import Scrypt
 from astralink_node.crypto.secret_files import create_secret_file
 from astralink_node.errors import UserError
 from astralink_node.services.data_folder import DataFolder, FolderLock
+from astralink_node.storage import keys
 from astralink_node.types import Address
 from astralink_node.validator.keys import PublicKeys, create_validator, load_public_keys, random_keys
 from genesis.fields import GenesisError
@@ -91,32 +92,42 @@ def _validator(folder: DataFolder) -> PublicKeys:
             raise UserError(f"{password_file} is missing, so the keys in {folder.validator_keys} cannot be opened")
         create_secret_file(password_file, secrets.token_hex(32).encode() + b"\n")
     if not folder.validator_keys.exists():
-        keys = random_keys(_OPERATOR)
         password = read_secret_line(password_file)
-        create_validator(folder.validator_keys, folder.signing, keys, password, key_is_new=True, kdf=_KDF)
+        create_validator(
+            folder.validator_keys, folder.signing, random_keys(_OPERATOR), password, key_is_new=True, kdf=_KDF
+        )
     return load_public_keys(folder.validator_keys)
 
 
 def _chain(folder: DataFolder, public: PublicKeys, config: NodeConfig) -> GenesisFile:
     """The chain in the folder, begun now on the first run."""
-    if not folder.genesis_file.exists():
-        validator = GenesisValidator(
-            operator=public.operator or _OPERATOR,
-            voting_key=public.voting_key,
-            proof_of_possession=public.proof_of_possession,
-            checkpoint_key=public.checkpoint_key,
-            stake_wei=DEVNET_STAKE_WEI,
-        )
-        text = devnet_genesis(
-            [validator],
-            timestamp=int(time.time()),
-            block_interval_ms=config.blocks.interval_ms,
-            seed=secrets.token_bytes(32),
-        )
-        # A run that was killed in between may have left a database of a chain whose file was never written.
-        shutil.rmtree(folder.database, ignore_errors=True)
-        return initialise_folder(folder.root, text.encode()).genesis
-    return parse_genesis(folder.genesis_file.read_bytes())
+    if folder.genesis_file.exists():
+        return parse_genesis(folder.genesis_file.read_bytes())
+    return initialise_folder(folder.root, _stored_genesis(folder) or _new_genesis(public, config)).genesis
+
+
+def _stored_genesis(folder: DataFolder) -> bytes | None:
+    """The database's own copy of the file, which a run that was killed while it began may not have written."""
+    if not folder.database.exists():
+        return None
+    with open_database(folder.root) as store:
+        return store.get(keys.GENESIS_FILE_KEY)
+
+
+def _new_genesis(public: PublicKeys, config: NodeConfig) -> bytes:
+    validator = GenesisValidator(
+        operator=public.operator or _OPERATOR,
+        voting_key=public.voting_key,
+        proof_of_possession=public.proof_of_possession,
+        checkpoint_key=public.checkpoint_key,
+        stake_wei=DEVNET_STAKE_WEI,
+    )
+    return devnet_genesis(
+        [validator],
+        timestamp=int(time.time()),
+        block_interval_ms=config.blocks.interval_ms,
+        seed=secrets.token_bytes(32),
+    ).encode()
 
 
 def _forget_chain(folder: DataFolder) -> None:

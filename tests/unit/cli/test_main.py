@@ -1,0 +1,87 @@
+"""The command's root: verbs on demand, and errors as one line with an exit code."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import click
+import pytest
+
+from astralink_node import __version__
+from astralink_node.cli import main
+from astralink_node.errors import AstraLinkError, UserError
+
+
+def raising(monkeypatch: pytest.MonkeyPatch, error: BaseException) -> None:
+    @click.command()
+    def fail() -> None:
+        raise error
+
+    monkeypatch.setattr("astralink_node.cli.version.version", fail)
+
+
+def test_every_verb_can_be_imported_and_has_help() -> None:
+    context = click.Context(main.cli)
+    for verb in main.cli.list_commands(context):
+        command = main.cli.get_command(context, verb)
+        assert command is not None
+        assert command.help
+
+
+def test_overview_lists_every_verb_without_importing_the_evm() -> None:
+    code = "import sys; from astralink_node.cli.main import run; run(['--help']); print('eth' in sys.modules)"
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert "devnet" in result.stdout
+    assert result.stdout.endswith("False\n")
+
+
+def test_version_says_what_runs(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main.run(["version", "--json"]) == 0
+    shown = json.loads(capsys.readouterr().out)
+    assert shown["version"] == __version__
+    assert shown["libraries"]["py-evm"]
+
+
+def test_expected_failure_is_one_line_and_its_exit_code(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    raising(monkeypatch, UserError("the port is taken"))
+    assert main.run(["version"]) == 2
+    assert capsys.readouterr().err == "error: the port is taken\n"
+    raising(monkeypatch, AstraLinkError("the disk is full"))
+    assert main.run(["version"]) == main.EXIT_FAILURE
+
+
+def test_bug_keeps_its_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
+    raising(monkeypatch, ZeroDivisionError())
+    with pytest.raises(ZeroDivisionError):
+        main.run(["version"])
+
+
+def test_interrupted_command_says_so(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    raising(monkeypatch, KeyboardInterrupt())
+    assert main.run(["version"]) == main.EXIT_INTERRUPTED
+    assert capsys.readouterr().err.strip() == "Aborted."
+
+
+def test_unknown_verb_is_a_usage_error(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main.run(["strat"]) == 2
+    assert "strat" in capsys.readouterr().err
+
+
+def test_config_show_names_values_and_sources(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "config.toml").write_text("[rpc]\nport = 9000\n")
+    monkeypatch.setenv("ASTRALINK_LOG_LEVEL", "debug")
+    assert main.run(["config", "show", "--data-dir", str(tmp_path), "--json"]) == 0
+    shown = json.loads(capsys.readouterr().out)
+    assert shown["rpc.port"] == {
+        "value": 9000,
+        "source": f"file {tmp_path / 'config.toml'}",
+        "variable": "ASTRALINK_RPC_PORT",
+    }
+    assert shown["log.level"]["source"] == "environment ASTRALINK_LOG_LEVEL"
+    assert main.run(["config", "show", "--data-dir", str(tmp_path)]) == 0
+    assert "[rpc]" in capsys.readouterr().out

@@ -1,0 +1,51 @@
+"""The data folder's lock and the private folder for sockets."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from astralink_node.services.data_folder import DataFolder, FolderInUse, FolderLock, UnsafeFolder, runtime_folder
+
+
+def test_second_lock_is_refused_and_names_the_holder(tmp_path: Path) -> None:
+    folder = DataFolder(tmp_path)
+    with FolderLock(folder), pytest.raises(FolderInUse, match=f"process {os.getpid()}"):
+        FolderLock(folder)
+    with FolderLock(folder):
+        assert folder.lock_file.read_text() == f"{os.getpid()}\n"
+
+
+def test_sockets_get_a_private_short_and_empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
+    folder = DataFolder(tmp_path / ("deep/" * 30))
+    path = runtime_folder(folder)
+    assert path.stat().st_mode & 0o777 == 0o700
+    assert len(str(path / "execution.sock")) < 108
+    (path / "left over").touch()
+    assert list(runtime_folder(folder).iterdir()) == []
+    assert runtime_folder(DataFolder(tmp_path / "other")) != path
+
+
+def test_folder_that_others_may_open_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
+    path = runtime_folder(DataFolder(tmp_path / "x"))
+    path.chmod(0o755)
+    with pytest.raises(UnsafeFolder, match="mode 700"):
+        runtime_folder(DataFolder(tmp_path / "x"))
+
+
+def test_link_in_place_of_the_folder_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
+    (tmp_path / "target").mkdir(mode=0o700)
+    (tmp_path / "astralink").symlink_to(tmp_path / "target")
+    with pytest.raises(UnsafeFolder):
+        runtime_folder(DataFolder(tmp_path / "x"))
+
+
+def test_path_too_long_for_a_socket_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    long = tmp_path / ("d" * 100)
+    long.mkdir()
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(long))
+    with pytest.raises(UnsafeFolder, match="too long"):
+        runtime_folder(DataFolder(tmp_path / "x"))
