@@ -22,13 +22,16 @@ MAX_DEPTH = 32
 _BRACKET_OR_TEXT = re.compile(rb'"(?:[^"\\]|\\.)*"|[\[\]{}]')
 _HEX = re.compile(r"(0x|0X)?([0-9a-fA-F]*)")
 _MAX_SHOWN = 60
+_MAX_PATH_SHOWN = 200
+_MAX_DIGITS = 80
+"""A 256-bit number has 78 decimal digits; no field is larger."""
 
 
 class GenesisError(UserError):
     """A genesis file that cannot be used. `path` names the field; empty when the file as a whole is meant."""
 
     def __init__(self, path: str, expected: str, found: str) -> None:
-        where = f"{path}: " if path else ""
+        where = f"{_one_line(path)}: " if path else ""
         super().__init__(f"{where}expected {expected}, found {found}")
         self.path = path
         self.expected = expected
@@ -75,6 +78,8 @@ class Field:
             raise self.fail("a text")
         if not 1 <= len(self.value) <= max_length:
             raise self.fail(f"1 to {max_length} characters", f"{len(self.value)}")
+        if not self.value.isprintable():
+            raise self.fail("printable characters")
         return self.value
 
     def number(self, minimum: int, maximum: int) -> int:
@@ -113,19 +118,30 @@ class Field:
 
 
 def parse_json(data: bytes) -> Field:
-    """The whole file. Refuses duplicate keys (which one would count?), floats and anything that is not JSON."""
+    """The whole file. Refuses duplicate keys (which one would count?), floats and anything that is not JSON.
+
+    JSON is UTF-8 without a byte order mark (RFC 8259, 8.1); other encodings, which Python would guess, are refused.
+    """
     if len(data) > MAX_FILE_BYTES:
         raise GenesisError("", f"a file of at most {MAX_FILE_BYTES} bytes", f"{len(data)}")
     _check_depth(data)
+    hooks = _Hooks()
     try:
         value = json.loads(
-            data, object_pairs_hook=_object_without_duplicates, parse_float=_no_float, parse_constant=_no_float
+            data.decode("utf-8"),
+            object_pairs_hook=hooks.members,
+            parse_int=hooks.integer,
+            parse_float=hooks.not_whole,
+            parse_constant=hooks.not_whole,
         )
     except UnicodeDecodeError as error:
         raise GenesisError("", "a JSON file in UTF-8", f"an undecodable byte at {error.start}") from error
     except json.JSONDecodeError as error:
         raise GenesisError("", "JSON", f"{error.msg} at line {error.lineno} column {error.colno}") from error
-    return Field("", value)
+    top = Field("", value)
+    if hooks.marked:
+        _check_usable(top)
+    return top
 
 
 def _check_depth(data: bytes) -> None:
@@ -140,22 +156,59 @@ def _check_depth(data: bytes) -> None:
             depth -= 1
 
 
-def _object_without_duplicates(pairs: list[tuple[str, object]]) -> dict[str, object]:
-    found = dict(pairs)
-    if len(found) != len(pairs):
+@dataclass(frozen=True, slots=True)
+class _Unusable:
+    """Stands in a parsed document where the parser's hooks, which know no path, found something to refuse."""
+
+    expected: str
+    found: str
+
+
+class _Hooks:
+    """For the JSON parser; `marked` says whether any value has to be refused."""
+
+    def __init__(self) -> None:
+        self.marked = False
+
+    def members(self, pairs: list[tuple[str, object]]) -> object:
+        found = dict(pairs)
+        if len(found) == len(pairs):
+            return found
         keys = [key for key, _ in pairs]
         twice = next(key for key in keys if keys.count(key) > 1)
-        raise GenesisError("", "every key of an object once", f"the key {twice!r} twice")
-    return found
+        return self._mark("every key of an object once", f"the key {_cut(repr(twice))} twice")
+
+    def not_whole(self, text: str) -> object:
+        return self._mark("whole numbers only", _cut(text))
+
+    def integer(self, text: str) -> object:
+        if len(text) > _MAX_DIGITS:  # Python itself raises a bare ValueError beyond some thousands of digits
+            return self._mark(f"numbers of at most {_MAX_DIGITS} digits", f"one of {len(text)}: {_cut(text)}")
+        return int(text)
+
+    def _mark(self, expected: str, found: str) -> _Unusable:
+        self.marked = True
+        return _Unusable(expected, found)
 
 
-def _no_float(text: str) -> object:
-    raise GenesisError("", "whole numbers only", text)
+def _check_usable(field: Field) -> None:
+    """Raises for the first mark in the document, with its path."""
+    match field.value:
+        case _Unusable(expected, found):
+            raise field.fail(expected, found)
+        case dict():
+            for member in field.entries().values():
+                _check_usable(member)
+        case list():
+            for item in field.items():
+                _check_usable(item)
+        case _:
+            pass
 
 
 def _parse_number(text: str) -> object:
     """The number that a text spells, or the text itself when it spells none."""
-    if len(text) > 80:  # a 256-bit number has 78 decimal digits
+    if len(text) > _MAX_DIGITS:
         return text
     if re.fullmatch(r"0[xX][0-9a-fA-F]+", text):
         return int(text, 16)
@@ -173,5 +226,14 @@ def _shown(value: object) -> str:
         case list():
             return "a list"
         case _:
-            shown = json.dumps(value)
-            return shown if len(shown) <= _MAX_SHOWN else f"{shown[:_MAX_SHOWN]}..."
+            return _cut(json.dumps(value))
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= _MAX_SHOWN else f"{text[:_MAX_SHOWN]}..."
+
+
+def _one_line(path: str) -> str:
+    """A path as it is printed: keys come from the file, and may hold line ends, control codes or megabytes."""
+    shown = path if path.isprintable() else json.dumps(path)[1:-1]
+    return shown if len(shown) <= _MAX_PATH_SHOWN else f"{shown[:_MAX_PATH_SHOWN]}..."
