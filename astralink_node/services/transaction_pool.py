@@ -5,6 +5,7 @@ once, at the head that the pool stands at; afterwards every commit brings the ac
 """
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import trio
 
@@ -19,10 +20,12 @@ from astralink_node.chain.messages import (
     Status,
 )
 from astralink_node.clock import NowMs
+from astralink_node.crypto.keccak import keccak256
 from astralink_node.evm.blocks import decode_header
 from astralink_node.evm.fee_rules import decode_fee_parameters
-from astralink_node.evm.fork_rules import ChainRules
+from astralink_node.evm.fork_rules import TX_GAS_CAP, ChainRules
 from astralink_node.evm.transactions import (
+    AUTHORIZATION_GAS,
     SET_CODE_TYPE,
     TX_BASE_GAS,
     BlobTransactionUnsupported,
@@ -44,6 +47,8 @@ MAX_BATCH = 1024
 """Transactions in one submission; more are refused unread."""
 DECODES_PER_TURN = 32
 """Decoding a transaction takes some 20 us: others get a turn every millisecond."""
+BYTES_LIKE_A_DECODE = 512
+"""Of a long transaction: so many more bytes (access lists, authorizations) may take as long as a short one."""
 MAX_CANDIDATE_BYTES = 8 * 1024 * 1024
 HEAD_CHASES = 8
 """How often a look-up is repeated because the head moved meanwhile, before the client is told to try again."""
@@ -85,28 +90,26 @@ class TransactionPool:
                 Verdict(b"", f"too many transactions in one batch, limit {MAX_BATCH}", REJECTED_CODE) for _ in submitted
             )
         decoded = await _decode_all(submitted)
-        unknown = {
+        senders = {
             Address(entry.sender)
-            for entry, transaction in zip(submitted, decoded, strict=True)
-            if isinstance(transaction, Transaction)
+            for entry, result in zip(submitted, decoded, strict=True)
+            if isinstance(result, _Decoded)
         }
-        accounts = await self._accounts_at_head(unknown)
+        accounts = await self._accounts_at_head(senders)
         verdicts: list[Verdict] = []
         pending: list[PoolTransaction] = []
-        for entry, transaction in zip(submitted, decoded, strict=True):
-            if isinstance(transaction, Verdict):
-                verdicts.append(transaction)
+        for entry, result in zip(submitted, decoded, strict=True):
+            if isinstance(result, Verdict):
+                verdicts.append(result)
                 continue
-            sender = Address(entry.sender)
+            sender, transaction = Address(entry.sender), result.transaction
+            account = accounts.get(sender)
             try:
-                if accounts is None and not self.pool.knows_sender(sender):
+                # Also a sender that the pool knew a moment ago: a full pool may just have evicted all it had.
+                if account is None and not self.pool.knows_sender(sender):
                     raise PoolRejection("the node is busy: the head moves too fast; try again")
                 pending += self.pool.add(
-                    transaction,
-                    sender,
-                    None if accounts is None else accounts.get(sender),
-                    now_ms=self._now_ms(),
-                    authorities=_authorities(transaction),
+                    transaction, sender, account, now_ms=self._now_ms(), authorities=result.authorities
                 )
                 verdicts.append(Verdict(transaction.hash, "", 0))
             except PoolRejection as rejection:
@@ -119,7 +122,7 @@ class TransactionPool:
         block = committed.block
         header = decode_header(block.raw_header)
         self._height = header.number
-        included = {decode_transaction(raw).hash for raw in block.raw_transactions}
+        included = {keccak256(raw) for raw in block.raw_transactions}
         touched = [
             AccountUpdate(Address(account.address), account.nonce, account.balance_wei)
             for account in committed.touched_accounts
@@ -172,8 +175,8 @@ class TransactionPool:
             min_base_fee_wei=parameters.min_base_fee_wei,
         )
 
-    async def _accounts_at_head(self, addresses: set[Address]) -> dict[Address, AccountView] | None:
-        """Accounts of senders that the pool does not know, as of its own head; None if that keeps moving."""
+    async def _accounts_at_head(self, addresses: set[Address]) -> dict[Address, AccountView]:
+        """Accounts of senders that the pool does not know, as of its own head; none if that keeps moving."""
         for _ in range(HEAD_CHASES):
             unknown = tuple(address for address in addresses if not self.pool.knows_sender(address))
             if not unknown:
@@ -188,7 +191,7 @@ class TransactionPool:
                 # A known sender may have been forgotten meanwhile: then ask once more.
                 if all(address in unknown or self.pool.knows_sender(address) for address in addresses):
                     return dict(zip(unknown, views, strict=True))
-        return None
+        return {}
 
     async def _refresh_delegations(self) -> None:
         addresses, self._delegations = tuple(self._delegations), set()
@@ -212,21 +215,38 @@ def _nobody(_pending: Sequence[PoolTransaction]) -> None:
     """Until a gateway link asks to be told."""
 
 
-async def _decode_all(submitted: Sequence[SubmittedTransaction]) -> list[Transaction | Verdict]:
-    decoded: list[Transaction | Verdict] = []
-    for index, entry in enumerate(submitted, start=1):
+@dataclass(frozen=True, slots=True)
+class _Decoded:
+    transaction: Transaction
+    authorities: frozenset[Address]
+
+
+async def _decode_all(submitted: Sequence[SubmittedTransaction]) -> list[_Decoded | Verdict]:
+    """Decode in short turns: votes and the head feed must not wait for a flood of large transactions."""
+    decoded: list[_Decoded | Verdict] = []
+    work = 0
+    for entry in submitted:
         try:
-            decoded.append(decode_transaction(entry.raw_transaction))
+            transaction = decode_transaction(entry.raw_transaction)
+            decoded.append(_Decoded(transaction, await _authorities(transaction)))
         except BlobTransactionUnsupported:
             decoded.append(Verdict(b"", "transaction type not supported: tx type 3 not supported", REJECTED_CODE))
         except InvalidTransaction as error:
             decoded.append(Verdict(b"", str(error), REJECTED_CODE))
-        if index % DECODES_PER_TURN == 0:
+        work += 1 + len(entry.raw_transaction) // BYTES_LIKE_A_DECODE
+        if work >= DECODES_PER_TURN:
+            work = 0
             await trio.lowlevel.checkpoint()
     return decoded
 
 
-def _authorities(transaction: Transaction) -> frozenset[Address]:
-    """The accounts that an EIP-7702 transaction may delegate. Their number is bounded by the gas they cost."""
-    recovered = (recover_authority(authorization) for authorization in transaction.authorizations)
+async def _authorities(transaction: Transaction) -> frozenset[Address]:
+    """The accounts that an EIP-7702 transaction may delegate: a recovery of some 40 us each, in another thread.
+
+    Only as many as the transaction cap pays for; a transaction with more is refused for its gas anyway.
+    """
+    authorizations = transaction.authorizations[: TX_GAS_CAP // AUTHORIZATION_GAS]
+    if not authorizations:
+        return frozenset()
+    recovered = await trio.to_thread.run_sync(lambda: [recover_authority(entry) for entry in authorizations])
     return frozenset(authority for authority in recovered if authority is not None)

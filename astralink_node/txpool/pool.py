@@ -98,7 +98,7 @@ class Pool:
         self._arrivals = 0
         self._drops: OrderedDict[bytes, str] = OrderedDict()
         self._floor: _Worth | None = None
-        """While the pool is full: a newcomer worth no more than this is turned away without a look at the rest."""
+        """The least worth in a full pool: a newcomer worth no more is turned away without a look at the rest."""
 
     # --- Views -------------------------------------------------------------------------------------------------
 
@@ -290,17 +290,19 @@ class Pool:
         worth = (is_executable, min((entry.tip(base_fee), *ahead)))
         victims: list[PoolTransaction] = []
         if self._floor is None or worth > self._floor:
-            for victim_worth, _, victim in self._cheapest_first():
+            ranked = self._cheapest_first()
+            self._floor = ranked[0][0] if ranked else None
+            for victim_worth, _, victim in ranked:
                 if victim_worth >= worth:
                     break
                 if surplus <= 0 and surplus_bytes <= 0 and len(victims) >= EVICTION_BATCH:
                     break
-                if victim.sender != entry.sender:
+                # Of its own sender only what stands behind it; what stands before is worth no less than it.
+                if victim.sender != entry.sender or victim.nonce > entry.nonce:
                     victims.append(victim)
                     surplus -= 1
                     surplus_bytes -= victim.size
         if surplus > 0 or surplus_bytes > 0:
-            self._floor = worth if self._floor is None else max(worth, self._floor)
             raise PoolRejection("transaction underpriced: the pool is full of better paying ones")
         for victim in victims:
             self.drop(victim.hash, "evicted from a full pool by a better paying transaction")

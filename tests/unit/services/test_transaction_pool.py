@@ -38,12 +38,12 @@ class Slow(InProcessExecution):
 
 
 class Bench:
-    def __init__(self) -> None:
+    def __init__(self, limits: PoolLimits | None = None) -> None:
         self.chain = LocalChain()
         self.execution = Slow(self.chain.execution)
         rules = parse_genesis(self.chain.genesis).chain_rules()
         head = self.chain.execution.status()
-        self.service = TransactionPool(self.execution, rules, PoolLimits(), head, lambda: NOW_MS)
+        self.service = TransactionPool(self.execution, rules, limits or PoolLimits(), head, lambda: NOW_MS)
         self.pool = self.service.pool
         self.announced: list[bytes] = []
         self.service.on_pending = lambda entries: self.announced.extend(entry.transaction.raw for entry in entries)
@@ -154,3 +154,10 @@ def test_a_batch_too_long_is_refused_unread() -> None:
     rejections = bench.submit([Candidate(b"", bytes(20))] * (MAX_BATCH + 1))
     assert set(rejections) == {f"too many transactions in one batch, limit {MAX_BATCH}"}
     assert bench.execution.questions == 0
+
+
+def test_a_sender_whose_last_transaction_is_evicted_by_its_own_batch_is_told_to_try_again() -> None:
+    bench = Bench(PoolLimits(max_transactions=1))
+    assert bench.submit([candidate(0, 0, tip=1)]) == [""]
+    rejections = bench.submit([candidate(1, 0, tip=2), candidate(0, 1, tip=3)])
+    assert rejections == ["", "the node is busy: the head moves too fast; try again"]
