@@ -311,7 +311,7 @@ def _decode_typed(tx_type: int, raw: bytes) -> Transaction:
         to=_recipient(body[1]),
         value=_integer(body[2], "value", U256_MAX),
         data=_string(body[3], "data"),
-        access_list=_access_list(body[4]) if body[4] else (),
+        access_list=_access_list(body[4]) if body[4] != [] else (),
         authorizations=_authorizations(body[5]) if tx_type == SET_CODE_TYPE else (),
         y_parity=_integer(body[-3], "y parity", 255),
         r=_integer(body[-2], "r", U256_MAX),

@@ -143,7 +143,16 @@ def test_what_is_no_transaction_is_malformed(raw: bytes) -> None:
 
 @pytest.mark.parametrize(
     ("position", "value"),
-    [(1, b"\x00\x01"), (1, b"\x01" * 9), (5, b"\x01" * 19), (6, b"\x01" * 33), (7, []), (8, b"\x01"), (8, [[TO]])],
+    [
+        (1, b"\x00\x01"),
+        (1, b"\x01" * 9),
+        (5, b"\x01" * 19),
+        (6, b"\x01" * 33),
+        (7, []),
+        (8, b"\x01"),
+        (8, b""),
+        (8, [[TO]]),
+    ],
     ids=[
         "leading zero",
         "nonce over 64 bits",
@@ -151,6 +160,7 @@ def test_what_is_no_transaction_is_malformed(raw: bytes) -> None:
         "value over 256 bits",
         "data a list",
         "list",
+        "empty string as the list",
         "entry",
     ],
 )
