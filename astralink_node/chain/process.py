@@ -37,10 +37,21 @@ from astralink_node.chain.process_config import (
 from astralink_node.chain.query_server import QueryServer, WorkGate
 from astralink_node.errors import UserError
 from astralink_node.storage.leveldb import open_leveldb
-from astralink_node.storage.store import DatabaseForbidden, DatabaseLocked, DatabaseMissing, StorageError
+from astralink_node.storage.store import (
+    DatabaseDamaged,
+    DatabaseForbidden,
+    DatabaseLocked,
+    DatabaseMissing,
+    StorageError,
+)
 
 NODE_REQUESTS = BlockWork | Query
 """What the node's socket carries; its queries are few and small, so they need no thread."""
+
+DAMAGE_ADVICE = (
+    "`astralink-node db check` shows how far the damage goes. Put a copy of the folder back, or undo the newest blocks "
+    "with `db rollback`, or set the folder aside, `init` again and `import` exported blocks"
+)
 
 RECEIVE_BYTES = 1 << 20
 ORPHAN_GRACE_S = 2.0
@@ -157,6 +168,9 @@ def main(arguments: list[str], stderr: Callable[[str], object] = sys.stderr.writ
     except (DatabaseLocked, DatabaseMissing, DatabaseForbidden, UserError, FileNotFoundError, PermissionError) as error:
         stderr(f"astralink execution: {error}\n")
         return EXIT_CANNOT_START
+    except DatabaseDamaged as error:
+        stderr(f"astralink execution: {error}; {DAMAGE_ADVICE}\n")
+        return EXIT_STORAGE
     except StorageError as error:
         stderr(f"astralink execution: {error}\n")
         return EXIT_STORAGE

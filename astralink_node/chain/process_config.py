@@ -9,6 +9,7 @@ import json
 from dataclasses import dataclass
 from typing import Final
 
+from astralink_node import errors
 from astralink_node.errors import UserError
 
 MODULE: Final = "astralink_node.chain.process"
@@ -16,13 +17,13 @@ MODULE: Final = "astralink_node.chain.process"
 
 EXIT_STOPPED: Final = 0
 """The node closed its socket, or SIGTERM came."""
-EXIT_CANNOT_START: Final = 2
+EXIT_CANNOT_START: Final = errors.EXIT_USER
 """The data folder or the configuration is not usable: the line on stderr is for the operator."""
 EXIT_CONFLICT: Final = 65
 """Another block was to be committed at a committed height. Restarting cannot help; nothing more may be signed."""
 EXIT_BUG: Final = 70
 """An error that nobody planned for: the traceback on stderr is for the developers."""
-EXIT_STORAGE: Final = 74
+EXIT_STORAGE: Final = errors.EXIT_STORAGE
 """The database failed (disk full, damaged, unwritable). Nothing is half-written; restart once it is mended."""
 
 DEFAULT_QUERY_THREADS: Final = 4

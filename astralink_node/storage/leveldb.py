@@ -68,11 +68,15 @@ def open_leveldb(path: Path, *, create: bool) -> "LevelDbStore":
 
 
 def _check_folder(path: Path, *, create: bool) -> None:
-    """LevelDB would make a folder even when it finds nothing, and a new database over a broken one."""
+    """LevelDB would make a folder even when it finds nothing, and a new database over a broken one.
+
+    A MANIFEST alone is what a creation that was interrupted leaves: LevelDB writes it before CURRENT, and the first
+    file that can hold an entry after that.
+    """
     if (path / "CURRENT").is_file():
         return
     names = sorted(entry.name for entry in path.iterdir()) if path.is_dir() else []
-    if any(name.endswith((".ldb", ".sst", ".log")) or name.startswith("MANIFEST-") for name in names):
+    if any(name.endswith((".ldb", ".sst", ".log")) for name in names):
         raise DatabaseDamaged(f"the database at {path} is damaged: its file CURRENT is missing")
     if not create:
         raise DatabaseMissing(f"there is no database at {path}")
@@ -96,18 +100,23 @@ def storage_error(error: Exception, path: Path) -> StorageError:
     reported = error.args[0] if error.args else b""
     text = reported.decode(errors="replace") if isinstance(reported, bytes) else str(error)
     if _names(text, errno.ENOSPC) or _names(text, errno.EDQUOT):
-        return DiskFull(f"the disk that holds the database at {path} is full")
+        return DiskFull(f"the disk that holds the database at {path} is full: make room; committed blocks are safe")
     if "/LOCK: " in text or "already held by process" in text:
         if _names(text, errno.EACCES) or _names(text, errno.EROFS):
             return DatabaseForbidden(f"the database at {path} cannot be opened for writing: {text}")
         return DatabaseLocked(_LOCKED.format(path=path))
-    if isinstance(error, plyvel.CorruptionError) or "Corruption" in text:
+    if isinstance(error, plyvel.CorruptionError) or "Corruption" in text or _is_short_table(text):
         return DatabaseDamaged(f"the database at {path} is damaged: {text}")
     if _names(text, errno.EACCES) or _names(text, errno.EPERM) or _names(text, errno.EROFS):
         return DatabaseForbidden(f"the database at {path} cannot be opened for writing: {text}")
     if _names(text, errno.ENOENT):
         return DatabaseDamaged(f"the database at {path} is damaged, a file is missing: {text}")
     return StorageError(f"the database at {path} failed: {text}")
+
+
+def _is_short_table(text: str) -> bool:
+    """LevelDB maps its tables; a read beyond the end of one that was cut short is an invalid argument to it."""
+    return (".ldb: " in text or ".sst: " in text) and _names(text, errno.EINVAL)
 
 
 def _names(text: str, code: int) -> bool:

@@ -7,19 +7,25 @@ byte strings. Every error names the folder it concerns and what an operator can 
 from collections.abc import Iterator, Mapping
 from typing import Protocol
 
-from astralink_node.errors import AstraLinkError
+from astralink_node.errors import EXIT_STORAGE, EXIT_USER, AstraLinkError
 
 
 class StorageError(AstraLinkError):
     """The store cannot do what was asked."""
 
+    exit_code = EXIT_STORAGE
+
 
 class DatabaseLocked(StorageError):
     """Another process has the database open."""
 
+    exit_code = EXIT_USER
+
 
 class DatabaseMissing(StorageError):
     """There is no database at the path, and creating one was not asked for."""
+
+    exit_code = EXIT_USER
 
 
 class DatabaseDamaged(StorageError):
@@ -28,6 +34,8 @@ class DatabaseDamaged(StorageError):
 
 class DatabaseForbidden(StorageError):
     """The operating system denies access to the database's files."""
+
+    exit_code = EXIT_USER
 
 
 class DiskFull(StorageError):

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from astralink_node.errors import AstraLinkError
+from astralink_node.errors import EXIT_STORAGE, AstraLinkError
 from astralink_node.storage.store import DiskFull
 
 MAX_RECORD_BYTES: Final = 64 << 20
@@ -23,6 +23,8 @@ _HEAD_BYTES: Final = 8
 
 class WalFailed(AstraLinkError):
     """The log could not be read or written; it takes no further records."""
+
+    exit_code = EXIT_STORAGE
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +46,7 @@ class WriteAheadLog:
             path.parent.mkdir(parents=True, exist_ok=True)
             self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         except OSError as error:
-            raise WalFailed(f"cannot open the log {path}: {error.strerror}") from error
+            raise self._fail(error, "open") from error
         try:
             self.recovered = self._recover()
         except OSError as error:
@@ -99,12 +101,12 @@ class WriteAheadLog:
     def close(self) -> None:
         os.close(self._file)
 
-    def _fail(self, error: OSError) -> AstraLinkError:
+    def _fail(self, error: OSError, doing: str = "write") -> AstraLinkError:
         """After a failed write or sync what the file holds is unknown: only opening it again tells."""
         self._failed = True
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            return DiskFull(f"the disk that holds the log {self._path} is full")
-        return WalFailed(f"the log {self._path} cannot be written: {error.strerror}")
+            return DiskFull(f"the disk that holds the log {self._path} is full: make room; committed blocks are safe")
+        return WalFailed(f"cannot {doing} the log {self._path}: {error.strerror}")
 
 
 def encode_record(record: bytes) -> bytes:

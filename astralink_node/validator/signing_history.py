@@ -5,6 +5,7 @@ only the last record incomplete; its signature never left, so it is cut off. Any
 forgetting one record could cost the stake. The log is rewritten with what the rules still need when it grows.
 """
 
+import errno
 import threading
 import zlib
 from collections.abc import Callable
@@ -14,7 +15,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from astralink_node.errors import AstraLinkError, UserError
+from astralink_node.errors import EXIT_STORAGE, AstraLinkError, UserError
 from astralink_node.validator.history_file import HistoryFile, HistoryLocked, HistoryStorage
 from astralink_node.validator.signing_rules import (
     ChainHistory,
@@ -43,6 +44,7 @@ __all__ = [
     "open_history",
 ]
 
+_NO_SPACE = frozenset({errno.ENOSPC, errno.EDQUOT})
 _MAGIC = b"ALNKSIG1"
 _HEADER_BYTES = len(_MAGIC) + 48 + 1 + 4
 _FRAME_BYTES = 12
@@ -68,6 +70,8 @@ class HistoryDamaged(UserError):
 
 class HistoryUnwritable(AstraLinkError):
     """The disk refused a write or a sync: nothing is signed until the history is opened anew."""
+
+    exit_code = EXIT_STORAGE
 
 
 class RefusedToSign(AstraLinkError):
@@ -227,7 +231,7 @@ class SigningHistory:
         except OSError as error:
             # After a failed sync the kernel may have dropped the pages: nothing can be known but by reading anew.
             self._is_broken = True
-            raise HistoryUnwritable(f"signing history: {error.strerror or error}; nothing more is signed") from error
+            raise _unwritable(error, "nothing more is signed") from error
 
     def _compact(self, latest: _Entry) -> None:
         """Rewrite the log with what the rules need. `latest` is in the log and not yet in the state."""
@@ -252,6 +256,11 @@ class SigningHistory:
                         "contradicts what stands before it"
                     )
                 self._chains[message.genesis_hash] = record(chain, entry)
+
+
+def _unwritable(error: OSError, consequence: str) -> HistoryUnwritable:
+    hint = " (the disk is full: make room)" if error.errno in _NO_SPACE else ""
+    return HistoryUnwritable(f"signing history: {error.strerror or error}{hint}; {consequence}")
 
 
 def _entries_of(genesis_hash: bytes, chain: ChainHistory) -> list[_Entry]:
