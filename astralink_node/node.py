@@ -18,6 +18,7 @@ import trio
 
 from astralink_node import __version__
 from astralink_node.chain.client import ExecutionClient, ExecutionGone
+from astralink_node.chain.data_folder import load_genesis
 from astralink_node.chain.messages import AtLatest, BlockAnswer, BlockQuestion, Committed, Query, Status
 from astralink_node.clock import now_ms
 from astralink_node.config import NodeConfig
@@ -38,7 +39,7 @@ from astralink_node.validator.history_file import HistoryFile
 from astralink_node.validator.keys import ValidatorKeys, load_keys
 from astralink_node.validator.local_signer import LocalSigner
 from astralink_node.validator.signing_history import SigningHistory, create_history, history_path, open_history
-from genesis.schema import GenesisFile, parse_genesis
+from genesis.schema import GenesisFile
 
 CLIENT_VERSION: Final = (
     f"astralink/v{__version__}/{platform.system().lower()}-{platform.machine()}/python{platform.python_version()}"
@@ -90,7 +91,7 @@ def run(setup: NodeSetup, on_ready: OnReady) -> None:
 async def run_node(setup: NodeSetup, on_ready: OnReady) -> None:
     """The whole node; returns after a signal, when everything has been taken down."""
     folder, config = setup.folder, setup.config
-    genesis = parse_genesis(folder.genesis_file.read_bytes())
+    genesis = load_genesis(folder.root)
     with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
         async with trio.open_nursery() as processes:
             shutdown = _Shutdown(processes.cancel_scope)

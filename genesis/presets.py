@@ -25,6 +25,7 @@ million of this one. Four bytes keep EIP-155's v within what hardware wallets ha
 DEVNET_MNEMONIC: Final = "test test test test test test test test test test test junk"
 """The phrase that developers' tools expect. Everybody knows its keys: never send real funds to them."""
 
+DEVNET_NAME: Final = "devnet"
 DEVNET_BALANCE_WEI: Final = 10_000 * 10**18
 DEVNET_EPOCH_LENGTH: Final = 100
 DEVNET_STAKE_WEI: Final = 32 * STAKE_UNIT_WEI
@@ -104,7 +105,7 @@ def devnet(
     }
     return new_genesis(
         chain_id=chain_id,
-        network_name="devnet",
+        network_name=DEVNET_NAME,
         timestamp=timestamp,
         seed=seed,
         validators=validators,

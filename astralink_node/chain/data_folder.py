@@ -5,20 +5,28 @@ The database is written first and the file last: a folder whose genesis.json exi
 
 import os
 import secrets
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from astralink_node.chain.errors import ChainInUse, NotInitialised, OtherChain
 from astralink_node.chain.initialise import initialise
-from astralink_node.errors import UserError
+from astralink_node.errors import EXIT_STORAGE, AstraLinkError, UserError
 from astralink_node.storage.leveldb import open_leveldb
 from astralink_node.storage.store import DatabaseLocked, DatabaseMissing, Store
 from genesis.builder import GenesisBlock, build_genesis
-from genesis.schema import parse_genesis
+from genesis.fields import MAX_FILE_BYTES, GenesisError
+from genesis.schema import GenesisFile, parse_genesis
 
 GENESIS_NAME = "genesis.json"
 DATABASE_NAME = "chain"
+
+
+class FolderUnwritable(AstraLinkError):
+    """The disk refused to take what a data folder begins with."""
+
+    exit_code = EXIT_STORAGE
 
 
 def initialise_folder(data_dir: Path, genesis_file: bytes) -> GenesisBlock:
@@ -28,21 +36,43 @@ def initialise_folder(data_dir: Path, genesis_file: bytes) -> GenesisBlock:
     errors.
     """
     parse_genesis(genesis_file)  # before anything is written
-    path = data_dir / GENESIS_NAME
+    path, database = data_dir / GENESIS_NAME, data_dir / DATABASE_NAME
     if path.exists():
         _check_same_chain(genesis_file, read_genesis_file(path))
-    data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
     try:
-        store = open_leveldb(data_dir / DATABASE_NAME, create=True)
+        data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with _nothing_half_made(database):
+            block = _initialise_database(database, genesis_file)
+        if not path.exists():
+            _write_durably(path, genesis_file)
     except DatabaseLocked as error:
         raise ChainInUse(data_dir) from error
+    except OSError as error:
+        raise FolderUnwritable(
+            f"{data_dir} cannot be prepared: {error.strerror}; do it again when that is put right"
+        ) from error
+    return block
+
+
+def _initialise_database(path: Path, genesis_file: bytes) -> GenesisBlock:
+    store = open_leveldb(path, create=True)
     try:
-        block = initialise(store, genesis_file)
+        return initialise(store, genesis_file)
     finally:
         store.close()
-    if not path.exists():
-        _write_durably(path, genesis_file)
-    return block
+
+
+@contextmanager
+def _nothing_half_made(path: Path) -> Iterator[None]:
+    """Remove a folder that was begun inside and could not be finished; one that was there before stays as it is."""
+    if path.exists():
+        yield
+        return
+    try:
+        yield
+    except BaseException:
+        shutil.rmtree(path, ignore_errors=True)
+        raise
 
 
 def _check_same_chain(given: bytes, present: bytes) -> None:
@@ -55,9 +85,19 @@ def _check_same_chain(given: bytes, present: bytes) -> None:
 def read_genesis_file(path: Path) -> bytes:
     """The bytes of a genesis file; a UserError names what is wrong with the path."""
     try:
-        return path.read_bytes()
+        with path.open("rb") as file:
+            return file.read(MAX_FILE_BYTES + 1)  # one more than the parser takes, which then says so
     except OSError as error:
         raise UserError(f"genesis file {path}: {error.strerror}") from error
+
+
+def load_genesis(data_dir: Path) -> GenesisFile:
+    """The folder's own genesis file, parsed. Errors name the file: nobody gave it on the command line."""
+    path = data_dir / GENESIS_NAME
+    try:
+        return parse_genesis(read_genesis_file(path))
+    except GenesisError as error:
+        raise UserError(f"{path}: {error}") from error
 
 
 @contextmanager
@@ -81,11 +121,14 @@ def open_database(data_dir: Path) -> Iterator[Store]:
 def _write_durably(path: Path, data: bytes) -> None:
     """Whole or not at all, whatever happens in between."""
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
-    with temporary.open("xb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
+    try:
+        with temporary.open("xb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
     folder = os.open(path.parent, os.O_RDONLY)
     try:
         os.fsync(folder)

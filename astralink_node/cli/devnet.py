@@ -8,13 +8,15 @@ import json
 import secrets
 import shutil
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
 
 import click
 
 from astralink_node import node
-from astralink_node.chain.data_folder import initialise_folder, open_database
+from astralink_node.chain.data_folder import initialise_folder, load_genesis, open_database
+from astralink_node.chain.errors import NotInitialised
 from astralink_node.cli.options import json_option
 from astralink_node.cli.passwords import read_secret_line
 from astralink_node.cli.settings import node_flags, settings_from
@@ -27,10 +29,10 @@ from astralink_node.crypto.secret_files import create_secret_file
 from astralink_node.errors import UserError
 from astralink_node.services.data_folder import DataFolder, FolderLock
 from astralink_node.storage import keys
+from astralink_node.storage.store import StorageError
 from astralink_node.types import Address
 from astralink_node.validator.keys import PublicKeys, create_validator, load_public_keys, random_keys
-from genesis.fields import GenesisError
-from genesis.presets import DEVNET_ACCOUNTS, DEVNET_BALANCE_WEI, DEVNET_STAKE_WEI
+from genesis.presets import DEVNET_ACCOUNTS, DEVNET_BALANCE_WEI, DEVNET_NAME, DEVNET_STAKE_WEI
 from genesis.presets import devnet as devnet_genesis
 from genesis.schema import GenesisFile, GenesisValidator, parse_genesis
 
@@ -68,6 +70,7 @@ def devnet(validators: int, directory: Path, reset: bool, as_json: bool, **flags
     with FolderLock(folder):
         if reset:
             _forget_chain(folder)
+        _check_is_ours(folder)
         public = _validator(folder)
         genesis = _chain(folder, public, config)
     _warn_of_interval(genesis, config)
@@ -82,6 +85,15 @@ def devnet(validators: int, directory: Path, reset: bool, as_json: bool, **flags
 
 
 # --- The chain's folder ------------------------------------------------------------------------------------------
+
+
+def _check_is_ours(folder: DataFolder) -> None:
+    """A node's folder that `init` made must not get keys: `start` would then ask for their password."""
+    if folder.genesis_file.exists() and not (folder.root / PASSWORD_FILE).exists():
+        raise UserError(
+            f"{folder.root} holds a chain, but not the keys of a devnet ({PASSWORD_FILE} is missing): run it with "
+            f"`astralink-node start --data-dir {folder.root}`, or give devnet another folder (--dir)"
+        )
 
 
 def _validator(folder: DataFolder) -> PublicKeys:
@@ -102,7 +114,7 @@ def _validator(folder: DataFolder) -> PublicKeys:
 def _chain(folder: DataFolder, public: PublicKeys, config: NodeConfig) -> GenesisFile:
     """The chain in the folder, begun now on the first run."""
     if folder.genesis_file.exists():
-        return parse_genesis(folder.genesis_file.read_bytes())
+        return load_genesis(folder.root)
     return initialise_folder(folder.root, _stored_genesis(folder) or _new_genesis(public, config)).genesis
 
 
@@ -110,8 +122,11 @@ def _stored_genesis(folder: DataFolder) -> bytes | None:
     """The database's own copy of the file, which a run that was killed while it began may not have written."""
     if not folder.database.exists():
         return None
-    with open_database(folder.root) as store:
-        return store.get(keys.GENESIS_FILE_KEY)
+    try:
+        with open_database(folder.root) as store:
+            return store.get(keys.GENESIS_FILE_KEY)
+    except NotInitialised:
+        return None
 
 
 def _new_genesis(public: PublicKeys, config: NodeConfig) -> bytes:
@@ -132,17 +147,25 @@ def _new_genesis(public: PublicKeys, config: NodeConfig) -> bytes:
 
 def _forget_chain(folder: DataFolder) -> None:
     """Remove what belongs to the chain; never keys, nor what they signed."""
-    if folder.genesis_file.exists():
-        try:
-            network = parse_genesis(folder.genesis_file.read_bytes()).network_name
-        except GenesisError:
-            network = "devnet"  # it cannot be read, so it is nobody's chain any more
-        if network != "devnet":
+    if folder.genesis_file.exists() or folder.database.exists():
+        network = _network_in(folder)
+        if network != DEVNET_NAME:
             raise UserError(f"{folder.root} holds the network {network!r}, not a devnet: it is not reset")
-        folder.genesis_file.unlink()
+    folder.genesis_file.unlink(missing_ok=True)
     for path in (folder.database, folder.consensus):
         if path.exists():
             shutil.rmtree(path)
+
+
+def _network_in(folder: DataFolder) -> str:
+    """The name of the folder's network: as its file says, or the database, or by the password that only we write."""
+    with suppress(UserError):
+        return load_genesis(folder.root).network_name
+    with suppress(StorageError, UserError):
+        stored = _stored_genesis(folder)
+        if stored is not None:
+            return parse_genesis(stored).network_name
+    return DEVNET_NAME if (folder.root / PASSWORD_FILE).exists() else "unknown"
 
 
 def _warn_of_interval(genesis: GenesisFile, config: NodeConfig) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from astralink_node import node
-from astralink_node.chain.data_folder import initialise_folder, read_genesis_file
+from astralink_node.chain.data_folder import initialise_folder, load_genesis, read_genesis_file
 from astralink_node.chain.errors import OtherChain
 from astralink_node.cli.options import data_dir_option, json_option, password_file_option
 from astralink_node.cli.passwords import existing_password, read_secret_line
@@ -61,9 +61,9 @@ def prepare(folder: DataFolder, genesis_file: bytes) -> None:
     if not folder.genesis_file.exists():
         initialise_folder(folder.root, genesis_file)
         return
-    present = folder.genesis_file.read_bytes()
+    present = read_genesis_file(folder.genesis_file)
     if present != genesis_file:
-        expected, found = genesis_hash(parse_genesis(genesis_file)), genesis_hash(parse_genesis(present))
+        expected, found = genesis_hash(parse_genesis(genesis_file)), genesis_hash(load_genesis(folder.root))
         if expected != found:
             raise OtherChain(expected, found)
 

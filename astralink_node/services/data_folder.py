@@ -8,6 +8,7 @@ import hashlib
 import os
 import stat
 import tempfile
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -34,6 +35,10 @@ class FolderInUse(UserError):
 
 class NotPrepared(UserError):
     """The data folder has no genesis file or no database."""
+
+
+class UnusableFolder(UserError):
+    """The operating system does not let this user work in a folder."""
 
 
 class UnsafeFolder(UserError):
@@ -72,6 +77,12 @@ class DataFolder:
 
     def check_prepared(self) -> None:
         """Raises NotPrepared with what to do."""
+        if self.genesis_file.is_file() and not (self.database.is_dir() and any(self.database.iterdir())):
+            raise NotPrepared(
+                f"{self.database} is missing, though {self.genesis_file} says that there was a chain: put the folder "
+                f"back, or begin again with `astralink-node init --data-dir {self.root} {self.genesis_file}` and "
+                "`import` blocks exported before (a devnet: `devnet --reset`)"
+            )
         if not self.genesis_file.is_file() or not self.database.is_dir():
             raise NotPrepared(
                 f"{self.root} holds no chain: prepare it with `astralink-node init --data-dir {self.root} GENESIS_FILE`"
@@ -87,7 +98,7 @@ class FolderLock:
             folder.root.mkdir(mode=0o700, parents=True, exist_ok=True)
             self._descriptor = os.open(folder.lock_file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         except OSError as error:
-            raise UnsafeFolder(f"{folder.root}: {error.strerror}") from error
+            raise UnusableFolder(f"{folder.lock_file}: {error.strerror}") from error
         try:
             fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
@@ -97,8 +108,10 @@ class FolderLock:
                 f"{folder.root} is in use by another node (process {holder or 'unknown'}): stop it, or give this one "
                 "another folder (--data-dir)"
             ) from error
-        os.ftruncate(self._descriptor, 0)
-        os.write(self._descriptor, f"{os.getpid()}\n".encode())
+        # The number is for people; the lock holds without it, also where the disk has no room for it.
+        with suppress(OSError):
+            os.ftruncate(self._descriptor, 0)
+            os.write(self._descriptor, f"{os.getpid()}\n".encode())
 
     def __enter__(self) -> Self:
         return self
@@ -114,7 +127,10 @@ async def wait_for_database(folder: DataFolder) -> None:
     path = folder.database / _DATABASE_LOCK
     if not path.exists():
         return
-    descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+    try:
+        descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+    except OSError as error:
+        raise UnusableFolder(f"{path}: {error.strerror}") from error
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -139,11 +155,17 @@ def runtime_folder(folder: DataFolder) -> Path:
         else Path(tempfile.gettempdir()) / f"astralink-{os.geteuid()}"
     )
     path = parent / hashlib.sha256(os.fsencode(folder.root.resolve())).hexdigest()[:12]
-    for part in (parent, path):
-        part.mkdir(mode=0o700, exist_ok=True)
-        _check_private(part)
-    for left_over in path.iterdir():
-        left_over.unlink()
+    try:
+        for part in (parent, path):
+            part.mkdir(mode=0o700, exist_ok=True)
+            _check_private(part)
+        for left_over in path.iterdir():
+            left_over.unlink()
+    except OSError as error:
+        raise UnusableFolder(
+            f"{error.filename}: {error.strerror}; sockets live below {parent}: set XDG_RUNTIME_DIR to a folder of this "
+            "user"
+        ) from error
     if len(os.fsencode(path / "execution.sock")) > _MAX_SOCKET_PATH:
         raise UnsafeFolder(f"{path}: too long for a socket's path; set XDG_RUNTIME_DIR or TMPDIR to a shorter folder")
     return path

@@ -1,11 +1,28 @@
 """The data folder's lock and the private folder for sockets."""
 
 import os
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from astralink_node.services.data_folder import DataFolder, FolderInUse, FolderLock, UnsafeFolder, runtime_folder
+from astralink_node.services.data_folder import (
+    DataFolder,
+    FolderInUse,
+    FolderLock,
+    NotPrepared,
+    UnsafeFolder,
+    UnusableFolder,
+    runtime_folder,
+)
+
+
+@pytest.fixture
+def short() -> Iterator[Path]:
+    """A folder whose path leaves room for a socket's, whatever pytest's own are called."""
+    with tempfile.TemporaryDirectory(dir="/tmp") as path:
+        yield Path(path)
 
 
 def test_second_lock_is_refused_and_names_the_holder(tmp_path: Path) -> None:
@@ -16,8 +33,10 @@ def test_second_lock_is_refused_and_names_the_holder(tmp_path: Path) -> None:
         assert folder.lock_file.read_text() == f"{os.getpid()}\n"
 
 
-def test_sockets_get_a_private_short_and_empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
+def test_sockets_get_a_private_short_and_empty_folder(
+    short: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(short))
     folder = DataFolder(tmp_path / ("deep/" * 30))
     path = runtime_folder(folder)
     assert path.stat().st_mode & 0o777 == 0o700
@@ -27,8 +46,8 @@ def test_sockets_get_a_private_short_and_empty_folder(tmp_path: Path, monkeypatc
     assert runtime_folder(DataFolder(tmp_path / "other")) != path
 
 
-def test_folder_that_others_may_open_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
+def test_folder_that_others_may_open_is_refused(short: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(short))
     path = runtime_folder(DataFolder(tmp_path / "x"))
     path.chmod(0o755)
     with pytest.raises(UnsafeFolder, match="mode 700"):
@@ -49,3 +68,22 @@ def test_path_too_long_for_a_socket_is_refused(tmp_path: Path, monkeypatch: pyte
     monkeypatch.setenv("XDG_RUNTIME_DIR", str(long))
     with pytest.raises(UnsafeFolder, match="too long"):
         runtime_folder(DataFolder(tmp_path / "x"))
+
+
+def test_runtime_folder_that_cannot_be_made_is_a_clear_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "astralink").write_text("a file in its place")
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
+    with pytest.raises(UnusableFolder, match="set XDG_RUNTIME_DIR"):
+        runtime_folder(DataFolder(tmp_path / "x"))
+
+
+def test_chain_whose_database_is_gone_is_told_apart_from_no_chain(tmp_path: Path) -> None:
+    folder = DataFolder(tmp_path)
+    with pytest.raises(NotPrepared, match="holds no chain: prepare it"):
+        folder.check_prepared()
+    folder.genesis_file.write_text("{}")
+    with pytest.raises(NotPrepared, match=r"chain is missing, though .*genesis\.json says that there was a chain"):
+        folder.check_prepared()
+    folder.database.mkdir()
+    with pytest.raises(NotPrepared, match="is missing, though"):
+        folder.check_prepared()
