@@ -231,10 +231,15 @@ def validate_stateless(transaction: Transaction, chain: ChainRules, fork: ForkRu
     """Every rule that needs neither state nor a block; returns what :func:`intrinsic_gas` does.
 
     The mempool runs it at admission and the pipeline again in the block. Signatures are not part of it:
-    whoever recovers the sender has checked them.
+    whoever recovers the sender has checked them. Of several rules broken, gas is named first, as by EELS.
     """
     if transaction.chain_id != chain.chain_id and (transaction.chain_id is not None or transaction.tx_type):
         raise InvalidTransaction(TransactionRule.CHAIN_ID, str(chain.chain_id), str(transaction.chain_id))
+    intrinsic, floor = intrinsic_gas(transaction, fork)
+    if transaction.gas_limit < intrinsic:
+        raise InvalidTransaction(TransactionRule.INTRINSIC_GAS, f"at least {intrinsic}", str(transaction.gas_limit))
+    if transaction.gas_limit < floor:
+        raise InvalidTransaction(TransactionRule.FLOOR_GAS, f"at least {floor}", str(transaction.gas_limit))
     if transaction.nonce >= U64_MAX:
         raise InvalidTransaction(TransactionRule.NONCE_MAX, f"below {U64_MAX}", str(transaction.nonce))
     if transaction.max_priority_fee_per_gas > transaction.max_fee_per_gas:
@@ -254,11 +259,6 @@ def validate_stateless(transaction: Transaction, chain: ChainRules, fork: ForkRu
             raise InvalidTransaction(TransactionRule.SET_CODE_CREATE, "a recipient", "none")
         if not transaction.authorizations:
             raise InvalidTransaction(TransactionRule.SET_CODE_EMPTY, "at least one", "none")
-    intrinsic, floor = intrinsic_gas(transaction, fork)
-    if transaction.gas_limit < intrinsic:
-        raise InvalidTransaction(TransactionRule.INTRINSIC_GAS, f"at least {intrinsic}", str(transaction.gas_limit))
-    if transaction.gas_limit < floor:
-        raise InvalidTransaction(TransactionRule.FLOOR_GAS, f"at least {floor}", str(transaction.gas_limit))
     return intrinsic, floor
 
 
