@@ -33,7 +33,7 @@ class ConfigError(UserError):
 
 @dataclass(frozen=True, slots=True)
 class RpcConfig:
-    host: str = "127.0.0.1"
+    host: str = field(default="127.0.0.1", metadata={"check": "host"})
     port: int = field(default=8545, metadata={"range": (0, 65_535)})
     """0 lets the system choose."""
     api: tuple[str, ...] = field(
@@ -197,8 +197,10 @@ def _from_file(path: Path | None, settings: Mapping[str, _Setting], *, must_exis
         tables = tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise ConfigError(f"{path}: {error.strerror}") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except ValueError as error:  # TOMLDecodeError, UnicodeDecodeError, and Python's own for a number without end
         raise ConfigError(f"{path}: not TOML: {error}") from error
+    except RecursionError as error:
+        raise ConfigError(f"{path}: not TOML: nested too deeply") from error
     sections = [section.name for section in fields(NodeConfig)]
     layer: _Layer = {}
     for section, entries in tables.items():
@@ -268,17 +270,14 @@ def _checked(setting: _Setting, value: object, source: str) -> Value:
         if not isinstance(value, str) or (choices and value not in choices):
             raise refuse(f"one of {', '.join(choices)}" if choices else "a text")
         check = _CHECKS.get(setting.metadata.get("check", ""))
-        if check is not None and not check(value):
-            raise refuse("an address (0x and 40 hex digits)")
+        if check is not None and not check.passes(value):
+            raise refuse(check.expected)
         return value
     if not isinstance(value, list | tuple) or not all(isinstance(item, str) for item in value):
         raise refuse("a list of texts")
     unknown = [item for item in value if choices and item not in choices]
     if unknown:
-        raise ConfigError(
-            f"{setting.name}: unknown {unknown[0]!r}{_suggestion(unknown[0], choices)}; "
-            f"known are {', '.join(choices)} ({source})"
-        )
+        raise ConfigError(f"{setting.name}: unknown {unknown[0]!r}{_suggestion(unknown[0], choices)} ({source})")
     return tuple(value)
 
 
@@ -287,7 +286,23 @@ def _is_address(text: str) -> bool:
     return not text or (len(digits) == 40 and all(digit in "0123456789abcdefABCDEF" for digit in digits))
 
 
-_CHECKS: Final[Mapping[str, Callable[[str], bool]]] = types.MappingProxyType({"address": _is_address})
+def _is_host(text: str) -> bool:
+    """Whether it can be a name or an address at all; whether it is this machine's, listening tells."""
+    return bool(text) and text.isascii() and text.isprintable() and " " not in text
+
+
+@dataclass(frozen=True, slots=True)
+class _Check:
+    expected: str
+    passes: Callable[[str], bool]
+
+
+_CHECKS: Final[Mapping[str, _Check]] = types.MappingProxyType(
+    {
+        "address": _Check("an address (0x and 40 hex digits)", _is_address),
+        "host": _Check("a host name or an IP address", _is_host),
+    }
+)
 
 
 def _suggestion(name: str, known: typing.Sequence[str]) -> str:

@@ -332,8 +332,11 @@ class _Shutdown:
 
 
 def _cause_of(group: BaseExceptionGroup[BaseException]) -> BaseException:
-    """The one expected error among what ended the tasks; the group itself if there was anything unexpected."""
-    expected, unexpected = group.split(AstraLinkError)
+    """The one expected error among what ended the tasks; the group itself if there was anything unexpected.
+
+    The operating system's refusals (a full disk, a missing permission) are expected: they say what is wrong.
+    """
+    expected, unexpected = group.split((AstraLinkError, OSError))
     if unexpected is not None or expected is None:
         return group
     leaves = list(_leaves(expected))

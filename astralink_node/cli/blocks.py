@@ -8,6 +8,7 @@ import json
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
 import click
 
@@ -28,9 +29,11 @@ from astralink_node.chain.ledger import Ledger
 from astralink_node.chain.messages import Commit, Invalid, Validate
 from astralink_node.chain.process_config import DEFAULT_HISTORY_HEIGHTS
 from astralink_node.cli.options import data_dir_option, json_option
+from astralink_node.cli.output_files import removed_unless_whole
 from astralink_node.cli.progress import Progress
 from astralink_node.errors import UserError
 from astralink_node.evm.blocks import MalformedBlock, decode_block, encode_block
+from astralink_node.storage.store import StorageError
 
 
 class ImportFailed(UserError):
@@ -42,6 +45,16 @@ class _Imported:
     committed: int = 0
     skipped: int = 0
     head_height: int = 0
+    last_read: int | None = None
+
+    @property
+    def where(self) -> str:
+        """Where in the file something stands that cannot be read as a block."""
+        return "at its first block" if self.last_read is None else f"at what should be block {self.last_read + 1}"
+
+    @property
+    def outcome(self) -> str:
+        return f"{self.committed} blocks were imported, the head is {self.head_height}"
 
 
 @click.command("export")
@@ -65,7 +78,9 @@ def export_blocks(
         if first > end:
             raise UserError(f"nothing to export: --from {first} is above {end}")
         try:
-            _write_blocks(ledger, chain.genesis_hash, file, first, end, compress, progress)
+            opened = open_for_writing(file, compress=file.suffix == ".gz" if compress is None else compress)
+            with removed_unless_whole(file), opened:
+                _write_blocks(ledger, chain.genesis_hash, opened, first, end, progress)
         except OSError as error:
             raise UserError(f"{file}: {error.strerror}") from error
     count = end - first + 1
@@ -75,13 +90,12 @@ def export_blocks(
 
 
 def _write_blocks(
-    ledger: Ledger, genesis_hash: bytes, file: Path, first: int, last: int, compress: bool | None, progress: Progress
+    ledger: Ledger, genesis_hash: bytes, file: IO[bytes], first: int, last: int, progress: Progress
 ) -> None:
-    with open_for_writing(file, compress=file.suffix == ".gz" if compress is None else compress) as opened:
-        writer = BlockFileWriter(opened, genesis_hash)
-        for height in range(first, last + 1):
-            writer.write(FileBlock(encode_block(ledger.sealed_block(height)), ledger.certificate(height)))
-            progress.update("exported blocks", height - first + 1, last - first + 1)
+    writer = BlockFileWriter(file, genesis_hash)
+    for height in range(first, last + 1):
+        writer.write(FileBlock(encode_block(ledger.sealed_block(height)), ledger.certificate(height)))
+        progress.update("exported blocks", height - first + 1, last - first + 1)
 
 
 @click.command("import")
@@ -107,8 +121,11 @@ def import_blocks(file: Path, data_dir: Path, archive: bool, as_json: bool) -> N
                 _import_block(execution, Ledger(store), block, imported)
                 progress.update("imported blocks", imported.committed + imported.skipped)
         except BlockFileError as error:
-            message = f"{file}: {error}; {imported.committed} blocks were imported, the head is {imported.head_height}"
-            raise ImportFailed(message) from error
+            raise ImportFailed(f"{file}, {imported.where}: {error}; {imported.outcome}") from error
+        except ImportFailed as error:
+            raise ImportFailed(f"{file}: {error}; {imported.outcome}") from error
+        except StorageError as error:
+            raise type(error)(f"{error}; {imported.outcome}") from error
     progress.finish(
         f"imported {imported.committed:,} blocks ({imported.skipped:,} were there) in {progress.elapsed_s:.1f} s; "
         f"the head is at height {imported.head_height}"
@@ -122,7 +139,8 @@ def _import_block(execution: Execution, ledger: Ledger, block: FileBlock, import
     try:
         header = decode_block(block.raw_block).block.header
     except MalformedBlock as error:
-        raise BlockFileError(f"after height {imported.head_height}: {error}") from error
+        raise BlockFileError(str(error)) from error
+    imported.last_read = header.number
     if header.number <= imported.head_height:
         committed = ledger.header(header.number).hash
         if committed != header.hash:
@@ -144,6 +162,6 @@ def _import_block(execution: Execution, ledger: Ledger, block: FileBlock, import
     try:
         execution.commit(Commit(header.hash, block.certificate))
     except InvalidCertificate as error:
-        raise ImportFailed(str(error)) from error
+        raise ImportFailed(f"block {header.number}: {error}") from error
     imported.committed += 1
     imported.head_height = header.number

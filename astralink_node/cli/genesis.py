@@ -9,6 +9,7 @@ import click
 
 from astralink_node.chain.data_folder import read_genesis_file
 from astralink_node.cli.options import json_option
+from astralink_node.cli.output_files import removed_unless_whole
 from astralink_node.crypto.addresses import checksum_address, parse_address
 from astralink_node.errors import UserError
 from astralink_node.evm.fee_rules import MIN_GAS_TARGET
@@ -91,7 +92,8 @@ def new(
         click.echo(text, nl=False)
         return
     try:
-        with output.open("x") as file:
+        file = output.open("x")
+        with removed_unless_whole(output), file:
             file.write(text)
     except FileExistsError as error:
         raise UserError(f"{output} exists already; a genesis file is never overwritten") from error

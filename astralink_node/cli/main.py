@@ -11,7 +11,7 @@ from typing import Final
 
 import click
 
-from astralink_node.errors import AstraLinkError
+from astralink_node.errors import EXIT_STORAGE, AstraLinkError
 
 EXIT_FAILURE: Final = 1
 EXIT_INTERRUPTED: Final = 130
@@ -80,6 +80,12 @@ def run(arguments: list[str] | None = None) -> int:
         # Whoever read our output stopped (`| head`): nothing to say, and nobody to say it to.
         sys.stderr.close()
         return EXIT_FAILURE
+    except OSError as error:
+        # The disk is full, a file is gone, a permission is missing: the machine's state, not a bug of ours.
+        if error.errno is None:
+            raise
+        click.echo(f"error: {error.filename}: {error.strerror}" if error.filename else f"error: {error}", err=True)
+        return EXIT_STORAGE
     return result if isinstance(result, int) else 0
 
 

@@ -113,7 +113,8 @@ class SoloDriver:
             # The log is kept: it tells what was signed. Only other nodes could supply the blocks between.
             raise ConsensusHalted(
                 f"the consensus log holds a proposal for height {ahead[-1].height}, but the database stands at height "
-                f"{head.height}: an older copy of the database was put in place; put back the newer one"
+                f"{head.height}: an older copy of the database was put in place, or its end was lost; put back the "
+                "newer one, or `import` the blocks between from an export"
             )
         next_ones = [proposed for proposed in logged if proposed.height == head.height + 1]
         if not next_ones:
@@ -166,6 +167,7 @@ class SoloDriver:
             reveal = await trio.to_thread.run_sync(self._validator.signer.sign_reveal, height)
         except RefusedToSign as refusal:
             raise ConsensusHalted(f"the signer refuses height {height}: {refusal.reason}") from refusal
+        reason = ""
         for round_ in range(MAX_ROUNDS):
             built = await self._build(head, round_, reveal)
             proposed = Proposed(height, round_, built.raw_block)
@@ -174,7 +176,13 @@ class SoloDriver:
                 return await self._sign_and_commit(proposed, built.block_hash)
             except RefusedToSign as refusal:
                 _log.warning("the signer refused: trying the next round", height=height, reason=refusal.reason)
-        raise ConsensusHalted(f"the signer refused {MAX_ROUNDS} rounds of height {height}: see the warnings before")
+                reason = refusal.reason
+        raise ConsensusHalted(
+            f"the signer refused {MAX_ROUNDS} rounds of height {height}, at last because of: {reason}. This key signed "
+            "a block there that the consensus log (consensus/wal) does not hold: put the data folder back as it was. "
+            "If that is impossible and no other node signs with this key, move its signing history away and start once "
+            "with --new-signing-history"
+        )
 
     async def _build(self, head: _Head, round_: int, reveal: bytes) -> Built:
         validator = self._validator

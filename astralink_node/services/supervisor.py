@@ -43,6 +43,8 @@ STEADY_AFTER_S: Final = 30.0
 
 _LAST_LINES: Final = 20
 _MAX_LINE: Final = 4096
+_LAST_WORDS: Final = ("astralink execution: ", "error: ")
+"""How the line begins in which an execution process or a gateway says why it ends."""
 _LEVELLED: Final = re.compile(r"^(DEBUG|INFO|WARNING|ERROR|CRITICAL) ([\w.]+): (.*)$")
 
 _log = Log("supervisor")
@@ -112,6 +114,8 @@ class _Child:
         if not text:
             return
         self._last_lines.append(text)
+        if text.startswith(_LAST_WORDS):
+            return  # whoever deals with its end reports them
         levelled = _LEVELLED.match(text)
         if levelled is None:
             self._log.warning("the process says", text=text)

@@ -7,7 +7,8 @@ a genesis file or a registration needs and no secret. It appears whole or not at
 import errno
 import secrets
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -129,8 +130,10 @@ def save_keys(folder: Path, keys: ValidatorKeys, password: str, *, path: str = "
 def load_keys(folder: Path, password: str) -> ValidatorKeys:
     """Decrypt both keys; raises `WrongPassword`, `KeystoreError` or `UnreadableSecretFile`."""
     public = load_public_keys(folder)
-    voting_secret = decrypt_keystore(read_json_file(folder / VOTING_KEYSTORE), password)
-    checkpoint_seed = ml_dsa.decrypt_seed(read_json_file(folder / CHECKPOINT_KEYSTORE), password)
+    with _naming(folder / VOTING_KEYSTORE):
+        voting_secret = decrypt_keystore(read_json_file(folder / VOTING_KEYSTORE), password)
+    with _naming(folder / CHECKPOINT_KEYSTORE):
+        checkpoint_seed = ml_dsa.decrypt_seed(read_json_file(folder / CHECKPOINT_KEYSTORE), password)
     keys = keys_of(voting_secret, checkpoint_seed, public.operator)
     if keys.public != public:
         raise KeystoreError(f"{folder / PUBLIC_FILE}: does not belong to the keystores beside it")
@@ -139,14 +142,26 @@ def load_keys(folder: Path, password: str) -> ValidatorKeys:
 
 def load_public_keys(folder: Path) -> PublicKeys:
     """The public side, without a password, checked against the keystores' own claims and its proof."""
-    public = _parse_public_keys(read_json_file(folder / PUBLIC_FILE))
+    with _naming(folder / PUBLIC_FILE):
+        public = _parse_public_keys(read_json_file(folder / PUBLIC_FILE))
     if not bls.verify_possession(public.voting_key, public.proof_of_possession):
         raise KeystoreError(f"{folder / PUBLIC_FILE}: proofOfPossession does not prove votingKey")
-    if keystore_public_key(read_json_file(folder / VOTING_KEYSTORE)) != public.voting_key:
-        raise KeystoreError(f"{folder / VOTING_KEYSTORE}: holds another key than {PUBLIC_FILE} names")
-    if ml_dsa.keystore_public_key(read_json_file(folder / CHECKPOINT_KEYSTORE)) != public.checkpoint_key:
-        raise KeystoreError(f"{folder / CHECKPOINT_KEYSTORE}: holds another key than {PUBLIC_FILE} names")
+    with _naming(folder / VOTING_KEYSTORE):
+        if keystore_public_key(read_json_file(folder / VOTING_KEYSTORE)) != public.voting_key:
+            raise KeystoreError(f"keystore: holds another key than {PUBLIC_FILE} names")
+    with _naming(folder / CHECKPOINT_KEYSTORE):
+        if ml_dsa.keystore_public_key(read_json_file(folder / CHECKPOINT_KEYSTORE)) != public.checkpoint_key:
+            raise KeystoreError(f"keystore: holds another key than {PUBLIC_FILE} names")
     return public
+
+
+@contextmanager
+def _naming(path: Path) -> Iterator[None]:
+    """Say which file it is that the crypto modules, which see only its content, complain about."""
+    try:
+        yield
+    except KeystoreError as error:
+        raise type(error)(f"{path}: {str(error).removeprefix('keystore: ')}") from error
 
 
 def public_keys_object(public: PublicKeys) -> dict[str, object]:

@@ -122,9 +122,22 @@ def open_history(folder: Path, voting_key: bytes) -> "SigningHistory":
 
     Raises `HistoryMissing`, `HistoryLocked` or `HistoryDamaged`.
     """
-    storage = HistoryFile(history_path(folder, voting_key))
+    path = history_path(folder, voting_key)
+    try:
+        storage = HistoryFile(path)
+    except OSError as error:
+        raise _unwritable(error, f"{path} cannot be opened") from error
     try:
         return SigningHistory(storage, voting_key)
+    except HistoryDamaged as error:
+        storage.close()
+        raise HistoryDamaged(
+            f"{error}. {path} cannot be trusted, nor can an older copy, which forgets newer signatures: move it away "
+            "and, if no other node signs with this key, start once with --new-signing-history"
+        ) from error
+    except OSError as error:
+        storage.close()
+        raise _unwritable(error, f"{path} cannot be used") from error
     except BaseException:
         storage.close()
         raise

@@ -58,7 +58,11 @@ def test_variables_separate_lists_by_commas() -> None:
         ("[history]\narchive = 1", "history.archive: expected true or false, found 1"),
         ("[log]\nlevel = 'loud'", "log.level: expected one of debug, info, warning, error"),
         ("[blocks]\nfee_recipient = '0x12'", "blocks.fee_recipient: expected an address"),
+        ("[rpc]\nhost = ''", "rpc.host: expected a host name or an IP address, found ''"),
+        ("[rpc]\nhost = 'a b'", "rpc.host: expected a host name"),
         ("[rpc", "not TOML"),
+        ("[rpc]\nport = " + "9" * 5000, "not TOML"),
+        ("x = " + "[" * 100_000, "not TOML"),
     ],
 )
 def test_mistake_in_the_file_is_named(tmp_path: Path, text: str, complaint: str) -> None:
