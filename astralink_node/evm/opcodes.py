@@ -10,13 +10,15 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final
 
-from eth.exceptions import FullStack, InsufficientStack, InvalidJumpDestination
+from eth.exceptions import FullStack, InsufficientStack, InvalidJumpDestination, OutOfGas
 from eth.vm.forks.prague.opcodes import PRAGUE_OPCODES
 from eth.vm.logic.invalid import InvalidOpcode
+from eth.vm.logic.system import Create, CreateOpcodeStackData
 
 from astralink_node.evm import stack_operations
 from astralink_node.evm.fork_rules import ForkRules
 from astralink_node.evm.machine import STACK_LIMIT, WORD_BYTES
+from astralink_node.evm.transactions import MAX_INITCODE_BYTES
 
 if TYPE_CHECKING:
     from astralink_node.evm.vm import Computation
@@ -68,6 +70,8 @@ def _entry(value: int, on_stack: Operation | None) -> tuple[int, str, int, Opera
         return 0, "INVALID", ON_COMPUTATION, InvalidOpcode(value).__call__
     if not hasattr(opcode, "logic_fn"):
         # Calls and creations charge by themselves. The bound method keeps C frames out of nested calls.
+        if isinstance(opcode, Create):
+            opcode = type(opcode.mnemonic, (_BoundedInitcode, type(opcode)), {})()
         return 0, opcode.mnemonic, ON_COMPUTATION, opcode.__call__
     if on_stack is not None:
         return opcode.gas_cost, opcode.mnemonic, ON_STACK, on_stack
@@ -75,6 +79,18 @@ def _entry(value: int, on_stack: Operation | None) -> tuple[int, str, int, Opera
         return opcode.gas_cost, opcode.mnemonic, value - _PUSH0, opcode.logic_fn
     way = {_JUMP: JUMP, _JUMPI: JUMPI}.get(value, ON_COMPUTATION)
     return opcode.gas_cost, opcode.mnemonic, way, _REPLACEMENTS.get(value, opcode.logic_fn)
+
+
+class _BoundedInitcode:
+    """EIP-3860: too long initcode ends the creating call, also where the creation would fail in a milder way.
+
+    py-evm looks at the length only once balance, depth, nonce and collision allow the creation.
+    """
+
+    def get_gas_cost(self, data: CreateOpcodeStackData) -> int:
+        if data.memory_length > MAX_INITCODE_BYTES:
+            raise OutOfGas(f"initcode of {data.memory_length} bytes, at most {MAX_INITCODE_BYTES} (EIP-3860)")
+        return int(super().get_gas_cost(data))  # type: ignore[misc]
 
 
 def _on_computation(operation: Operation) -> Operation:
