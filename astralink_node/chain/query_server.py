@@ -164,11 +164,11 @@ class QueryServer:
             # Either the gateway sent what is no query, or the answer is larger than a frame may be.
             payload = encode(LimitExceeded(f"the question or its answer cannot be sent: {error}"))
         except StorageError as error:
-            self._complain(f"astralink execution: a query met a failing database: {error}\n")
+            self._complain(f"ERROR execution: a query met a failing database: {error}\n")
             payload = encode(CallFailed("invalid", "the database failed: see the node's log"))
         except Exception as error:  # noqa: BLE001 - the task's outermost frame: one query's bug must not end block work
             trace = traceback.format_exc()
-            self._complain(f"astralink execution: a query failed, {type(error).__name__}: {error}\n{trace}")
+            self._complain(f"ERROR execution: a query failed, {type(error).__name__}: {error}\n{trace}")
             payload = encode(CallFailed("invalid", "internal error: see the node's log"))
         finally:
             in_flight.release()
