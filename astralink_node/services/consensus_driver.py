@@ -47,6 +47,13 @@ CLOCK_CHECK_MS: Final = 1000
 CLOCK_BEHIND_MS: Final = 10_000
 """A clock that is further than this behind the chain is reported."""
 
+_SIGNED_AND_LOST: Final = (
+    "This key signed what neither the database nor the consensus log (consensus/wal) holds: `import` the missing "
+    "blocks from an export, or put the data folder back as it was. If that is impossible and no other node signs with "
+    "this key, move its signing history away and start once with --new-signing-history"
+)
+"""How an operator gets out of a rollback, or of files that were damaged or mixed up."""
+
 _log = Log("consensus")
 
 OnCommitted = Callable[[Committed], None]
@@ -166,7 +173,9 @@ class SoloDriver:
         try:
             reveal = await trio.to_thread.run_sync(self._validator.signer.sign_reveal, height)
         except RefusedToSign as refusal:
-            raise ConsensusHalted(f"the signer refuses height {height}: {refusal.reason}") from refusal
+            raise ConsensusHalted(
+                f"the signer refuses height {height}: {refusal.reason}. {_SIGNED_AND_LOST}"
+            ) from refusal
         reason = ""
         for round_ in range(MAX_ROUNDS):
             built = await self._build(head, round_, reveal)
@@ -178,10 +187,8 @@ class SoloDriver:
                 _log.warning("the signer refused: trying the next round", height=height, reason=refusal.reason)
                 reason = refusal.reason
         raise ConsensusHalted(
-            f"the signer refused {MAX_ROUNDS} rounds of height {height}, at last because of: {reason}. This key signed "
-            "a block there that the consensus log (consensus/wal) does not hold: put the data folder back as it was. "
-            "If that is impossible and no other node signs with this key, move its signing history away and start once "
-            "with --new-signing-history"
+            f"the signer refused {MAX_ROUNDS} rounds of height {height}, at last because of: {reason}. "
+            f"{_SIGNED_AND_LOST}"
         )
 
     async def _build(self, head: _Head, round_: int, reveal: bytes) -> Built:
