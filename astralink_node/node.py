@@ -45,6 +45,7 @@ CLIENT_VERSION: Final = (
     f"astralink/v{__version__}/{platform.system().lower()}-{platform.machine()}/python{platform.python_version()}"
 )
 _BACKLOG: Final = 16
+_STOP_SIGNALS: Final = (signal.SIGINT, signal.SIGTERM)
 
 _log = Log("node")
 
@@ -92,7 +93,7 @@ async def run_node(setup: NodeSetup, on_ready: OnReady) -> None:
     """The whole node; returns after a signal, when everything has been taken down."""
     folder, config = setup.folder, setup.config
     genesis = load_genesis(folder.root)
-    with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
+    with trio.open_signal_receiver(*_STOP_SIGNALS) as signals:
         async with trio.open_nursery() as processes:
             shutdown = _Shutdown(processes.cancel_scope)
             processes.start_soon(shutdown.on_signal, signals)
@@ -104,6 +105,7 @@ async def run_node(setup: NodeSetup, on_ready: OnReady) -> None:
                 folder.genesis_file,
                 sockets / "execution.sock",
                 None if config.history.archive else config.history.state_heights,
+                shutdown.asked,
             )
             try:
                 await _run_services(setup, genesis, execution.client, sockets, shutdown, on_ready)
@@ -322,9 +324,14 @@ class _Shutdown:
     def __init__(self, scope: trio.CancelScope) -> None:
         self._scope = scope
         self.before: Callable[[], Awaitable[None]] | None = None
+        self.asked = trio.Event()
 
     async def on_signal(self, signals: AsyncIterator[int]) -> None:
         async for number in signals:
+            # A second Ctrl-C, or the SIGTERM that `make` passes on, must not cut short what is bounded anyway.
+            for repeated in _STOP_SIGNALS:
+                signal.signal(repeated, signal.SIG_IGN)
+            self.asked.set()
             _log.info("stopping", signal=signal.Signals(number).name)
             if self.before is not None:
                 await self.before()

@@ -20,7 +20,13 @@ import orjson
 import trio
 
 from astralink_node.chain.client import ExecutionClient
-from astralink_node.chain.process_config import EXIT_CANNOT_START, EXIT_CONFLICT, EXIT_STORAGE, ProcessConfig
+from astralink_node.chain.process_config import (
+    EXIT_CANNOT_START,
+    EXIT_CONFLICT,
+    EXIT_STOPPED,
+    EXIT_STORAGE,
+    ProcessConfig,
+)
 from astralink_node.chain.process_config import MODULE as EXECUTION_MODULE
 from astralink_node.errors import AstraLinkError, UserError
 from astralink_node.gateway.config import GatewayConfig
@@ -36,6 +42,8 @@ EXIT_EXECUTION_DIED: Final = 69
 GATEWAY_STOP_S: Final = 2.5
 EXECUTION_STOP_S: Final = 1.5
 """Together less than the five seconds within which a stopped node has to be gone."""
+SAME_SIGNAL_S: Final = 1.0
+"""A SIGTERM to every process of a service (systemd, `timeout`) reaches the node this much after its child at most."""
 FIRST_PAUSE_S: Final = 0.1
 LONGEST_PAUSE_S: Final = 10.0
 STEADY_AFTER_S: Final = 30.0
@@ -45,6 +53,9 @@ _LAST_LINES: Final = 20
 _MAX_LINE: Final = 4096
 _LAST_WORDS: Final = ("astralink execution: ", "error: ")
 """How the line begins in which an execution process or a gateway says why it ends."""
+_ORDINARY: Final = ("DEBUG ", "INFO ")
+_ENDED_BY_SIGTERM: Final = frozenset({EXIT_STOPPED, -signal.SIGTERM})
+"""The second one before it has begun to listen for it."""
 _LEVELLED: Final = re.compile(r"^(DEBUG|INFO|WARNING|ERROR|CRITICAL) ([\w.]+): (.*)$")
 
 _log = Log("supervisor")
@@ -90,8 +101,10 @@ class _Child:
         self.stderr_closed = trio.Event()
 
     @property
-    def last_line(self) -> str:
-        return self._last_lines[-1] if self._last_lines else ""
+    def last_words(self) -> str:
+        """What it said last, unless that is an ordinary report and explains nothing."""
+        last = self._last_lines[-1] if self._last_lines else ""
+        return "" if last.startswith(_ORDINARY) else last
 
     async def read_stderr(self) -> None:
         """Turn what it says into log events until it closes its stderr."""
@@ -142,9 +155,10 @@ class _Child:
 class ExecutionProcess:
     """The execution process and the socket to it."""
 
-    def __init__(self, child: _Child, client: ExecutionClient) -> None:
+    def __init__(self, child: _Child, client: ExecutionClient, stop_asked: trio.Event) -> None:
         self._child = child
         self.client = client
+        self._stop_asked = stop_asked
         self._stopping = False
 
     @property
@@ -162,7 +176,15 @@ class ExecutionProcess:
                 await self._child.stop(EXECUTION_STOP_S)
                 with trio.move_on_after(1):
                     await self._child.stderr_closed.wait()
-                raise ExecutionDied(self._child.process.returncode or 0, self._child.last_line)
+                code = self._child.process.returncode or 0
+                if code not in _ENDED_BY_SIGTERM or not await self._is_stop_asked():
+                    raise ExecutionDied(code, self._child.last_words)
+
+    async def _is_stop_asked(self) -> bool:
+        """Whether the signal that ended it was for the whole node, which then goes on to stop."""
+        with trio.move_on_after(SAME_SIGNAL_S):
+            await self._stop_asked.wait()
+        return self._stop_asked.is_set()
 
     async def stop(self) -> None:
         """Close its socket and wait until it is gone, so that the database is free. Not to be cancelled."""
@@ -173,9 +195,17 @@ class ExecutionProcess:
 
 
 async def start_execution(
-    nursery: trio.Nursery, database: Path, genesis_file: Path, query_socket: Path, history_heights: int | None
+    nursery: trio.Nursery,
+    database: Path,
+    genesis_file: Path,
+    query_socket: Path,
+    history_heights: int | None,
+    stop_asked: trio.Event,
 ) -> ExecutionProcess:
-    """Start it; `nursery` gets its two tasks. Whether it could open the database, its first answer tells."""
+    """Start it; `nursery` gets its two tasks. Whether it could open the database, its first answer tells.
+
+    `stop_asked` is set when the node itself is told to stop.
+    """
     ours, theirs = socket.socketpair()
     with theirs:
         config = ProcessConfig(
@@ -188,7 +218,7 @@ async def start_execution(
         process = await _start(EXECUTION_MODULE, [config.to_json()], [theirs.fileno()])
     child = _Child("execution", process)
     client = ExecutionClient(trio.SocketStream(trio.socket.from_stdlib_socket(ours)))
-    execution = ExecutionProcess(child, client)
+    execution = ExecutionProcess(child, client, stop_asked)
     nursery.start_soon(child.read_stderr)
     nursery.start_soon(execution.watch)
     return execution
@@ -210,15 +240,15 @@ class GatewayKeeper:
         try:
             while not self._stopping:
                 started_at = trio.current_time()
-                served, returncode, last_line = await self._run_once()
+                served, returncode, last_words = await self._run_once()
                 starts += 1
                 if self._stopping:
                     return
                 if not served and starts == 1 and returncode in GATEWAY_CANNOT_START:
-                    raise GatewayCannotStart(last_line.removeprefix("error: "))
+                    raise GatewayCannotStart(last_words.removeprefix("error: "))
                 if trio.current_time() - started_at > STEADY_AFTER_S:
                     pause_s = FIRST_PAUSE_S
-                _log.error("the gateway ended: starting it again", code=returncode, pause_s=pause_s, reason=last_line)
+                _log.error("the gateway ended: starting it again", code=returncode, pause_s=pause_s, reason=last_words)
                 await trio.sleep(pause_s)
                 pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
         finally:
@@ -232,7 +262,7 @@ class GatewayKeeper:
             await self._stopped.wait()
 
     async def _run_once(self) -> tuple[bool, int, str]:
-        """Start one and wait for its end: (whether it served, exit code, last line on stderr)."""
+        """Start one and wait for its end: (whether it served, exit code, last words)."""
         ready_end, their_end = os.pipe()
         ready = trio.lowlevel.FdStream(ready_end)
         try:
@@ -257,7 +287,7 @@ class GatewayKeeper:
                 nursery.cancel_scope.cancel()
         finally:
             await child.stop(GATEWAY_STOP_S)
-        return served, process.returncode or 0, child.last_line
+        return served, process.returncode or 0, child.last_words
 
 
 async def _read_ready_line(stream: trio.lowlevel.FdStream) -> Serving | None:
