@@ -48,15 +48,15 @@ class RpcConfig:
 
 @dataclass(frozen=True, slots=True)
 class BlocksConfig:
-    interval_ms: int = field(default=1000, metadata={"range": (0, _DAY_MS)})
+    interval_ms: int = field(default=1000, metadata={"range": (0, _DAY_MS), "flag": "--block-interval-ms"})
     """A block at least this often; 0 for blocks on demand only."""
-    on_demand: bool = False
+    on_demand: bool = field(default=False, metadata={"flag": "--on-demand"})
     """Build as soon as a transaction can be included, without waiting for the interval; implied by an interval of 0."""
-    empty: bool = True
+    empty: bool = field(default=True, metadata={"flag": "--empty-blocks"})
     """Build at the interval even when no transaction waits."""
     build_budget_ms: int = field(default=1000, metadata={"range": (10, 60_000)})
     """Wall-clock time that executing the candidates of one block may take."""
-    fee_recipient: str = field(default="", metadata={"check": "address"})
+    fee_recipient: str = field(default="", metadata={"check": "address", "flag": "--fee-recipient"})
     """Account that gets the priority fees; empty for the validator's operator."""
 
     @property
@@ -66,7 +66,7 @@ class BlocksConfig:
 
 @dataclass(frozen=True, slots=True)
 class HistoryConfig:
-    archive: bool = False
+    archive: bool = field(default=False, metadata={"flag": "--archive"})
     """Keep the state of every height."""
     state_heights: int = field(default=8192, metadata={"range": (64, 2**40)})
     """How many heights of state to keep below the head otherwise. Blocks and receipts are always kept."""
@@ -126,6 +126,12 @@ class _Setting:
     @property
     def variable(self) -> str:
         return ENVIRONMENT_PREFIX + self.name.replace(".", "_").upper()
+
+    @property
+    def flag(self) -> str:
+        """How the verbs that run a node spell it, if they have a flag for it."""
+        regular = "--" + self.name.replace(".", "-").replace("_", "-")
+        return str(self.metadata.get("flag", regular))
 
 
 def load_config(
@@ -231,10 +237,7 @@ def _from_environment(environment: Mapping[str, str], settings: Mapping[str, _Se
 
 
 def _from_flags(flags: Mapping[str, Value], settings: Mapping[str, _Setting]) -> _Layer:
-    return {
-        name: (value, f"flag --{settings[name].name.replace('.', '-').replace('_', '-')}")
-        for name, value in flags.items()
-    }
+    return {name: (value, f"flag {settings[name].flag}") for name, value in flags.items()}
 
 
 # --- Checks ------------------------------------------------------------------------------------------------------

@@ -32,6 +32,11 @@ def test_later_layers_win_and_are_named_as_the_source(tmp_path: Path) -> None:
     assert loaded.sources["blocks.on_demand"] == "default"
 
 
+def test_flag_out_of_range_is_named_as_the_user_wrote_it() -> None:
+    with pytest.raises(ConfigError, match=r"found -1 \(flag --block-interval-ms\)"):
+        load_config(None, {}, {"blocks.interval_ms": -1})
+
+
 @pytest.mark.parametrize(("text", "value"), [("true", True), ("1", True), ("No", False), ("false", False)])
 def test_variables_spell_booleans_as_people_do(text: str, value: bool) -> None:
     assert load_config(None, {"ASTRALINK_HISTORY_ARCHIVE": text}, {}).config.history.archive is value
