@@ -291,8 +291,10 @@ def _listen(path: Path) -> trio.SocketListener:
 
 
 def _remove_sockets(folder: Path) -> None:
+    """The folder as well: each data folder has one of its own, and they would pile up."""
     for path in folder.iterdir():
         path.unlink(missing_ok=True)
+    folder.rmdir()
 
 
 async def _while_execution_lives(task: Callable[[], Awaitable[None]]) -> None:

@@ -117,6 +117,13 @@ def is_free(database: Path) -> bool:
 # --- Starting and stopping ---------------------------------------------------------------------------------------
 
 
+def runtime_folder_of(node: NodeProcess) -> Path:
+    """Where its sockets are, as the execution process was told."""
+    arguments = Path(f"/proc/{node.child(EXECUTION)}/cmdline").read_text().split("\0")
+    config = next(argument for argument in arguments if argument.startswith("{"))
+    return Path(json.loads(config)["query_socket"]).parent
+
+
 def test_devnet_serves_stops_in_time_and_keeps_its_chain(devnet: Devnet, folder: Path) -> None:
     first = devnet().await_ready()
     assert first.ready["headHeight"] == 0
@@ -129,7 +136,10 @@ def test_devnet_serves_stops_in_time_and_keeps_its_chain(devnet: Devnet, folder:
     assert second.ready["headHeight"] >= 3
     assert second.ready["genesisHash"] == first.ready["genesisHash"]
     assert second.call("eth_getBlockByNumber", "0x2", False) == block
+    sockets = runtime_folder_of(second)
+    assert sockets.is_dir()
     assert second.stop(signal.SIGINT) < STOP_LIMIT_S
+    assert not sockets.exists()
     assert whole_height(folder) >= 3
     assert (folder / PASSWORD_FILE).stat().st_mode & 0o777 == 0o600
 
