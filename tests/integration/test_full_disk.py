@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 
 from astralink_node.chain.process_config import EXIT_STORAGE
+from astralink_node.cli.main import run
+from tests.support.node_process import NodeProcess
 
 ROOT = Path(__file__).parents[2]
 
@@ -42,3 +44,32 @@ def test_a_full_disk_stops_the_node_and_loses_nothing(tmp_path: Path) -> None:
     assert found["problems"] == []
     assert found["head_found"] >= found["seen_before"]
     assert found["came_back_at"] >= found["head_found"]
+
+
+@pytest.fixture(scope="module")
+def grown(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A devnet's folder `net` with some blocks in it, and their export `blocks`; tests work on copies."""
+    base = tmp_path_factory.mktemp("grown")
+    arguments = ("devnet", "--dir", str(base / "net"), "--rpc-port", "0", "--json", "--block-interval-ms", "50")
+    with NodeProcess(base / "log", *arguments) as node:
+        node.await_ready()
+        node.await_height(12)
+        node.stop()
+    assert run(["export", str(base / "blocks"), "--data-dir", str(base / "net")]) == 0
+    return base
+
+
+@pytest.mark.parametrize("scenario", ["commands", "consensus log", "signing history"])
+def test_what_does_not_fit_on_the_disk_is_told_and_nothing_is_half_done(
+    scenario: str, grown: Path, tmp_path: Path
+) -> None:
+    base = shutil.copytree(grown, tmp_path / "base")
+    done = subprocess.run(
+        [*namespace(), sys.executable, "-m", "tests.support.small_disk_scenarios", scenario, str(base)],
+        cwd=ROOT,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        timeout=180,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr.decode()
