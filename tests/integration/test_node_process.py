@@ -446,7 +446,7 @@ def test_folder_of_another_kind_of_network_is_no_devnet(folder: Path, tmp_path: 
     assert run_verb("init", "--data-dir", str(folder), str(genesis)).returncode == 0
     result = run_verb("devnet", "--dir", str(folder), "--rpc-port", "0")
     assert result.returncode == 2
-    assert "is not in the genesis set" in result.stderr
+    assert "holds a chain, but not the keys of a devnet" in result.stderr
 
 
 def test_devnet_whose_genesis_file_was_never_written_goes_on_with_the_database(devnet: Devnet, stopped: Path) -> None:
