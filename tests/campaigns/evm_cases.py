@@ -21,15 +21,17 @@ from astralink_node.evm.system_calls import (
     WITHDRAWAL_REQUEST_ADDRESS,
 )
 from astralink_node.evm.transaction_execution import DELEGATION_PREFIX, contract_address
+from astralink_node.types import Address
 from genesis.system_contracts import BEACON_ROOTS_CODE, HISTORY_CODE
+from tests.campaigns.evm_assembler import Surroundings, word
+from tests.campaigns.evm_precompile_inputs import PRECOMPILES, precompile_input
 from tests.campaigns.evm_programs import (
     MAX_INITCODE_BYTES,
-    Surroundings,
+    PRECOMPILE_CALLER,
     account_in_the_way,
     deep_program,
     random_initcode,
     random_program,
-    word,
 )
 
 Case = dict[str, Any]
@@ -37,6 +39,9 @@ Case = dict[str, Any]
 CHAIN_ID: Final = 1
 FORKS: Final = ("Prague", "Osaka")
 U64_MAX: Final = 2**64 - 1
+PRECOMPILE_CALLS: Final = 10
+MISSHAPEN: Final = 0.02
+"""Share of the transactions that are none."""
 SENDER_KEYS: Final = tuple((0x5E00 + number).to_bytes(32, "big") for number in range(5))
 AUTHORITY_KEYS: Final = tuple((0xA000 + number).to_bytes(32, "big") for number in range(4))
 SENDERS: Final = tuple(map(address_of, SENDER_KEYS))
@@ -86,7 +91,7 @@ class _CaseMaker:
         self.gas_limit = random.choice((30_000_000, 30_000_000, 30_000_000, 30_000_000, 2_000_000))
         self.alloc: dict[bytes, dict[str, object]] = {}
         self.nonces: dict[bytes, int] = {}
-        created = [contract_address(address, nonce) for address in CONTRACTS[:3] for nonce in (1, 2)]
+        created = [contract_address(Address(address), nonce) for address in CONTRACTS[:3] for nonce in (1, 2)]
         self.world = Surroundings(
             addresses=[
                 *CONTRACTS * 4,
@@ -107,18 +112,23 @@ class _CaseMaker:
 
     def make(self, name: str) -> Case:
         self._allocate_senders()
-        deep = self.random.random() < 0.01
-        if deep:
+        kind = self.random.choices(("deep", "precompiles", "any"), (1, 8, 91))[0]
+        if kind == "deep":
             self._allocate_deep_contracts()
+        elif kind == "precompiles":
+            self.gas_limit = 30_000_000
+            self._put(CONTRACTS[0], nonce=1, code=PRECOMPILE_CALLER)
         else:
             self._allocate_contracts()
             self._allocate_authorities()
         self._allocate_system_contracts()
-        transactions = (
-            [self._deep_transaction()]
-            if deep
-            else [self._transaction() for _ in range(self.random.choices((1, 2, 3, 4, 6), (4, 4, 3, 2, 1))[0])]
-        )
+        if kind == "deep":
+            transactions = [self._plain_transaction(2**36, self.random.choice(CONTRACTS), b"")]
+        elif kind == "precompiles":
+            transactions = [self._precompile_transaction() for _ in range(PRECOMPILE_CALLS)]
+        else:
+            count = self.random.choices((1, 2, 3, 4, 6), (4, 4, 3, 2, 1))[0]
+            transactions = [self._transaction() for _ in range(count)]
         for address, fields in self.world.extra_accounts.items():
             self.alloc.setdefault(address, fields)
         return {
@@ -300,11 +310,17 @@ class _CaseMaker:
             fields.append(authorizations)
         return self._signed(tx_type, fields, key)
 
-    def _deep_transaction(self) -> bytes:
-        fields: list[rlp.Encodable] = [
-            rlp.big_endian(value) for value in (self.nonces.get(SENDERS[1], 0), self.base_fee, 2**36)
-        ]
-        return self._signed(0, [*fields, self.random.choice(CONTRACTS), b"", b""], SENDER_KEYS[1])
+    def _precompile_transaction(self) -> bytes:
+        number = self.random.choice(PRECOMPILES)
+        data, gas = precompile_input(self.random, number)
+        gas += 21_000 + 40 * (len(data) + 32) + self.random.choice((2_600, 3_000, 20_000, 300_000, 1_500_000))
+        return self._plain_transaction(gas, CONTRACTS[0], number.to_bytes(32, "big") + data)
+
+    def _plain_transaction(self, gas: int, to: bytes, data: bytes) -> bytes:
+        nonce = self.nonces.get(SENDERS[1], 0)
+        self.nonces[SENDERS[1]] = nonce + 1
+        fields: list[rlp.Encodable] = [rlp.big_endian(value) for value in (nonce, self.base_fee, gas)]
+        return self._signed(0, [*fields, to, b"", data], SENDER_KEYS[1])
 
     def _nonce(self, sender: bytes) -> int:
         """What is right if earlier transactions went as their makers thought; at times next to it."""
@@ -416,6 +432,9 @@ class _CaseMaker:
 
     def _signed(self, tx_type: int, fields: list[rlp.Encodable], key: bytes) -> bytes:
         random = self.random
+        if random.random() < MISSHAPEN:
+            # Signed as it is: the sender can pay, so only the shape can be what is wrong.
+            fields = self._misshapen(fields)
         prefix = bytes((tx_type,)) if tx_type else b""
         protected = not tx_type and random.random() < 0.7
         suffix: list[rlp.Encodable] = [rlp.big_endian(CHAIN_ID), b"", b""] if protected else []
@@ -426,25 +445,27 @@ class _CaseMaker:
             )
         if not tx_type:
             v += 35 + 2 * CHAIN_ID if protected else 27
-        raw = prefix + rlp.encode([*fields, rlp.big_endian(v), rlp.big_endian(r), rlp.big_endian(s)])
-        if random.random() < 0.02:
-            raw = self._misencoded(prefix, [*fields, rlp.big_endian(v), rlp.big_endian(r), rlp.big_endian(s)])
+        signature: list[rlp.Encodable] = [rlp.big_endian(value) for value in (v, r, s)]
+        if random.random() < MISSHAPEN / 2:
+            signature = self._misshapen(signature)
+        raw = prefix + rlp.encode([*fields, *signature])
+        if random.random() < MISSHAPEN / 4:
+            raw += b"\0"
         return raw
 
-    def _misencoded(self, prefix: bytes, fields: list[rlp.Encodable]) -> bytes:
-        """Not a transaction: a field missing, too many, of another kind, or with leading zeros."""
+    def _misshapen(self, fields: list[rlp.Encodable]) -> list[rlp.Encodable]:
+        """A field missing, too many, of another kind or length, or with leading zeros; or an inner one so."""
         random = self.random
         position = random.randrange(len(fields))
         chosen = fields[position]
-        match random.randrange(5):
-            case 0:
-                del fields[position]
-            case 1:
-                fields.insert(position, b"")
-            case 2:
-                fields[position] = b"\0" + chosen if isinstance(chosen, bytes) else b""
-            case 3:
-                fields[position] = [] if isinstance(chosen, bytes) else [b""]
-            case _:
-                return prefix + rlp.encode(fields) + b"\0"
-        return prefix + rlp.encode(fields)
+        before, after = fields[:position], fields[position + 1 :]
+        if not isinstance(chosen, bytes):
+            chosen = list(chosen)
+            if chosen and random.random() < 0.7:
+                return [*before, self._misshapen(chosen), *after]
+            return [*before, random.choice((b"", b"\1", [b""], [[]], [*chosen, []])), *after]
+        return [
+            *before,
+            *random.choice(((), (b"", chosen), (b"\0" + chosen,), (chosen[1:],), (b"\1" * 33,), ([],), ([chosen],))),
+            *after,
+        ]

@@ -78,11 +78,21 @@ def _hash(base: int, a_word: int) -> Callable[[Random], tuple[bytes, int]]:
 
 def _modexp(random: Random) -> tuple[bytes, int]:
     sizes = [random.choice((0, 0, 1, 2, 8, 31, 32, 33, 64, 65, 100)) for _ in range(3)]
+    if random.random() < 0.1:
+        sizes[random.randrange(3)] = random.choice((255, 1_023, 1_024, 1_025))
     said = list(sizes)
     if random.random() < 0.2:
         said[random.randrange(3)] = random.choice((1_023, 1_024, 1_025, 2**16, 2**32, 2**64, 2**255))
-    body = b"".join(random.randbytes(size) if random.random() < 0.8 else bytes(size) for size in sizes)
+    body = b"".join(_modexp_operand(random, size) for size in sizes)
     return b"".join(map(_word, said)) + body, random.choice((200, 500, 1_000))
+
+
+def _modexp_operand(random: Random, size: int) -> bytes:
+    """Random, zero, one, or small behind many zeros, which is what the price of an exponent looks at."""
+    kind = random.random()
+    if kind < 0.6 or not size:
+        return random.randbytes(size)
+    return random.choice((0, 1, 2, random.randrange(256))).to_bytes(size, "big")
 
 
 def _bn_g1(random: Random) -> bytes:
