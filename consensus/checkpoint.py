@@ -17,6 +17,9 @@ from consensus.wire import DecodeError, WireReader, exact_bytes
 ML_DSA_KEY_BYTES = 1952
 ML_DSA_SIGNATURE_BYTES = 3309
 
+NO_CHECKPOINT_EPOCH = -1
+"""Stands for the epoch of the latest checkpoint before there is one: epoch 0's is newer."""
+
 VerifyOne = Callable[[bytes, bytes, bytes], bool]
 """(ML-DSA key, message, signature) -> whether it holds; astralink_node.crypto.ml_dsa.verify."""
 

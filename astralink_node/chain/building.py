@@ -1,7 +1,9 @@
 """Building the proposer's block: candidates in the order given, as long as gas, bytes and time last.
 
 Gas does not bound time, so a wall-clock budget does: the clock stops a transaction in the middle, too, and its
-effects are undone. The clock decides only what goes in; whether the block is valid never depends on it.
+effects are undone. Its block ends there and it is put off, for a later block to begin with: the first transaction
+of a block has a longer bound, if its candidate may use it, and only what exceeds that alone is dropped. The clock
+decides only what goes in; whether the block is valid never depends on it.
 """
 
 from collections.abc import Callable, Sequence
@@ -35,18 +37,14 @@ from astralink_node.state.flat_state import HeadState
 from astralink_node.state.overlay import Overlay
 from astralink_node.storage.store import Reader
 from astralink_node.types import Address
-from consensus.certificate import Certificate, decode_certificate
 from consensus.params import MAX_ROUND, MAX_TIME_MS, MAX_VALIDATORS
 from consensus.payload import EMPTY_REVEAL, encode_payload
-from consensus.wire import DecodeError
 
 MAX_BUDGET_MS = 600_000
 LIST_OVERHEAD_BYTES = 64
 """RLP's list headers around a block's parts, generously."""
 TRANSACTION_OVERHEAD_BYTES = 9
 """RLP's longest string header around one transaction."""
-ABANDON_SHARE = 2
-"""A transaction that ran for half of the budget or more, and did not finish, would stop every later build too."""
 
 NANOSECONDS_PER_MS = 1_000_000
 
@@ -65,13 +63,52 @@ class _Selection:
     transactions: list[Transaction] = field(default_factory=list)
     senders: list[Address] = field(default_factory=list)
     dropped: list[Dropped] = field(default_factory=list)
+    put_off: bytes = b""
     stopped_by: str = "exhausted"
+
+
+@dataclass(frozen=True, slots=True)
+class _Budget:
+    """Moments of a monotonic clock at which a build stops."""
+
+    now_ns: Callable[[], int]
+    end_ns: int
+    first_end_ns: int
+    """Of a block's first transaction that may run long; never before the other."""
+    grants_long_runs: bool
+
+    @classmethod
+    def of(cls, request: Build, now_ns: Callable[[], int]) -> "_Budget":
+        start_ns = now_ns()
+        budget_ms = min(max(request.budget_ms, 0), MAX_BUDGET_MS)
+        first_ms = min(max(request.first_budget_ms, budget_ms), MAX_BUDGET_MS)
+        return cls(
+            now_ns,
+            start_ns + budget_ms * NANOSECONDS_PER_MS,
+            start_ns + first_ms * NANOSECONDS_PER_MS,
+            request.first_budget_ms > 0,
+        )
+
+    @property
+    def is_spent(self) -> bool:
+        return self.now_ns() >= self.end_ns
+
+    def interrupt(self, *, long_run: bool) -> Callable[[], None]:
+        """What ends one transaction in time."""
+        now_ns, end_ns = self.now_ns, self.first_end_ns if long_run else self.end_ns
+
+        def stop_at_end() -> None:
+            if now_ns() >= end_ns:
+                raise _BudgetSpent
+
+        return stop_at_end
 
 
 @dataclass(frozen=True, slots=True)
 class BuiltBlock:
     prepared: PreparedBlock
     dropped: tuple[Dropped, ...]
+    put_off: bytes
     stopped_by: str
 
 
@@ -79,15 +116,14 @@ def build_block(
     context: BlockContext, reader: Reader, request: Build, now_ns: Callable[[], int]
 ) -> BuiltBlock | CannotBuild:
     """A sealed block on top of the head, whose state `reader` holds; `now_ns` is a monotonic clock."""
-    deadline_ns = now_ns() + min(max(request.budget_ms, 0), MAX_BUDGET_MS) * NANOSECONDS_PER_MS
+    budget = _Budget.of(request, now_ns)
     if request.parent_hash != context.parent.hash:
         return CannotBuild(f"the parent 0x{request.parent_hash.hex()} is not the head 0x{context.parent.hash.hex()}")
     problem = _problem_of(request.attributes)
     if problem:
         return CannotBuild(problem)
     try:
-        certificate = _decode_parent_certificate(request.attributes.parent_certificate)
-        payload = payload_from(context, request.attributes, certificate)
+        payload = payload_from(context, request.attributes)
         fees = fees_from(context, request.attributes)
         # A mistake here would make everybody refuse the block: find it before any work is done.
         check_payload(context, payload)
@@ -96,15 +132,13 @@ def build_block(
         check_header(context, template, payload)
     except RuleBroken as error:
         return CannotBuild(str(error))
-    except DecodeError as error:
-        return CannotBuild(f"parent certificate: {error}")
     raw_payload = encode_payload(payload)
     overlay = Overlay(HeadState(reader))
     execution = pipeline.BlockExecution(
         context.rules, pipeline.BlockContext.of_header(template, context.block_hash_at), overlay
     )
     execution.apply_system_start()
-    selection = _apply_candidates(execution, template, request.candidates, deadline_ns, now_ns)
+    selection = _apply_candidates(execution, template, request.candidates, budget)
     executed = execution.finish()
     changes = overlay.changes()
     state = commit_changes(reader, context.parent.state_root, changes)
@@ -127,7 +161,7 @@ def build_block(
         state=state,
         touched=changes.touched,
     )
-    return BuiltBlock(prepared, tuple(selection.dropped), selection.stopped_by)
+    return BuiltBlock(prepared, tuple(selection.dropped), selection.put_off, selection.stopped_by)
 
 
 def _problem_of(attributes: BuildAttributes) -> str:
@@ -146,29 +180,16 @@ def _problem_of(attributes: BuildAttributes) -> str:
     return ""
 
 
-def _decode_parent_certificate(encoded: bytes) -> Certificate | None:
-    return decode_certificate(encoded) if encoded else None
-
-
 def _apply_candidates(
     execution: pipeline.BlockExecution,
     template: Header,
     candidates: Sequence[Candidate],
-    deadline_ns: int,
-    now_ns: Callable[[], int],
+    budget: _Budget,
 ) -> _Selection:
     selection = _Selection()
     room_bytes = _room_for_transactions(execution, template)
-    started_ns = now_ns()
-
-    def stop_at_deadline() -> None:
-        if now_ns() >= deadline_ns:
-            raise _BudgetSpent
-
-    execution.set_interrupt(stop_at_deadline)
     for candidate in candidates:
-        begun_ns = now_ns()
-        if begun_ns >= deadline_ns:
+        if budget.is_spent:
             selection.stopped_by = "time"
             break
         if template.gas_limit - execution.gas_used < TX_BASE_GAS:
@@ -178,12 +199,17 @@ def _apply_candidates(
         if size > room_bytes:
             selection.stopped_by = "size"
             continue  # a smaller one may still fit
+        is_first = not selection.transactions
+        execution.set_interrupt(budget.interrupt(long_run=is_first and candidate.may_run_long))
         try:
             transaction = decode_transaction(candidate.raw_transaction)
             execution.apply_transaction(transaction, Address(candidate.sender))
         except _BudgetSpent:
-            if (now_ns() - begun_ns) * ABANDON_SHARE >= deadline_ns - started_ns:
+            # A block cannot have more time for it than this one had: every later build would stop there, too.
+            if is_first and (candidate.may_run_long or not budget.grants_long_runs):
                 selection.dropped.append(_drop(candidate, "runs longer than a block may take to build"))
+            else:
+                selection.put_off = keccak256(candidate.raw_transaction)
             selection.stopped_by = "time"
             break
         except InvalidTransaction as error:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Protocol
 import trio
 
 from astralink_node.chain.codec import CodecError, decode, encode
+from astralink_node.chain.consensus_messages import Decided, GetDecided
 from astralink_node.chain.frames import FrameDecoder, FrameError, encode_frame
 from astralink_node.chain.messages import (
     Answer,
@@ -24,6 +25,7 @@ from astralink_node.chain.messages import (
     GetStatus,
     Invalid,
     NeedBlock,
+    NotFound,
     Query,
     Status,
     Valid,
@@ -49,6 +51,7 @@ class ExecutionLink(Protocol):
     async def build(self, request: Build) -> Built | CannotBuild: ...
     async def validate(self, request: Validate) -> Valid | Invalid: ...
     async def commit(self, request: Commit) -> Committed | NeedBlock: ...
+    async def decided(self, height: int) -> Decided | NotFound: ...
     async def query(self, query: Query) -> Answer: ...
 
 
@@ -73,6 +76,10 @@ class InProcessExecution:
     async def commit(self, request: Commit) -> Committed | NeedBlock:
         await trio.lowlevel.checkpoint()
         return self._execution.commit(request)
+
+    async def decided(self, height: int) -> Decided | NotFound:
+        await trio.lowlevel.checkpoint()
+        return self._execution.decided(height)
 
     async def query(self, query: Query) -> Answer:
         await trio.lowlevel.checkpoint()
@@ -146,6 +153,13 @@ class ExecutionClient:
     async def commit(self, request: Commit) -> Committed | NeedBlock:
         answer = await self._ask(request)
         if isinstance(answer, Committed | NeedBlock):
+            return answer
+        raise _unexpected(answer)
+
+    async def decided(self, height: int) -> Decided | NotFound:
+        """A committed block and its certificate, for a peer that lags."""
+        answer = await self._ask(GetDecided(height))
+        if isinstance(answer, Decided | NotFound):
             return answer
         raise _unexpected(answer)
 

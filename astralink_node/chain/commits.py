@@ -25,6 +25,7 @@ from astralink_node.evm.blocks import Log, decode_receipt, encode_header
 from astralink_node.state.reverse_diffs import prune_writes, reverse_diff, rollback_writes
 from astralink_node.storage import keys
 from astralink_node.storage.store import Reader
+from consensus.checkpoint import decode_checkpoint
 from consensus.proposer_selection import advance, encode_priorities
 
 Writes = dict[bytes, bytes | None]
@@ -69,6 +70,9 @@ def commit_writes(
     # entry stands already. Priorities advance once a height, whatever round decided it.
     next_priorities = advance(context.priorities, context.voting_set)
     writes[keys.priorities_key(height + 1)] = encode_priorities(next_priorities)
+    if prepared.payload.checkpoint:
+        epoch = decode_checkpoint(prepared.payload.checkpoint).epoch
+        writes[keys.checkpoint_key(epoch)] = keys.encode_height(height)
     writes[keys.HEAD_TOUCHED_KEY] = encode_touched(height, prepared.touched_accounts())
     writes[keys.HEAD_KEY] = encode_head(height, prepared.block_hash)
     if window.heights is not None:
@@ -126,6 +130,9 @@ def rollback_head(reader: Reader) -> Writes:
         keys.HEAD_TOUCHED_KEY,
     ):
         writes[key] = None
+    checkpoint = ledger.carried_checkpoint(height)
+    if checkpoint is not None:
+        writes[keys.checkpoint_key(checkpoint.epoch)] = None
     writes[keys.HEAD_KEY] = encode_head(height - 1, ledger.header(height).parent_hash)
     return writes
 

@@ -7,9 +7,10 @@ is a :class:`RuleBroken` with its stable name, what was expected and what was fo
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from itertools import pairwise
 
 from astralink_node.chain.messages import BuildAttributes, Invalid
-from astralink_node.crypto import bls
+from astralink_node.crypto import bls, ml_dsa
 from astralink_node.errors import AstraLinkError
 from astralink_node.evm.block_errors import InvalidBlock
 from astralink_node.evm.blocks import Header, empty_header
@@ -18,13 +19,15 @@ from astralink_node.evm.fork_rules import ChainRules
 from astralink_node.evm.header_rules import child_base_fee, fee_parameters, validate_header
 from astralink_node.types import Address, Hash32
 from consensus.beacon import next_prev_randao
-from consensus.certificate import Certificate, CertificateError, verify_commit, verify_signers
-from consensus.epoch import epoch_of
+from consensus.certificate import Certificate, CertificateError, decode_certificate, verify_commit, verify_signers
+from consensus.checkpoint import Checkpoint, checkpoint_hash, decode_checkpoint, verify_checkpoint
+from consensus.epoch import epoch_of, last_height
 from consensus.messages import NO_ROUND, VoteType, reveal_sign_bytes, signing_root
 from consensus.params import LATE_CREDIT_HEIGHTS
-from consensus.payload import PAYLOAD_VERSION, ConsensusPayload, payload_root
+from consensus.payload import MAX_LATE_CREDITS, PAYLOAD_VERSION, ConsensusPayload, payload_root
 from consensus.proposer_selection import Priorities, priorities_hash, proposer
 from consensus.validator_set import ValidatorSet
+from consensus.wire import DecodeError
 from genesis.schema import GenesisFile
 
 ZERO_32 = bytes(32)
@@ -64,10 +67,12 @@ class BlockContext:
     """Votes on the block after it."""
     priorities: Priorities
     """Proposer priorities before this height."""
+    latest_checkpoint_epoch: int
+    """Epoch of the latest checkpoint that a committed block carries; -1 before the first."""
     block_hash_at: Callable[[int], bytes]
     """Hash of a committed block."""
     voting_set_at: Callable[[int], ValidatorSet]
-    """Set that voted on a committed block."""
+    """Set that voted on a committed block, or that votes on this one."""
 
     @property
     def height(self) -> int:
@@ -81,10 +86,9 @@ class BlockContext:
 # --- Filling in ------------------------------------------------------------------------------------------------
 
 
-def payload_from(
-    context: BlockContext, attributes: BuildAttributes, certificate: Certificate | None
-) -> ConsensusPayload:
-    """The payload that a proposer puts beside its block."""
+def payload_from(context: BlockContext, attributes: BuildAttributes) -> ConsensusPayload:
+    """The payload that a proposer puts beside its block. Raises RuleBroken for attributes that do not decode."""
+    certificate, checkpoint = attributes.parent_certificate, attributes.checkpoint
     return ConsensusPayload(
         version=PAYLOAD_VERSION,
         genesis_hash=context.genesis_hash,
@@ -94,14 +98,14 @@ def payload_from(
         proposer_index=attributes.proposer_index,
         priorities_hash=priorities_hash(context.priorities),
         reveal=attributes.reveal,
-        parent_certificate=certificate,
-        late_credits=(),
+        parent_certificate=_decode_certificate("parent certificate", certificate) if certificate else None,
+        late_credits=tuple(_decode_certificate("late credit", credit) for credit in attributes.late_credits),
         voting_set_hash=context.voting_set.hash,
         next_set_hash=context.next_set.hash,
         evidence=(),
         epoch=epoch_of(context.height, context.genesis.epoch_length),
-        checkpoint=b"",
-        checkpoint_hash=context.parent_payload.checkpoint_hash,
+        checkpoint=checkpoint,
+        checkpoint_hash=checkpoint_hash(checkpoint) if checkpoint else context.parent_payload.checkpoint_hash,
         outbox_root=ZERO_32,
     )
 
@@ -161,16 +165,19 @@ def check_payload(context: BlockContext, payload: ConsensusPayload) -> None:
     _expect("priorities hash", priorities_hash(context.priorities), payload.priorities_hash)
     _expect("voting set hash", context.voting_set.hash, payload.voting_set_hash)
     _expect("next set hash", context.next_set.hash, payload.next_set_hash)
-    # Evidence, checkpoints and the outbox have no rules yet, so the only valid value of each is none.
+    # Evidence and the outbox have no rules yet, so the only valid value of each is none.
     _expect("evidence", 0, len(payload.evidence))
     _expect("epoch", epoch_of(context.height, context.genesis.epoch_length), payload.epoch)
-    _expect("checkpoint", b"", payload.checkpoint)
-    _expect("checkpoint hash", context.parent_payload.checkpoint_hash, payload.checkpoint_hash)
     _expect("outbox root", ZERO_32, payload.outbox_root)
+    _check_late_credit_order(payload.late_credits)
+    if payload.checkpoint:
+        _check_checkpoint(context, payload)
+    else:
+        _expect("checkpoint hash", context.parent_payload.checkpoint_hash, payload.checkpoint_hash)
 
 
 def check_signatures(context: BlockContext, payload: ConsensusPayload) -> None:
-    """The proposer's reveal, the parent's certificate, the late credits."""
+    """The proposer's reveal, the parent's certificate, the late credits, the checkpoint: ascending by what it costs."""
     message = signing_root(reveal_sign_bytes(context.genesis_hash, context.height))
     key = context.voting_set.validators[payload.proposer_index].voting_key
     if not bls.verify(key, message, payload.reveal):
@@ -194,6 +201,42 @@ def check_signatures(context: BlockContext, payload: ConsensusPayload) -> None:
             raise RuleBroken(f"parent certificate {error.rule}", error.expected, error.found) from error
     for credit in payload.late_credits:
         _check_late_credit(context, credit)
+    if payload.checkpoint:
+        checkpoint = _carried_checkpoint(payload)
+        voting_set = context.voting_set_at(checkpoint.height)
+        try:
+            verify_checkpoint(checkpoint, voting_set, context.genesis_hash, ml_dsa.verify)
+        except CertificateError as error:
+            raise RuleBroken(f"checkpoint {error.rule}", error.expected, error.found) from error
+
+
+def _check_checkpoint(context: BlockContext, payload: ConsensusPayload) -> None:
+    """A carried checkpoint is newer than any before it, of this chain, and names who votes after its epoch."""
+    checkpoint = _carried_checkpoint(payload)
+    _expect("checkpoint hash", checkpoint_hash(payload.checkpoint), payload.checkpoint_hash)
+    if checkpoint.epoch <= context.latest_checkpoint_epoch:
+        raise RuleBroken("checkpoint epoch", f"above {context.latest_checkpoint_epoch}", checkpoint.epoch)
+    _expect("checkpoint height", last_height(checkpoint.epoch, context.genesis.epoch_length), checkpoint.height)
+    if checkpoint.height >= context.height:
+        raise RuleBroken("checkpoint height", f"below {context.height}", checkpoint.height)
+    _expect("checkpoint block", context.block_hash_at(checkpoint.height), checkpoint.block_hash)
+    _expect("checkpoint next set", context.voting_set_at(checkpoint.height + 1).hash, checkpoint.next_set_hash)
+
+
+def _carried_checkpoint(payload: ConsensusPayload) -> Checkpoint:
+    try:
+        return decode_checkpoint(payload.checkpoint)
+    except DecodeError as error:
+        raise RuleBroken(f"checkpoint encoding: {error.field}", error.expected, error.found) from error
+
+
+def _check_late_credit_order(credits: tuple[Certificate, ...]) -> None:
+    """Decoding a payload holds these too; a proposer meets them here first."""
+    if len(credits) > MAX_LATE_CREDITS:
+        raise RuleBroken("late credits", f"at most {MAX_LATE_CREDITS}", len(credits))
+    for earlier, later in pairwise(credits):
+        if later.height <= earlier.height:
+            raise RuleBroken("late credit height", f"above {earlier.height}", later.height)
 
 
 def _check_late_credit(context: BlockContext, credit: Certificate) -> None:
@@ -209,6 +252,13 @@ def _check_late_credit(context: BlockContext, credit: Certificate) -> None:
         verify_signers(credit, voting_set, context.genesis_hash, bls.fast_aggregate_verify)
     except CertificateError as error:
         raise RuleBroken(f"late credit {error.rule}", error.expected, error.found) from error
+
+
+def _decode_certificate(name: str, encoded: bytes) -> Certificate:
+    try:
+        return decode_certificate(encoded)
+    except DecodeError as error:
+        raise RuleBroken(f"{name} encoding: {error.field}", error.expected, error.found) from error
 
 
 def _expect(rule: str, expected: object, found: object) -> None:

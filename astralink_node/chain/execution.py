@@ -7,11 +7,13 @@ committed height; what is held in memory (blocks that wait for their commit) can
 
 from collections import OrderedDict
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from typing import assert_never
 
 from astralink_node.chain.building import build_block
 from astralink_node.chain.commits import HistoryWindow, commit_writes
+from astralink_node.chain.consensus_messages import Decided, GetDecided
 from astralink_node.chain.consensus_rules import BlockContext, RuleBroken
 from astralink_node.chain.errors import ConflictingCommit, InvalidCertificate
 from astralink_node.chain.initialise import OpenedChain, open_chain
@@ -28,6 +30,7 @@ from astralink_node.chain.messages import (
     GetStatus,
     Invalid,
     NeedBlock,
+    NotFound,
     Query,
     Status,
     Valid,
@@ -44,7 +47,9 @@ from astralink_node.evm.blocks import SealedBlock, encode_block
 from astralink_node.evm.header_rules import child_base_fee
 from astralink_node.storage.store import Store
 from consensus.certificate import CertificateError, decode_certificate, verify_commit
-from consensus.validator_set import ValidatorSet
+from consensus.checkpoint import decode_checkpoint
+from consensus.proposer_selection import encode_priorities
+from consensus.validator_set import ValidatorSet, encode_validator_set
 from consensus.wire import DecodeError
 
 MAX_PREPARED_BLOCKS = 6
@@ -99,6 +104,8 @@ class Execution:
                 return self.validate(message)
             case Commit():
                 return self.commit(message)
+            case GetDecided(height):
+                return self.decided(height)
             case GetStatus():
                 return self.status()
             case _:
@@ -119,6 +126,7 @@ class Execution:
             included=len(prepared.transactions),
             dropped=built.dropped,
             stopped_by=built.stopped_by,
+            put_off=built.put_off,
         )
 
     def validate(self, request: Validate) -> Valid | Invalid:
@@ -152,6 +160,13 @@ class Execution:
         self._last_commit = self._answer(prepared)
         return self._last_commit
 
+    def decided(self, height: int) -> Decided | NotFound:
+        """A committed block as it was proposed, and the certificate that this node committed it with."""
+        head_height = self._context.parent.number
+        if not 1 <= height <= head_height:
+            return NotFound(f"a decision at height {height}: the head is {head_height}")
+        return Decided(encode_block(self._ledger.sealed_block(height)), self._ledger.certificate(height))
+
     def query(self, query: Query, interrupt: Interrupt = no_interrupt) -> Answer:
         """Answer from a snapshot. `interrupt` is called now and then during long work; it may wait."""
         snapshot = self._store.snapshot()
@@ -170,46 +185,60 @@ class Execution:
     def _check_commit_certificate(self, request: Commit) -> None:
         """The certificate makes that block final at the next height; at another height the chain forked."""
         context = self._context
+        height = context.height
         try:
             certificate = decode_certificate(request.certificate)
-            if certificate.height <= context.parent.number and certificate.block_hash == request.block_hash:
-                committed = self._ledger.header(certificate.height).hash
-                raise ConflictingCommit(certificate.height, committed, request.block_hash)
+            height = min(height, certificate.height)
             verify_commit(
                 certificate,
-                context.height,
+                height,
                 request.block_hash,
-                context.voting_set,
+                self._voting_set_at(height),
                 context.genesis_hash,
                 bls.fast_aggregate_verify,
             )
         except (DecodeError, CertificateError) as error:
             raise InvalidCertificate(
-                f"commit of block 0x{request.block_hash.hex()} at height {context.height}: certificate {error}"
+                f"commit of block 0x{request.block_hash.hex()} at height {height}: certificate {error}"
             ) from error
+        if height < context.height:
+            raise ConflictingCommit(height, self._block_hash_at(height), request.block_hash)
 
     def _committed_again(self, height: int) -> Committed:
-        """The same answer as the first time; for a block below the head without the touched accounts."""
+        """The same answer as the first time; for a block below the head without what only its time knew."""
         last = self._last_commit
         if last is not None and height == self._context.parent.number:
             return last
         header = self._ledger.header(height)
         touched_height, touched = self._ledger.head_touched()
-        return Committed(
+        answer = Committed(
             block=self._ledger.block_record(height),
             receipts=self._ledger.receipts(height),
             touched_accounts=touched if touched_height == height else (),
             next_base_fee_wei=child_base_fee(self._rules, header),
             next_gas_limit=header.gas_limit,
         )
+        return self._as_head(answer) if height == self._context.parent.number else answer
 
     def _answer(self, prepared: PreparedBlock) -> Committed:
-        return Committed(
+        answer = Committed(
             block=prepared.block_record(),
             receipts=prepared.receipt_records(),
             touched_accounts=prepared.touched_accounts(),
             next_base_fee_wei=child_base_fee(self._rules, prepared.header),
             next_gas_limit=prepared.header.gas_limit,
+        )
+        return self._as_head(answer)
+
+    def _as_head(self, committed: Committed) -> Committed:
+        """With what consensus starts the next height from."""
+        context = self._context
+        return replace(
+            committed,
+            voting_set=_encoded_set(context.voting_set),
+            next_set=_encoded_set(context.next_set),
+            priorities=encode_priorities(context.priorities),
+            checkpoint_epoch=context.latest_checkpoint_epoch,
         )
 
     # --- What is held ----------------------------------------------------------------------------------------------
@@ -232,6 +261,7 @@ class Execution:
             voting_set=ledger.validator_set(head_height + 1),
             next_set=ledger.validator_set(head_height + 2),
             priorities=ledger.priorities(head_height + 1),
+            latest_checkpoint_epoch=ledger.latest_checkpoint_epoch(),
             block_hash_at=self._block_hash_at,
             voting_set_at=self._voting_set_at,
         )
@@ -239,6 +269,7 @@ class Execution:
     def _next_context(self, prepared: PreparedBlock) -> BlockContext:
         """As `_load_context` would find it, without reading what is known."""
         before, height = self._context, prepared.header.number
+        carried = prepared.payload.checkpoint
         return BlockContext(
             genesis=self._genesis,
             rules=self._rules,
@@ -249,6 +280,7 @@ class Execution:
             voting_set=before.next_set,
             next_set=before.next_set,
             priorities=self._ledger.priorities(height + 1),
+            latest_checkpoint_epoch=decode_checkpoint(carried).epoch if carried else before.latest_checkpoint_epoch,
             block_hash_at=self._block_hash_at,
             voting_set_at=self._voting_set_at,
         )
@@ -263,3 +295,9 @@ class Execution:
 
     def _voting_set_at(self, height: int) -> ValidatorSet:
         return self._ledger.validator_set(height)
+
+
+@lru_cache(maxsize=4)
+def _encoded_set(validator_set: ValidatorSet) -> bytes:
+    """Answers go out with every block, sets change at most once an epoch."""
+    return encode_validator_set(validator_set)

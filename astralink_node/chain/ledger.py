@@ -20,6 +20,7 @@ from astralink_node.chain.records import (
 from astralink_node.evm.blocks import Block, Header, MalformedBlock, SealedBlock, decode_header, ethereum_block_rlp
 from astralink_node.storage import keys
 from astralink_node.storage.store import Reader
+from consensus.checkpoint import NO_CHECKPOINT_EPOCH, Checkpoint, decode_checkpoint
 from consensus.payload import ConsensusPayload, decode_payload
 from consensus.proposer_selection import Priorities
 from consensus.validator_set import ValidatorSet, decode_validator_set
@@ -122,18 +123,45 @@ class Ledger:
 
     def validator_set(self, height: int) -> ValidatorSet:
         """The set that votes on `height`, at most two above the head: the nearest entry at or below it."""
+        try:
+            return decode_validator_set(self.raw_validator_set(height))
+        except DecodeError as error:
+            raise damaged(f"validator set of height {height}", str(error)) from error
+
+    def raw_validator_set(self, height: int) -> bytes:
+        """The set that votes on `height`, encoded."""
         start, stop = keys.validator_set_key(0), keys.validator_set_key(height + 1)
         for _, raw in self._reader.iterate(start, stop, reverse=True):
-            try:
-                return decode_validator_set(raw)
-            except DecodeError as error:
-                raise damaged(f"validator set of height {height}", str(error)) from error
+            return raw
         raise damaged(f"validator set of height {height}", "missing")
 
     def priorities(self, height: int) -> Priorities:
         """The proposer priorities before `height`, at most one above the head."""
         raw = self._existing(keys.priorities_key(height), f"proposer priorities before height {height}")
         return decode_priorities(raw, height)
+
+    # --- Quantum-safe checkpoints --------------------------------------------------------------------------------
+
+    def latest_checkpoint_epoch(self) -> int:
+        """Of the checkpoints that committed blocks carry; -1 before the first."""
+        for key, _ in self._reader.iterate(*keys.prefix_range(keys.CHECKPOINTS), reverse=True):
+            return keys.checkpoint_epoch(key)
+        return NO_CHECKPOINT_EPOCH
+
+    def checkpoint_height(self, epoch: int) -> int | None:
+        """The block that carries the epoch's checkpoint."""
+        raw = self._reader.get(keys.checkpoint_key(epoch))
+        return None if raw is None else keys.decode_height(raw)
+
+    def carried_checkpoint(self, height: int) -> Checkpoint | None:
+        """The checkpoint that a committed block carries."""
+        encoded = self.payload(height).checkpoint
+        if not encoded:
+            return None
+        try:
+            return decode_checkpoint(encoded)
+        except DecodeError as error:
+            raise damaged(f"checkpoint in block {height}", str(error)) from error
 
     def _existing(self, key: bytes, what: str) -> bytes:
         value = self._reader.get(key)

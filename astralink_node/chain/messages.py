@@ -10,7 +10,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-# --- Block work: Build, Validate, Commit, Status -------------------------------------------------------------
+from astralink_node.chain.consensus_messages import (
+    CheckpointAnswer,
+    CheckpointQuestion,
+    Decided,
+    GetDecided,
+    ValidatorsAnswer,
+    ValidatorsQuestion,
+)
+
+# --- Block work: Build, Validate, Commit, GetDecided, Status ---------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,6 +28,8 @@ class Candidate:
 
     raw_transaction: bytes
     sender: bytes
+    may_run_long: bool = False
+    """As the first of its block it may run for the Build's ``first_budget_ms`` (txpool.long_runs says which may)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +57,10 @@ class BuildAttributes:
     reveal: bytes
     parent_certificate: bytes
     fee_preference: FeePreference | None = None
+    checkpoint: bytes = b""
+    """consensus.checkpoint encoding of a complete checkpoint newer than any that a block carries; usually empty."""
+    late_credits: tuple[bytes, ...] = ()
+    """consensus.certificate encodings of precommits that earlier certificates missed, heights ascending."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,13 +68,16 @@ class Build:
     """Execute candidates on top of the head, in order, and seal the result.
 
     Stops at the gas limit, at the block size limit, or when ``budget_ms`` of wall-clock time is spent:
-    gas does not bound time.
+    gas does not bound time. A transaction that the clock stops is put off: a later block may begin with it.
     """
 
     parent_hash: bytes
     attributes: BuildAttributes
     candidates: tuple[Candidate, ...]
     budget_ms: int
+    first_budget_ms: int = 0
+    """Until when, from the start, the first transaction of the block may run if its candidate says so; less than
+    ``budget_ms`` means that. At most half of the propose timeout, so that everybody's validation fits too."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +96,8 @@ class Built:
     dropped: tuple[Dropped, ...]
     stopped_by: str
     """``exhausted`` (no candidates left), ``gas``, ``size`` or ``time``."""
+    put_off: bytes = b""
+    """Hash of the transaction that the clock stopped, which a later block should begin with; empty if there is none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,6 +155,15 @@ class Committed:
     touched_accounts: tuple[TouchedAccount, ...]
     next_base_fee_wei: int
     next_gas_limit: int
+    voting_set: bytes = b""
+    """consensus.validator_set encoding of the set that votes at the next height. This and the fields below are what
+    consensus starts the next height from; they are left at their defaults for a block below the head."""
+    next_set: bytes = b""
+    """Likewise, the set that votes at the height after that."""
+    priorities: bytes = b""
+    """consensus.proposer_selection encoding of the priorities before the next height."""
+    checkpoint_epoch: int = -1
+    """The epoch of the latest checkpoint that a block carries, this one included; -1 before the first."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,10 +192,11 @@ class Status:
     head_raw_header: bytes
     next_base_fee_wei: int
     next_gas_limit: int
-
-
-BlockWork = Build | Validate | Commit | GetStatus
-BlockWorkAnswer = Built | CannotBuild | Valid | Invalid | Committed | NeedBlock | Status
+    voting_set: bytes = b""
+    """This and the three below as in :class:`Committed`."""
+    next_set: bytes = b""
+    priorities: bytes = b""
+    checkpoint_epoch: int = -1
 
 
 # --- Records that answers are made of ------------------------------------------------------------------------
@@ -468,7 +498,7 @@ class FeeHistoryAnswer:
 
 @dataclass(frozen=True, slots=True)
 class NotFound:
-    """No such block or transaction."""
+    """No such block, transaction or checkpoint."""
 
     what: str
 
@@ -501,6 +531,9 @@ class LimitExceeded:
     message: str
 
 
+BlockWork = Build | Validate | Commit | GetDecided | GetStatus
+BlockWorkAnswer = Built | CannotBuild | Valid | Invalid | Committed | NeedBlock | Decided | NotFound | Status
+
 Question = (
     AccountsQuestion
     | CodeQuestion
@@ -514,6 +547,8 @@ Question = (
     | TransactionQuestion
     | LogsQuestion
     | FeeHistoryQuestion
+    | ValidatorsQuestion
+    | CheckpointQuestion
     | GetStatus
 )
 Answer = (
@@ -528,6 +563,8 @@ Answer = (
     | TransactionAnswer
     | LogsAnswer
     | FeeHistoryAnswer
+    | ValidatorsAnswer
+    | CheckpointAnswer
     | Status
     | NotFound
     | HistoryUnavailable

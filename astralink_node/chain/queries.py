@@ -9,6 +9,12 @@ from dataclasses import dataclass
 from typing import assert_never
 
 from astralink_node.chain.calls import ADDRESS_BYTES, answer_call
+from astralink_node.chain.consensus_messages import (
+    CheckpointAnswer,
+    CheckpointQuestion,
+    ValidatorsAnswer,
+    ValidatorsQuestion,
+)
 from astralink_node.chain.fee_history import fee_history
 from astralink_node.chain.ledger import Ledger
 from astralink_node.chain.log_search import LogLimitReached, search_logs
@@ -70,6 +76,7 @@ Interrupt = Callable[[], None]
 """Called now and then during long work: returns when it may go on."""
 
 NANOSECONDS_PER_MS = 1_000_000
+MAX_EPOCH = 2**64 - 1
 
 
 def no_interrupt() -> None:
@@ -127,6 +134,10 @@ class Queries:
                 return status_of(reader, self._rules, self._genesis_hash)
             case TransactionQuestion():
                 return _transaction(ledger, question.transaction_hash)
+            case CheckpointQuestion():
+                return _checkpoint(ledger, question.epoch)
+            case ValidatorsQuestion():
+                return _validators(ledger, query.at, self._genesis.epoch_length)
             case LogsQuestion():
                 return self._logs(reader, ledger, question, check_time)
             case BlockQuestion() | ReceiptsQuestion() | FeeHistoryQuestion():
@@ -305,6 +316,23 @@ def _transaction(ledger: Ledger, transaction_hash: bytes) -> TransactionAnswer |
     raw_transactions, senders = ledger.body(height)
     record = TransactionRecord(encode_header(header), header.hash, index, raw_transactions[index], senders[index])
     return TransactionAnswer(record, ledger.receipts(height)[index])
+
+
+def _validators(ledger: Ledger, at: BlockSelector, epoch_length: int) -> ValidatorsAnswer | NotFound:
+    height = ledger.head().height + 1 if isinstance(at, AtPending) else _height_of(ledger, at)
+    if isinstance(height, NotFound):
+        return height
+    next_set_hash = ledger.validator_set(height + 1).hash
+    return ValidatorsAnswer(height, ledger.raw_validator_set(height), next_set_hash, epoch_length)
+
+
+def _checkpoint(ledger: Ledger, epoch: int | None) -> CheckpointAnswer | NotFound:
+    if epoch is None:
+        epoch = ledger.latest_checkpoint_epoch()
+    height = ledger.checkpoint_height(epoch) if 0 <= epoch <= MAX_EPOCH else None
+    if height is None:
+        return NotFound(f"a checkpoint of epoch {epoch}" if epoch >= 0 else "a checkpoint: no block carries one yet")
+    return CheckpointAnswer(ledger.payload(height).checkpoint, height)
 
 
 def _record(account: Account | None) -> AccountRecord:

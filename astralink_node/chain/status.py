@@ -6,6 +6,7 @@ from astralink_node.evm.blocks import encode_header
 from astralink_node.evm.fork_rules import ChainRules
 from astralink_node.evm.header_rules import child_base_fee
 from astralink_node.storage.store import Reader
+from consensus.proposer_selection import encode_priorities
 
 
 def status_of(reader: Reader, rules: ChainRules, genesis_hash: bytes) -> Status:
@@ -22,4 +23,8 @@ def status_of(reader: Reader, rules: ChainRules, genesis_hash: bytes) -> Status:
         head_raw_header=encode_header(header),
         next_base_fee_wei=child_base_fee(rules, header),
         next_gas_limit=header.gas_limit,
+        voting_set=ledger.raw_validator_set(head.height + 1),
+        next_set=ledger.raw_validator_set(head.height + 2),
+        priorities=encode_priorities(ledger.priorities(head.height + 1)),
+        checkpoint_epoch=ledger.latest_checkpoint_epoch(),
     )

@@ -14,6 +14,7 @@ from astralink_node.crypto.keccak import keccak256
 from astralink_node.errors import AstraLinkError
 from astralink_node.evm import rlp
 from astralink_node.types import EMPTY_TRIE_ROOT, ZERO_ADDRESS, ZERO_HASH, Address, Hash32
+from consensus.payload import MAX_PAYLOAD_BYTES
 
 EMPTY_OMMERS_HASH = Hash32(bytes.fromhex("1dcc4de8dec75d7aab85b567b6ccd41ad312451b948a7413f0a142fd40d49347"))
 """keccak256(rlp([]))."""
@@ -24,8 +25,6 @@ EMPTY_BLOOM = bytes(BLOOM_BYTES)
 HEADER_FIELDS = 21
 MAX_HEADER_BYTES = 2_048
 """No header with integers of sane size is longer; 32 bytes of extra_data included."""
-MAX_PAYLOAD_BYTES = 1 << 20
-"""Bound of the consensus payload beside a block: certificates, late credits, evidence, checkpoint."""
 MAX_SEALED_BLOCK_BYTES = 8_388_608 + MAX_PAYLOAD_BYTES + 64
 """EIP-7934's limit for the block itself, the payload, and the list headers around them."""
 MAX_WITHDRAWALS = 1 << 16

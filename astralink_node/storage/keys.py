@@ -31,6 +31,7 @@ DIFFS: Final = b"D"
 DIFF_LISTS: Final = b"E"
 VALIDATOR_SETS: Final = b"V"
 PRIORITIES: Final = b"W"
+CHECKPOINTS: Final = b"Q"
 
 TABLE_NAMES: Final[dict[bytes, str]] = {
     META: "meta",
@@ -51,6 +52,7 @@ TABLE_NAMES: Final[dict[bytes, str]] = {
     DIFF_LISTS: "reverse diff lists",
     VALIDATOR_SETS: "validator sets",
     PRIORITIES: "proposer priorities",
+    CHECKPOINTS: "checkpoint index",
 }
 """Every table, for `db stats` and `db check`."""
 
@@ -133,6 +135,16 @@ def validator_set_key(height: int) -> bytes:
 def priorities_key(height: int) -> bytes:
     """-> the proposer priorities before this height."""
     return PRIORITIES + encode_height(height)
+
+
+def checkpoint_key(epoch: int) -> bytes:
+    """-> height (8 bytes) of the block whose payload carries the epoch's quantum-safe checkpoint."""
+    return CHECKPOINTS + epoch.to_bytes(8, "big")
+
+
+def checkpoint_epoch(key: bytes) -> int:
+    """The epoch in a key that :func:`checkpoint_key` made."""
+    return int.from_bytes(key[len(CHECKPOINTS) :], "big")
 
 
 # --- The log index: who emitted, or which topic stood at which position -> where -------------------------------

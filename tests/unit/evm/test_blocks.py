@@ -11,7 +11,6 @@ from astralink_node.crypto.keccak import keccak256
 from astralink_node.evm.blocks import (
     EMPTY_OMMERS_HASH,
     EMPTY_REQUESTS_HASH,
-    MAX_PAYLOAD_BYTES,
     MAX_SEALED_BLOCK_BYTES,
     Block,
     Log,
@@ -31,6 +30,7 @@ from astralink_node.evm.blocks import (
 )
 from astralink_node.evm.system_calls import requests_hash
 from astralink_node.types import Address, Hash32
+from consensus.payload import MAX_PAYLOAD_BYTES
 
 hashes = st.binary(min_size=32, max_size=32).map(Hash32)
 addresses = st.binary(min_size=20, max_size=20).map(Address)
