@@ -19,16 +19,18 @@ from astralink_node.errors import EXIT_STORAGE, AstraLinkError, UserError
 from astralink_node.validator.history_file import HistoryFile, HistoryLocked, HistoryStorage
 from astralink_node.validator.signing_rules import (
     ChainHistory,
+    HistoryState,
     Refuse,
     ReturnStored,
     Signed,
     SignNew,
     decide,
     describe,
+    is_foreign,
     raise_floor,
     record,
 )
-from consensus.messages import SignedMessage, decode_message, encode_message
+from consensus.messages import ProposalMessage, SignedMessage, VoteMessage, decode_message, encode_message
 from consensus.wire import DecodeError, WireReader
 
 __all__ = [
@@ -183,6 +185,9 @@ class SigningHistory:
 
         `make_signature` receives the sign bytes. Raises `RefusedToSign` or `HistoryUnwritable`.
         """
+        sign_bytes = encode_message(message)
+        # The rules judge what the bytes say, as every other node will, whatever types the caller used.
+        message = decode_message(sign_bytes)
         with self._lock:
             chain = self._chain(message.genesis_hash)
             match decide(chain, message):
@@ -191,7 +196,7 @@ class SigningHistory:
                 case ReturnStored(signature):
                     return signature
                 case SignNew():
-                    signed = Signed(message, make_signature(encode_message(message)))
+                    signed = Signed(message, make_signature(sign_bytes))
                     self._write(signed)
                     self._chains[message.genesis_hash] = record(chain, signed)
                     return signed.signature
@@ -207,6 +212,19 @@ class SigningHistory:
             if raised != chain:
                 self._write(_Floor(genesis_hash, height))
                 self._chains[genesis_hash] = raised
+
+    def needs_floor(self, genesis_hash: bytes) -> bool:
+        """Whether the chain's earlier signatures may be lost: nothing is signed on it before `set_floor`."""
+        return not self.state(genesis_hash).is_intact
+
+    def state(self, genesis_hash: bytes) -> HistoryState:
+        """What a driver needs to know before it starts on a chain."""
+        chain = self.chain(genesis_hash)
+        return HistoryState(chain.floor, chain.height)
+
+    def is_foreign(self, message: ProposalMessage | VoteMessage) -> bool:
+        """Whether `message`, which bears our valid signature, was signed elsewhere (signing_rules.is_foreign)."""
+        return is_foreign(self.chain(message.genesis_hash), message)
 
     def chain(self, genesis_hash: bytes) -> ChainHistory:
         """What the history holds of one chain."""

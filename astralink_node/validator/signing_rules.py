@@ -69,6 +69,25 @@ class Refuse:
 Decision = SignNew | ReturnStored | Refuse
 
 
+@dataclass(frozen=True, slots=True)
+class HistoryState:
+    """What a consensus driver needs to know of one chain's history."""
+
+    floor: int | None
+    """As in `ChainHistory`."""
+    height: int
+    """As in `ChainHistory`; 0 when nothing was signed."""
+
+    @property
+    def is_intact(self) -> bool:
+        """Whether all that the key signed on the chain is remembered, or is below the floor.
+
+        False for a key that was restored or whose history was lost, until the floor is recorded. The driver then
+        waits for doppelgangers first and records the floor last: what is recorded lets the next start skip the wait.
+        """
+        return self.floor is not None
+
+
 def decide(history: ChainHistory, message: SignedMessage) -> Decision:
     """Whether `message` may be signed after `history`."""
     earlier = _same_slot(history, message)
@@ -109,6 +128,39 @@ def record(history: ChainHistory, signed: Signed) -> ChainHistory:
 def raise_floor(history: ChainHistory, floor: int) -> ChainHistory:
     """The history with nothing below `floor` to be signed; a floor never sinks."""
     return replace(history, floor=max(floor, history.floor or 0))
+
+
+def floor_after_lost_history(certified_head: int, *, alone: bool) -> int:
+    """The first height to be signed again after a history was lost (facts: signer rules).
+
+    `certified_head` is the height of the newest certified block that the node knows when it has caught up with its
+    peers and the doppelganger wait is over; a block met while catching up is too low. At the next height the key may
+    have voted before the loss, so others must certify that one first. Raises ValueError where there is no such head:
+    genesis carries no certificate.
+
+    `alone` says that the key is its set's only member: nobody else can certify the next height, so the chain would
+    never go on, and none of the set can be split. It asks two things of the caller: a database that was not put back
+    to an older state, and no signature that left the node before the commit it led to. A key that is a quorum among
+    several members is not alone: its votes leave before a commit, and a peer may hold the block that they certify.
+    """
+    if alone:
+        return certified_head + 1
+    if certified_head < 1:
+        raise ValueError(f"certified_head: expected a certified block, at height 1 or above, found {certified_head}")
+    return certified_head + 2
+
+
+def is_foreign(history: ChainHistory, message: ProposalMessage | VoteMessage) -> bool:
+    """Whether a message that our key validly signed was signed elsewhere: a second node runs with the key.
+
+    At the height of the history and above, it is foreign unless exactly these bytes are recorded. Lower heights are
+    forgotten, and below a floor the history that was lost may have signed: there nobody can tell, and it is not.
+    Where the history is lost and no floor known, everything is foreign; the caller asks only about the height it
+    works on and above. (An own vote that is gossiped back is recorded, because its record came before its release.)
+    """
+    if message.height < max(history.height, history.floor or 0):
+        return False
+    return all(signed.message != message for signed in history.signed)
 
 
 def describe(message: SignedMessage) -> str:

@@ -20,10 +20,11 @@ from astralink_node.validator.keys import (
     random_keys,
     save_keys,
 )
-from astralink_node.validator.local_signer import LocalSigner, RefusedToSign
+from astralink_node.validator.local_signer import HistoryState, LocalSigner, RefusedToSign
 from astralink_node.validator.signing_history import HistoryExists, HistoryMissing, open_history
 from consensus.messages import (
     NIL,
+    VoteMessage,
     VoteType,
     checkpoint_sign_bytes,
     proposal_sign_bytes,
@@ -31,6 +32,7 @@ from consensus.messages import (
     signing_root,
     vote_sign_bytes,
 )
+from consensus.wire import DecodeError
 
 QUICK = Pbkdf2(c=10)
 GENESIS, A, B = b"g" * 32, b"a" * 32, b"b" * 32
@@ -183,6 +185,33 @@ def test_a_restored_key_waits_for_its_floor(tmp_path):
         with pytest.raises(RefusedToSign, match="below height 102"):
             signer.sign_reveal(101)
         signer.sign_reveal(102)
+
+
+def test_a_driver_learns_whether_the_history_is_intact_and_who_else_signs(tmp_path):
+    create(tmp_path, key_is_new=False)
+    foreign = VoteMessage(GENESIS, 100, 0, VoteType.PREVOTE, A, -1)
+    with open_history(tmp_path / "signing", KEYS.public.voting_key) as history:
+        signer = LocalSigner(KEYS, history, GENESIS)
+        assert signer.history_state() == HistoryState(floor=None, height=0)
+        assert history.needs_floor(GENESIS)
+        assert signer.is_foreign(foreign)
+        signer.set_floor(102)
+        assert signer.history_state() == HistoryState(floor=102, height=0)
+        assert not history.needs_floor(GENESIS)
+        assert not signer.is_foreign(foreign)
+        signer.sign_vote(VoteType.PREVOTE, 102, 0, A, -1)
+        assert signer.history_state() == HistoryState(floor=102, height=102)
+        assert not signer.is_foreign(VoteMessage(GENESIS, 102, 0, VoteType.PREVOTE, A, -1))
+        assert signer.is_foreign(VoteMessage(GENESIS, 102, 0, VoteType.PREVOTE, B, -1))
+        assert history.needs_floor(b"h" * 32), "another network's history is still lost"
+
+
+def test_a_plain_number_for_a_vote_type_cannot_hide_a_lock(signer):
+    with pytest.raises(DecodeError):
+        signer.sign_vote(1, 4, 0, A, -1)
+    signer.sign_vote(2, 4, 0, A, -1)
+    with pytest.raises(RefusedToSign, match="locked in round 0"):
+        signer.sign_vote(VoteType.PREVOTE, 4, 1, B, -1)
 
 
 def test_keys_are_values(tmp_path):

@@ -4,11 +4,14 @@ import pytest
 
 from astralink_node.validator.signing_rules import (
     ChainHistory,
+    HistoryState,
     Refuse,
     ReturnStored,
     Signed,
     SignNew,
     decide,
+    floor_after_lost_history,
+    is_foreign,
     raise_floor,
     record,
 )
@@ -177,3 +180,78 @@ def test_without_a_known_floor_nothing_is_signed():
 def test_a_floor_never_sinks():
     assert raise_floor(ChainHistory(floor=10), 5).floor == 10
     assert raise_floor(ChainHistory(floor=None), 5).floor == 5
+
+
+@pytest.mark.parametrize(
+    ("certified_head", "alone", "floor"), [(1, False, 3), (100, False, 102), (0, True, 1), (100, True, 101)]
+)
+def test_after_a_loss_others_certify_the_next_height_first_unless_there_are_none(certified_head, alone, floor):
+    assert floor_after_lost_history(certified_head, alone=alone) == floor
+
+
+def test_genesis_is_no_certified_head_among_several_validators():
+    with pytest.raises(ValueError, match="certified_head: expected a certified block"):
+        floor_after_lost_history(0, alone=False)
+
+
+def test_a_history_is_intact_with_a_new_key_or_a_floor_and_not_after_a_loss():
+    assert HistoryState(floor=1, height=0).is_intact
+    assert HistoryState(floor=102, height=0).is_intact
+    assert not HistoryState(floor=None, height=0).is_intact
+
+
+def test_our_own_vote_gossiped_back_is_not_foreign():
+    own = [proposal(5, 1), prevote(5, 1), precommit(5, 1), prevote(5, 2, NIL), precommit(5, 2, NIL)]
+    history = after(*own)
+    assert [is_foreign(history, message) for message in own] == [False] * 5
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        prevote(5, 1, B),
+        prevote(5, 1, NIL),
+        prevote(5, 1, A, 0),
+        precommit(5, 1, NIL),
+        precommit(5, 0),
+        prevote(5, 7),
+        proposal(5, 1, B),
+        proposal(5, 4),
+    ],
+)
+def test_a_vote_at_the_height_of_the_history_that_it_lacks_is_foreign(message):
+    assert is_foreign(after(proposal(5, 1), prevote(5, 1), precommit(5, 1)), message)
+
+
+@pytest.mark.parametrize("message", [proposal(6, 0), prevote(6, 0), precommit(6, 3, NIL), prevote(900, 0)])
+def test_a_vote_above_the_history_is_foreign(message):
+    assert is_foreign(after(prevote(5, 1)), message)
+    assert is_foreign(after(), message), "a new key signed nothing"
+
+
+@pytest.mark.parametrize("message", [proposal(4, 0), prevote(4, 0), precommit(1, 3)])
+def test_of_a_vote_below_the_history_nobody_can_tell(message):
+    assert not is_foreign(after(prevote(5, 1)), message)
+    assert not is_foreign(after(reveal(5)), message)
+
+
+def test_after_a_loss_every_vote_is_foreign():
+    lost = ChainHistory(floor=None)
+    assert is_foreign(lost, prevote(5, 0))
+    assert is_foreign(lost, precommit(1, 0))
+
+
+def test_below_the_floor_the_lost_history_may_have_signed_and_from_it_on_nobody_did():
+    history = after(floor=10)
+    assert not is_foreign(history, prevote(9, 0))
+    assert is_foreign(history, prevote(10, 0))
+    later = record(history, Signed(prevote(12, 0), b"x"))
+    assert not is_foreign(later, prevote(10, 0))
+    assert not is_foreign(later, prevote(12, 0))
+    assert is_foreign(later, precommit(12, 0))
+
+
+def test_a_checkpoint_does_not_make_votes_foreign_or_known():
+    history = after(prevote(5, 0), checkpoint(0, 9))
+    assert is_foreign(history, prevote(9, 0))
+    assert not is_foreign(history, prevote(5, 0))
