@@ -42,6 +42,26 @@ def proposer(priorities: Priorities, validator_set: ValidatorSet, round_: int) -
     return winner
 
 
+class ProposerRotation:
+    """The proposers of one height's rounds, each step computed once: `at(r)` is `proposer(priorities, set, r)`."""
+
+    __slots__ = ("_priorities", "_validator_set", "_winners")
+
+    def __init__(self, priorities: Priorities, validator_set: ValidatorSet) -> None:
+        _check(priorities, validator_set)
+        self._priorities = priorities
+        self._validator_set = validator_set
+        self._winners: list[int] = []
+
+    def at(self, round_: int) -> int:
+        if not 0 <= round_ <= MAX_ROUND:
+            raise ValueError(f"round: expected 0 to {MAX_ROUND}, found {round_}")
+        while len(self._winners) <= round_:
+            self._priorities, winner = _step(self._priorities, self._validator_set)
+            self._winners.append(winner)
+        return self._winners[round_]
+
+
 def carry_over(priorities: Priorities, old_set: ValidatorSet, new_set: ValidatorSet) -> Priorities:
     """Priorities when `new_set` takes over: members keep theirs by voting key, joiners start at -1.125 P.
 
