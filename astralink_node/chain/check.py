@@ -13,7 +13,7 @@ from astralink_node.chain.commits import log_index_entries
 from astralink_node.chain.initialise import open_chain
 from astralink_node.chain.ledger import Ledger
 from astralink_node.chain.records import encode_position
-from astralink_node.crypto import bls
+from astralink_node.crypto import bls, ml_dsa
 from astralink_node.crypto.keccak import keccak256
 from astralink_node.evm.blocks import Header, MalformedBlock, decode_receipt
 from astralink_node.state.accounts import decode_account, encode_integer
@@ -31,6 +31,7 @@ from astralink_node.storage import keys
 from astralink_node.storage.store import DatabaseDamaged, Reader
 from astralink_node.types import EMPTY_CODE_HASH, EMPTY_TRIE_ROOT
 from consensus.certificate import CertificateError, decode_certificate, verify_commit
+from consensus.checkpoint import verify_checkpoint
 from consensus.payload import payload_root
 from consensus.wire import DecodeError
 
@@ -99,6 +100,11 @@ def _check_blocks(reader: Reader, genesis_hash: bytes, result: CheckResult, prog
             _report(result, str(error))
         result.blocks += 1
         result.transactions += len(ledger.body(height)[0])
+    for key, raw_height in reader.iterate(*keys.prefix_range(keys.CHECKPOINTS)):
+        epoch, height = keys.checkpoint_epoch(key), keys.decode_height(raw_height)
+        carried = ledger.carried_checkpoint(height) if height <= result.head_height else None
+        if carried is None or carried.epoch != epoch:
+            _report(result, f"the index of checkpoints names block {height}, which carries none of epoch {epoch}")
 
 
 def _block_problems(reader: Reader, ledger: Ledger, header: Header, genesis_hash: bytes) -> Iterator[str]:
@@ -129,6 +135,7 @@ def _block_problems(reader: Reader, ledger: Ledger, header: Header, genesis_hash
             break
     if height:
         yield from _certificate_problems(ledger, header, genesis_hash)
+        yield from _checkpoint_problems(ledger, height, genesis_hash)
 
 
 def _certificate_problems(ledger: Ledger, header: Header, genesis_hash: bytes) -> Iterator[str]:
@@ -144,6 +151,18 @@ def _certificate_problems(ledger: Ledger, header: Header, genesis_hash: bytes) -
         )
     except (CertificateError, DecodeError) as error:
         yield f"its certificate does not hold: {error}"
+
+
+def _checkpoint_problems(ledger: Ledger, height: int, genesis_hash: bytes) -> Iterator[str]:
+    checkpoint = ledger.carried_checkpoint(height)
+    if checkpoint is None:
+        return
+    if ledger.checkpoint_height(checkpoint.epoch) != height:
+        yield "the index of checkpoints does not name it"
+    try:
+        verify_checkpoint(checkpoint, ledger.validator_set(checkpoint.height), genesis_hash, ml_dsa.verify)
+    except CertificateError as error:
+        yield f"its checkpoint does not hold: {error}"
 
 
 # --- State -----------------------------------------------------------------------------------------------------

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from astralink_node.chain.execution import Execution, ExecutionConfig
@@ -24,6 +25,8 @@ from astralink_node.storage.memory import MemoryStore
 from astralink_node.storage.store import Store
 from astralink_node.types import Address
 from consensus.certificate import Certificate, bitmap_of, encode_certificate
+from consensus.checkpoint import Checkpoint
+from consensus.epoch import last_height
 from consensus.messages import VoteType, reveal_sign_bytes, signing_root, vote_sign_bytes
 from consensus.proposer_selection import proposer
 from consensus.validator_set import ValidatorSet
@@ -44,7 +47,7 @@ def genesis_validator(number: int, stake_bwt: int = 32) -> GenesisValidator:
         operator=Address(bytes([0xA0 + number]) * 20),
         voting_key=bls.public_key(secret),
         proof_of_possession=bls.prove_possession(secret),
-        checkpoint_key=ml_dsa.public_key(ml_dsa.Seed(bytes([number + 1]) * 32)),
+        checkpoint_key=ml_dsa.public_key(checkpoint_seed(number)),
         stake_wei=stake_bwt * STAKE_UNIT_WEI,
     )
 
@@ -98,6 +101,25 @@ def commit_certificate(
     signature = bls.aggregate([bls.sign(secrets[index], message) for index in indices])
     return encode_certificate(
         Certificate(VoteType.PRECOMMIT, height, round_, -1, block_hash, bitmap_of(indices, len(secrets)), signature)
+    )
+
+
+def checkpoint_seed(number: int) -> ml_dsa.Seed:
+    return ml_dsa.Seed(bytes([number + 1]) * 32)
+
+
+def sign_checkpoint(
+    unsigned: Checkpoint, voting_set: ValidatorSet, validator_count: int, genesis_hash: bytes, signers: Sequence[int]
+) -> Checkpoint:
+    """Signed by the members at those ascending indices of the set."""
+    numbers = [bls.public_key(voting_secret(number)) for number in range(validator_count)]
+    seeds = [checkpoint_seed(numbers.index(voting_set.validators[index].voting_key)) for index in signers]
+    message = signing_root(unsigned.sign_bytes(genesis_hash))
+    return replace(
+        unsigned,
+        signers=bitmap_of(signers, len(voting_set)),
+        keys=tuple(ml_dsa.public_key(seed) for seed in seeds),
+        signatures=tuple(ml_dsa.sign(seed, message) for seed in seeds),
     )
 
 
@@ -183,6 +205,8 @@ class LocalChain:
         budget_ms: int = 60_000,
         time_ms: int = 0,
         fee_preference: FeePreference | None = None,
+        checkpoint: bytes = b"",
+        late_credits: Sequence[bytes] = (),
     ) -> Build:
         context = self.execution.context
         status = self.execution.status()
@@ -195,6 +219,8 @@ class LocalChain:
             reveal=reveal(self.secrets[index], context.genesis_hash, context.height),
             parent_certificate=status.head_certificate,
             fee_preference=fee_preference,
+            checkpoint=checkpoint,
+            late_credits=tuple(late_credits),
         )
         return Build(status.head_hash, attributes, tuple(candidates), budget_ms)
 
@@ -215,6 +241,27 @@ class LocalChain:
     def produce(self, candidates: Sequence[Candidate] = (), **options: Any) -> Committed:
         """Build a block and commit it."""
         return self.commit(self.build(candidates, **options).block_hash)
+
+    def checkpoint(self, epoch: int, /, signers: Sequence[int] | None = None, **changes: Any) -> Checkpoint:
+        """The checkpoint of a finished epoch by those members (all if not given), its fields changed before signing."""
+        context = self.execution.context
+        height = last_height(epoch, context.genesis.epoch_length)
+        unsigned = Checkpoint(
+            epoch=epoch,
+            height=height,
+            block_hash=context.block_hash_at(height),
+            next_set_hash=context.voting_set_at(height + 1).hash,
+            signers=b"",
+            keys=(),
+            signatures=(),
+        )
+        return sign_checkpoint(
+            replace(unsigned, **changes),
+            context.voting_set_at(height),
+            self.validators,
+            context.genesis_hash,
+            range(self.validators) if signers is None else signers,
+        )
 
     def follow(self, built: Built, certificate: bytes) -> Committed:
         """Validate and commit another chain's block."""
