@@ -168,7 +168,9 @@ class SigningHistory:
             valid_bytes = end
         self.truncated_bytes = len(data) - valid_bytes
         """Length of the incomplete last record that a crash left and that was cut off."""
-        if self.truncated_bytes:
+        if len(data) > _HEADER_BYTES:
+            # What a process that died had appended can be read before it is durable, even after a failed sync: a
+            # signature must not be given from it until it is. Writing anew also cuts a torn end off.
             storage.replace(data[:valid_bytes])
         self._log_bytes = self._compacted_bytes = valid_bytes
 

@@ -234,6 +234,19 @@ def test_after_a_failed_write_nothing_is_signed_until_it_is_opened_anew(error):
     SigningHistory(disk, KEY).sign(precommit(1), echo)
 
 
+def test_what_a_dead_process_left_in_the_cache_is_durable_before_its_signature_is_given():
+    disk = fresh()
+    disk.crash_at = 1
+    with pytest.raises(Crash):
+        SigningHistory(disk, KEY).sign(prevote(1), echo)
+    assert disk.cached, "appended, not synced"
+    disk.crash_at = -1
+    assert SigningHistory(disk, KEY).sign(prevote(1), pytest.fail) == echo(encode_message(prevote(1)))
+    after_power_failure = SigningHistory(Disk(durable=disk.durable), KEY)
+    with pytest.raises(RefusedToSign, match="other bytes"):
+        after_power_failure.sign(prevote(1, 0, B), echo)
+
+
 def test_a_closed_history_signs_nothing():
     history = SigningHistory(fresh(), KEY)
     history.close()
