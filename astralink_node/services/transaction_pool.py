@@ -136,10 +136,23 @@ class TransactionPool:
 
     # --- Out -----------------------------------------------------------------------------------------------------
 
-    def candidates(self) -> tuple[Candidate, ...]:
-        """The best executable transactions, at most as many as could fit into a block."""
-        chosen = self.pool.best(max_count=self.pool.chain.gas_limit // TX_BASE_GAS, max_bytes=MAX_CANDIDATE_BYTES)
-        return tuple(Candidate(entry.transaction.raw, entry.sender) for entry in chosen)
+    def candidates(self, *, long_run: bool = True) -> tuple[Candidate, ...]:
+        """The best executable transactions, at most as many as could fit into a block.
+
+        `long_run`: the first one may use the longer time that a build gives it, if the pool finds it due.
+        """
+        offer = self.pool.offer(
+            max_count=self.pool.chain.gas_limit // TX_BASE_GAS, max_bytes=MAX_CANDIDATE_BYTES, long_run=long_run
+        )
+        return tuple(
+            Candidate(entry.transaction.raw, entry.sender, may_run_long=offer.first_may_run_long and not place)
+            for place, entry in enumerate(offer.transactions)
+        )
+
+    def put_off(self, transaction_hash: bytes) -> None:
+        """The clock stopped a transaction in a build; a later block begins with it."""
+        _log.info("transaction put off: a later block begins with it", hash=transaction_hash)
+        self.pool.put_off(transaction_hash)
 
     def drop(self, transaction_hash: bytes, reason: str) -> None:
         """Building found that a transaction can never be included."""

@@ -21,6 +21,7 @@ from astralink_node.txpool.admission import (
     check_replacement,
     check_transaction,
 )
+from astralink_node.txpool.long_runs import LongRuns
 from astralink_node.types import Address
 
 MAX_REMEMBERED_DROPS = 4096
@@ -56,6 +57,14 @@ class AccountUpdate:
     address: Address
     nonce: int
     balance_wei: int
+
+
+@dataclass(frozen=True, slots=True)
+class Offer:
+    """What a block may be made of, in this order."""
+
+    transactions: tuple[PoolTransaction, ...]
+    first_may_run_long: bool
 
 
 @dataclass(slots=True)
@@ -97,6 +106,7 @@ class Pool:
         self._pending_count = 0
         self._arrivals = 0
         self._drops: OrderedDict[bytes, str] = OrderedDict()
+        self._long_runs = LongRuns()
         self._floor: _Worth | None = None
         """The least worth in a full pool: a newcomer worth no more is turned away without a look at the rest."""
 
@@ -203,21 +213,46 @@ class Pool:
 
         A sender whose next transaction cannot pay the base fee is passed over. Equal tips go by arrival.
         """
-        base_fee = self.chain.base_fee_wei
-        heap: list[tuple[int, int, int, list[PoolTransaction]]] = []
-        for sender in self._senders.values():
-            _push_next(heap, sender.pending, 0, base_fee)
-        chosen: list[PoolTransaction] = []
-        size = 0
-        while heap and len(chosen) < max_count:
-            _, _, position, line = heapq.heappop(heap)
-            entry = line[position]
-            if size + entry.size > max_bytes:
-                continue
-            chosen.append(entry)
-            size += entry.size
-            _push_next(heap, line, position + 1, base_fee)
-        return chosen
+        lines = [(sender.pending, 0) for sender in self._senders.values()]
+        return _best_tip_first(lines, self.chain.base_fee_wei, max_count, max_bytes)
+
+    def offer(self, *, max_count: int, max_bytes: int, long_run: bool = True) -> Offer:
+        """Candidates for a block: as :meth:`best`, but first what the clock stopped in an earlier one.
+
+        Those that wait for such a turn are left out otherwise. `long_run` False: no turn, and nothing may run long.
+        """
+        base_fee, runs = self.chain.base_fee_wei, self._long_runs
+        lines: list[_Place] = [
+            (sender.pending, 0)
+            for address, sender in self._senders.items()
+            if sender.pending and not runs.waits(address, sender.pending[0].nonce)
+        ]
+        chosen = _best_tip_first(lines, base_fee, max_count, max_bytes)
+        if not long_run or (runs.is_paused and chosen):
+            return Offer(tuple(chosen), first_may_run_long=False)
+        turn = self._first_in_turn()
+        if turn is not None:
+            first = turn[0]
+            rest = _best_tip_first([*lines, (turn, 1)], base_fee, max_count - 1, max_bytes - first.size)
+            chosen = [first, *rest]
+        if chosen:
+            runs.begin(chosen[0].sender, chosen[0].hash)
+        return Offer(tuple(chosen), first_may_run_long=bool(chosen))
+
+    def _first_in_turn(self) -> list[PoolTransaction] | None:
+        """The executable transactions of the sender whose turn it is; who cannot pay the base fee lets others by."""
+        base_fee, runs = self.chain.base_fee_wei, self._long_runs
+        for address in runs.in_turn():
+            pending = self._senders[address].pending
+            if pending and runs.waits(address, pending[0].nonce) and pending[0].tip(base_fee) >= 0:
+                return pending
+        return None
+
+    def put_off(self, transaction_hash: bytes) -> None:
+        """The clock stopped this transaction in a build: a later block begins with it."""
+        entry = self._by_hash.get(transaction_hash)
+        if entry is not None and not self._long_runs.put_off(entry.sender, entry.nonce):
+            self.drop(transaction_hash, "too many transactions wait for a block that has the time for them")
 
     def on_commit(
         self, touched: Iterable[AccountUpdate], included: Collection[bytes], chain: ChainView
@@ -229,6 +264,7 @@ class Pool:
         limits_changed = chain.gas_limit < self.chain.gas_limit or chain.min_base_fee_wei > self.chain.min_base_fee_wei
         self.chain = chain
         self._floor = None
+        self._long_runs.on_commit(included)
         promoted: list[PoolTransaction] = []
         for update in touched:
             state = self._senders.get(update.address)
@@ -237,6 +273,7 @@ class Pool:
             before = {entry.hash for entry in state.pending}
             state.account = AccountView(update.nonce, update.balance_wei, state.account.has_code)
             self._discard_unusable(state, included)
+            self._long_runs.forget(update.address, update.nonce)
             self._refresh(update.address, state)
             promoted += [entry for entry in state.pending if entry.hash not in before]
         if limits_changed:
@@ -256,6 +293,8 @@ class Pool:
             return
         state = self._senders[entry.sender]
         self._unlink(state, entry)
+        if self._long_runs.waits(entry.sender, entry.nonce):
+            self._long_runs.forget(entry.sender)
         self._floor = None
         self._remember_drop(transaction_hash, reason)
         self._refresh(entry.sender, state)
@@ -363,6 +402,7 @@ class Pool:
             self._extend_pending(state)
         else:
             self._senders.pop(address, None)
+            self._long_runs.forget(address)
 
     def _extend_pending(self, state: _Sender) -> tuple[PoolTransaction, ...]:
         """Move what has become executable behind the executable prefix; returns it."""
@@ -399,6 +439,28 @@ class Pool:
         self._drops.move_to_end(transaction_hash)
         while len(self._drops) > MAX_REMEMBERED_DROPS:
             self._drops.popitem(last=False)
+
+
+_Place = tuple[list[PoolTransaction], int]
+"""A sender's executable transactions, and the first of them that is not yet chosen."""
+
+
+def _best_tip_first(lines: Iterable[_Place], base_fee: int, max_count: int, max_bytes: int) -> list[PoolTransaction]:
+    """Merge lines of transactions by tip, keeping the order within each; one that cannot pay ends its line."""
+    heap: list[tuple[int, int, int, list[PoolTransaction]]] = []
+    for line, position in lines:
+        _push_next(heap, line, position, base_fee)
+    chosen: list[PoolTransaction] = []
+    size = 0
+    while heap and len(chosen) < max_count:
+        _, _, position, line = heapq.heappop(heap)
+        entry = line[position]
+        if size + entry.size > max_bytes:
+            continue
+        chosen.append(entry)
+        size += entry.size
+        _push_next(heap, line, position + 1, base_fee)
+    return chosen
 
 
 def _push_next(

@@ -70,6 +70,25 @@ class PoolMachine(RuleBasedStateMachine):
         )
 
     @rule(data=st.data())
+    def put_off(self, data):
+        entries = list(self.pool.pending())
+        if entries:
+            self.pool.put_off(data.draw(st.sampled_from(entries)).hash)
+
+    @rule(long_run=st.booleans(), count=st.integers(1, 12))
+    def offer(self, long_run, count):
+        offer = self.pool.offer(max_count=count, max_bytes=10**6, long_run=long_run)
+        nonces = {sender: account.nonce for sender, account in self.accounts.items()}
+        for entry in offer.transactions:
+            assert entry.nonce == nonces[entry.sender]
+            assert entry.tip(self.pool.chain.base_fee_wei) >= 0
+            nonces[entry.sender] += 1
+        assert len(offer.transactions) <= count
+        assert bool(offer.transactions) or not offer.first_may_run_long
+        payable = self.pool.best(max_count=1, max_bytes=10**6)
+        assert bool(payable) == bool(offer.transactions) or not long_run
+
+    @rule(data=st.data())
     def drop(self, data):
         entries = list(self.pool.pending()) + list(self.pool.queued())
         if entries:

@@ -203,6 +203,7 @@ class LocalChain:
         *,
         round_: int = 0,
         budget_ms: int = 60_000,
+        first_budget_ms: int = 0,
         time_ms: int = 0,
         fee_preference: FeePreference | None = None,
         checkpoint: bytes = b"",
@@ -222,7 +223,7 @@ class LocalChain:
             checkpoint=checkpoint,
             late_credits=tuple(late_credits),
         )
-        return Build(status.head_hash, attributes, tuple(candidates), budget_ms)
+        return Build(status.head_hash, attributes, tuple(candidates), budget_ms, first_budget_ms)
 
     def build(self, candidates: Sequence[Candidate] = (), **options: Any) -> Built:
         built = self.execution.build(self.build_request(candidates, **options))

@@ -5,7 +5,16 @@ from dataclasses import replace
 
 import pytest
 
-from astralink_node.chain.messages import Build, CannotBuild, Valid, Validate
+from astralink_node.chain.codec import decode, encode
+from astralink_node.chain.messages import (
+    BlockWork,
+    BlockWorkAnswer,
+    Build,
+    Candidate,
+    CannotBuild,
+    Valid,
+    Validate,
+)
 from astralink_node.crypto.keccak import keccak256
 from astralink_node.evm.blocks import decode_block, ethereum_block_rlp
 from astralink_node.evm.fork_rules import MAX_BLOCK_RLP_BYTES
@@ -112,20 +121,75 @@ def test_the_budget_stops_between_transactions() -> None:
     assert LocalChain().execution.validate(Validate(built.raw_block)) == Valid(built.block_hash)
 
 
-def test_the_budget_stops_a_transaction_in_the_middle_and_leaves_no_trace() -> None:
-    clock = SteppingClock(MS // 10)
-    chain = LocalChain(now_ns=clock)
-    built = chain.build([candidate(0, 0), candidate(1, 0, to=LOOPER, gas=16_000_000)], budget_ms=5)
-    assert (built.included, built.stopped_by) == (1, "time")
+def slow_chain() -> LocalChain:
+    """Where a look at the clock, of which LOOPER causes one every few hundred operations, takes 0.1 ms."""
+    return LocalChain(now_ns=SteppingClock(MS // 10))
+
+
+LONG = candidate(1, 0, to=LOOPER, gas=300_000)
+"""Takes some 10 ms of a slow chain."""
+ENDLESS = candidate(1, 0, to=LOOPER, gas=16_000_000)
+
+
+def long_run(entry: Candidate) -> Candidate:
+    return replace(entry, may_run_long=True)
+
+
+def test_the_budget_stops_a_transaction_in_the_middle_which_leaves_no_trace_and_is_put_off() -> None:
+    built = slow_chain().build([candidate(0, 0), ENDLESS, candidate(2, 0)], budget_ms=5, first_budget_ms=50)
+    assert (built.included, built.stopped_by, built.dropped) == (1, "time", ())
+    assert built.put_off == keccak256(ENDLESS.raw_transaction)
     assert built.raw_block == LocalChain().build([candidate(0, 0)]).raw_block
 
 
-def test_a_transaction_that_eats_the_whole_budget_is_dropped_so_that_the_next_build_gets_on() -> None:
-    chain = LocalChain(now_ns=SteppingClock(MS // 10))
-    endless = candidate(1, 0, to=LOOPER, gas=16_000_000)
-    built = chain.build([endless, candidate(0, 0)], budget_ms=5)
-    assert (built.included, built.stopped_by) == (0, "time")
-    assert [dropped.transaction_hash for dropped in built.dropped] == [keccak256(endless.raw_transaction)]
+def test_the_first_transaction_of_a_block_may_run_longer_and_ends_it() -> None:
+    built = slow_chain().build([long_run(LONG), candidate(0, 0)], budget_ms=5, first_budget_ms=500)
+    assert (built.included, built.stopped_by, built.dropped, built.put_off) == (1, "time", (), b"")
+    assert LocalChain().execution.validate(Validate(built.raw_block)) == Valid(built.block_hash)
+
+
+def test_a_long_run_that_ends_within_the_ordinary_budget_leaves_time_for_others() -> None:
+    built = slow_chain().build([long_run(LONG), candidate(0, 0)], budget_ms=500, first_budget_ms=900)
+    assert (built.included, built.stopped_by) == (2, "exhausted")
+
+
+def test_a_first_transaction_that_may_not_run_long_is_put_off() -> None:
+    built = slow_chain().build([LONG, candidate(0, 0)], budget_ms=5, first_budget_ms=500)
+    assert (built.included, built.dropped, built.put_off) == (0, (), keccak256(LONG.raw_transaction))
+
+
+def test_only_the_first_transaction_of_a_block_may_run_long() -> None:
+    built = slow_chain().build([candidate(0, 0), long_run(LONG)], budget_ms=5, first_budget_ms=500)
+    assert (built.included, built.dropped, built.put_off) == (1, (), keccak256(LONG.raw_transaction))
+
+
+def test_a_transaction_passed_over_does_not_use_up_the_first_place() -> None:
+    late = candidate(0, 7)
+    built = slow_chain().build([late, long_run(LONG)], budget_ms=5, first_budget_ms=500)
+    assert (built.included, built.put_off) == (1, b"")
+
+
+@pytest.mark.parametrize(
+    ("first", "first_budget_ms"),
+    [(long_run(ENDLESS), 20), (long_run(ENDLESS), 0), (ENDLESS, 0)],
+    ids=["too long even so", "no long runs here", "no long runs at all"],
+)
+def test_what_no_block_has_the_time_for_is_dropped_so_that_the_next_build_gets_on(
+    first: Candidate, first_budget_ms: int
+) -> None:
+    chain = slow_chain()
+    built = chain.build([first, candidate(0, 0)], budget_ms=5, first_budget_ms=first_budget_ms)
+    assert (built.included, built.stopped_by, built.put_off) == (0, "time", b"")
+    (dropped,) = built.dropped
+    assert dropped.transaction_hash == keccak256(ENDLESS.raw_transaction)
+    assert dropped.reason == "runs longer than a block may take to build"
+
+
+def test_the_bounds_of_a_build_cross_to_the_execution_process() -> None:
+    request = LocalChain().build_request([long_run(LONG)], budget_ms=1_000, first_budget_ms=7_500)
+    assert decode(BlockWork, encode(request)) == request
+    built = slow_chain().build([LONG], budget_ms=5, first_budget_ms=500)
+    assert decode(BlockWorkAnswer, encode(built)) == built
 
 
 def test_a_budget_of_nothing_gives_an_empty_valid_block() -> None:

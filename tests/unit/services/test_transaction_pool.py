@@ -1,6 +1,7 @@
 """The mempool's service on a real execution facade: admission with account look-ups, commits, delegations."""
 
 from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import replace
 
 import trio
 import trio.testing
@@ -126,14 +127,23 @@ def test_a_commit_takes_its_transactions_out_and_promotes_what_waited() -> None:
     bench.service.on_committed(bench.chain.produce([first]))
     assert bench.counts == (1, 0)
     assert bench.announced == [second.raw_transaction]
-    assert bench.service.candidates() == (second,)
+    assert bench.service.candidates() == (replace(second, may_run_long=True),)
 
 
 def test_the_best_tip_comes_first_and_nonces_stay_in_order() -> None:
     bench = Bench()
     cheap, dear, after = candidate(0, 0, tip=1), candidate(1, 0, tip=2 * GWEI), candidate(0, 1, tip=3 * GWEI)
     bench.submit([after, cheap, dear])
-    assert bench.service.candidates() == (dear, cheap, after)
+    assert bench.service.candidates() == (replace(dear, may_run_long=True), cheap, after)
+
+
+def test_what_the_clock_stopped_begins_the_next_block_but_not_a_further_round() -> None:
+    bench = Bench()
+    dear, heavy = candidate(1, 0, tip=2 * GWEI), candidate(0, 0)
+    bench.submit([dear, heavy])
+    bench.service.put_off(keccak256(heavy.raw_transaction))
+    assert bench.service.candidates(long_run=False) == (dear,)
+    assert bench.service.candidates() == (replace(heavy, may_run_long=True), dear)
 
 
 def test_a_proposer_that_waits_is_woken_by_a_submission() -> None:
