@@ -92,6 +92,44 @@ class ValidatorConfig:
 
 
 @dataclass(frozen=True, slots=True)
+class UnixAddress:
+    path: str
+
+    def __str__(self) -> str:
+        return f"unix:{self.path}"
+
+
+@dataclass(frozen=True, slots=True)
+class TlsAddress:
+    host: str
+    port: int
+
+    def __str__(self) -> str:
+        return f"tls:[{self.host}]:{self.port}" if ":" in self.host else f"tls:{self.host}:{self.port}"
+
+
+SignerAddress = UnixAddress | TlsAddress
+
+
+@dataclass(frozen=True, slots=True)
+class SignerConfig:
+    address: str = field(default="", metadata={"check": "signer", "flag": "--signer"})
+    """Where `astralink-node signer` listens and the node connects: `unix:PATH` or `tls:HOST:PORT`.
+
+    Empty for a node that signs in its own process.
+    """
+    tls_folder: str = ""
+    """Folder with certificate.pem, key.pem and the other side's peer.pem; empty for signer-tls in the data folder."""
+    timeout_ms: int = field(default=5000, metadata={"range": (100, 600_000)})
+    """How long one answer of the signer may take."""
+
+    @property
+    def endpoint(self) -> SignerAddress | None:
+        """None for a node that signs in its own process."""
+        return parse_signer_address(self.address) if self.address else None
+
+
+@dataclass(frozen=True, slots=True)
 class LogConfig:
     level: str = field(default="info", metadata={"choices": LEVELS})
     format: str = field(default="console", metadata={"choices": FORMATS})
@@ -104,6 +142,7 @@ class NodeConfig:
     history: HistoryConfig = field(default_factory=HistoryConfig)
     txpool: TxpoolConfig = field(default_factory=TxpoolConfig)
     validator: ValidatorConfig = field(default_factory=ValidatorConfig)
+    signer: SignerConfig = field(default_factory=SignerConfig)
     log: LogConfig = field(default_factory=LogConfig)
 
 
@@ -294,6 +333,28 @@ def _is_host(text: str) -> bool:
     return bool(text) and text.isascii() and text.isprintable() and " " not in text
 
 
+def parse_signer_address(text: str) -> SignerAddress:
+    """`unix:PATH`, or `tls:HOST:PORT` with an IPv6 address in brackets. Raises ConfigError."""
+    kind, _, rest = text.partition(":")
+    if kind == "unix" and rest:
+        return UnixAddress(rest)
+    host, _, port = rest.rpartition(":")
+    host = host.removeprefix("[").removesuffix("]")
+    if kind == "tls" and _is_host(host) and port.isascii() and port.isdigit() and len(port) < 6 and int(port) < 65_536:
+        return TlsAddress(host, int(port))
+    raise ConfigError(f"signer address: expected {_SIGNER_ADDRESS}, found {text!r}")
+
+
+def _is_signer_address(text: str) -> bool:
+    try:
+        return not text or parse_signer_address(text) is not None
+    except ConfigError:
+        return False
+
+
+_SIGNER_ADDRESS: Final = "unix:PATH or tls:HOST:PORT"
+
+
 @dataclass(frozen=True, slots=True)
 class _Check:
     expected: str
@@ -304,6 +365,7 @@ _CHECKS: Final[Mapping[str, _Check]] = types.MappingProxyType(
     {
         "address": _Check("an address (0x and 40 hex digits)", _is_address),
         "host": _Check("a host name or an IP address", _is_host),
+        "signer": _Check(_SIGNER_ADDRESS, _is_signer_address),
     }
 )
 

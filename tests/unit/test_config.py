@@ -4,7 +4,15 @@ from pathlib import Path
 
 import pytest
 
-from astralink_node.config import ConfigError, NodeConfig, load_config, values_of, variable_of
+from astralink_node.config import (
+    ConfigError,
+    NodeConfig,
+    TlsAddress,
+    UnixAddress,
+    load_config,
+    values_of,
+    variable_of,
+)
 
 
 def write(tmp_path: Path, text: str) -> Path:
@@ -104,3 +112,21 @@ def test_interval_of_zero_means_on_demand() -> None:
 def test_every_setting_has_a_variable_of_its_own() -> None:
     names = values_of(NodeConfig())
     assert len({variable_of(name) for name in names}) == len(names)
+
+
+def test_signer_addresses_are_unix_paths_or_tls_hosts() -> None:
+    assert load_config(None, {}, {}).config.signer.endpoint is None
+    for text, endpoint in {
+        "unix:/run/signer.sock": UnixAddress("/run/signer.sock"),
+        "tls:signer.example:7000": TlsAddress("signer.example", 7000),
+        "tls:[::1]:0": TlsAddress("::1", 0),
+    }.items():
+        config = load_config(None, {"ASTRALINK_SIGNER_ADDRESS": text}, {}).config
+        assert config.signer.endpoint == endpoint
+        assert str(endpoint) == text
+
+
+@pytest.mark.parametrize("text", ["unix:", "tcp:host:1", "tls:host", "tls::1", "tls:host:70000", "tls:host:-1", "/x"])
+def test_other_signer_addresses_are_refused(text: str) -> None:
+    with pytest.raises(ConfigError, match=r"signer.address: expected unix:PATH or tls:HOST:PORT, found"):
+        load_config(None, {}, {"signer.address": text})
