@@ -103,7 +103,11 @@ def test_bad_votes_are_singled_out_wherever_they_stand(bad):
         assert len(check.sizes) == 1 + 2 * 3
 
 
-@pytest.mark.parametrize("signature", [b"", bytes(96), b"\xc0" + bytes(95), b"\xff" * 96, bytes(95)])
+@pytest.mark.parametrize(
+    "signature",
+    [b"", bytes(96), b"\xc0" + bytes(95), b"\xff" * 96, bytes(95)],
+    ids=["empty", "zeros", "identity", "ones", "short"],
+)
 def test_a_signature_that_is_no_point_or_the_identity_is_refused(signature):
     votes = [vote(0), replace(vote(1), signature=signature), vote(2)]
     assert [each.validator_index for each in admit(votes).refused] == [1]
