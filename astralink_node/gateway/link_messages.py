@@ -98,6 +98,71 @@ class NodeStatus:
 
 
 @dataclass(frozen=True, slots=True)
+class GetConsensusState:
+    pass
+
+
+@dataclass(frozen=True, slots=True)
+class VotesFor:
+    """The votes of one type, in one round, for one value."""
+
+    block_hash: bytes
+    """32 zero bytes: nil."""
+    power: int
+    voters: bytes
+    """Bitmap over the members of the voting set, as in a certificate."""
+
+
+@dataclass(frozen=True, slots=True)
+class RoundVotes:
+    round_: int
+    proposer_index: int
+    prevotes: tuple[VotesFor, ...]
+    precommits: tuple[VotesFor, ...]
+
+
+MAX_ROUNDS_SHOWN = 16
+"""The newest rounds of a height that a :class:`ConsensusState` holds; earlier ones are left out."""
+
+
+@dataclass(frozen=True, slots=True)
+class ConsensusState:
+    """What the node's consensus is doing at this moment, for an operator who asks why nothing moves."""
+
+    height: int
+    """The one that is being decided."""
+    round_: int
+    step: str
+    """``propose``, ``prevote``, ``precommit`` or ``commit``."""
+    proposer_index: int
+    """Of this round, in the voting set."""
+    locked_round: int
+    """-1: not locked."""
+    locked_hash: bytes
+    """Empty: not locked."""
+    valid_round: int
+    """-1: no valid value is known."""
+    valid_hash: bytes
+    """Empty: no valid value is known."""
+    total_power: int
+    """Of the voting set: what a quorum is more than two thirds of."""
+    rounds: tuple[RoundVotes, ...]
+    """Ascending, at most MAX_ROUNDS_SHOWN."""
+    waiting_since_ms: int
+    """Unix time in milliseconds at which this step began."""
+    is_validator: bool
+    """Whether this node's key is in the voting set."""
+    is_signing: bool
+    """Whether it signs now: it holds the key, and nothing (a doppelganger wait, a lost history) forbids it yet."""
+
+
+@dataclass(frozen=True, slots=True)
+class ConsensusStateReply:
+    state: ConsensusState | None
+    """None: this node runs no consensus that could be looked into."""
+
+
+@dataclass(frozen=True, slots=True)
 class NewHead:
     """Pushed after every commit, and once with the current head when a gateway connects (no receipts then)."""
 
@@ -118,6 +183,8 @@ class LinkFailed:
     message: str
 
 
-Request = SubmitTransactions | GetPendingNonce | GetPooledTransaction | GetPoolContent | GetNodeStatus
-Reply = Verdicts | PendingNonce | PooledTransaction | PoolContent | NodeStatus | LinkFailed
+Request = (
+    SubmitTransactions | GetPendingNonce | GetPooledTransaction | GetPoolContent | GetNodeStatus | GetConsensusState
+)
+Reply = Verdicts | PendingNonce | PooledTransaction | PoolContent | NodeStatus | ConsensusStateReply | LinkFailed
 Push = NewHead | NewPendingTransactions

@@ -151,6 +151,11 @@ def _block_object(path: str, value: dict[str, object]) -> BlockSelector:
     raise BadValue(path, "expected blockNumber or blockHash")
 
 
+def epoch(path: str, value: object) -> int | None:
+    """An epoch's number; None for `latest`."""
+    return None if value == "latest" else quantity64(path, value)
+
+
 def storage_key(path: str, value: object) -> tuple[int, bool]:
     """A storage slot as geth reads it: any number of digits up to 64. Also says whether all 64 were given."""
     if not isinstance(value, str):

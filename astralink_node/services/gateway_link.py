@@ -15,6 +15,9 @@ from astralink_node.chain.codec import CodecError, decode, encode
 from astralink_node.chain.frames import PUSH_ID, Frame, FrameDecoder, FrameError, encode_frame
 from astralink_node.chain.messages import Committed
 from astralink_node.gateway.link_messages import (
+    ConsensusState,
+    ConsensusStateReply,
+    GetConsensusState,
     GetNodeStatus,
     GetPendingNonce,
     GetPoolContent,
@@ -49,14 +52,26 @@ RECEIVE_BYTES: Final = 1 << 18
 _log = Log("gateway_link")
 
 NodeStatusSource = Callable[[], NodeStatus]
+ConsensusStateSource = Callable[[], ConsensusState | None]
+
+
+def no_consensus_state() -> None:
+    """For a node whose driver has no rounds to show."""
 
 
 class GatewayLink:
     """See the module's description. `head` is the current head, for gateways that connect before the next one."""
 
-    def __init__(self, pool: TransactionPool, node_status: NodeStatusSource, head: Committed) -> None:
+    def __init__(
+        self,
+        pool: TransactionPool,
+        node_status: NodeStatusSource,
+        head: Committed,
+        consensus_state: ConsensusStateSource = no_consensus_state,
+    ) -> None:
         self._pool = pool
         self._node_status = node_status
+        self._consensus_state = consensus_state
         self._head = head
         self._connections: set[_Connection] = set()
         pool.on_pending = self.publish_pending
@@ -114,6 +129,8 @@ class GatewayLink:
                 return PoolContent(_submitted(pool.pending()), _submitted(pool.queued()))
             case GetNodeStatus():
                 return self._node_status()
+            case GetConsensusState():
+                return ConsensusStateReply(self._consensus_state())
             case _:
                 assert_never(request)
 

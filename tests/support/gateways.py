@@ -31,6 +31,9 @@ from astralink_node.gateway.config import DEFAULT_APIS, GatewayConfig, GatewayLi
 from astralink_node.gateway.context import ChainIdentity
 from astralink_node.gateway.gateway import Gateway, HeadFeed
 from astralink_node.gateway.link_messages import (
+    ConsensusState,
+    ConsensusStateReply,
+    GetConsensusState,
     GetNodeStatus,
     GetPendingNonce,
     GetPoolContent,
@@ -94,6 +97,7 @@ class SmallNode:
         self.queries = 0
         self.followers: list[Callable[[Push], None]] = []
         self.announcing = True
+        self.consensus_state: ConsensusState | None = None
         self._certificate = b""
         self.head = self._genesis_head()
 
@@ -146,6 +150,8 @@ class SmallNode:
                     pending_transactions=len(self.pool),
                     queued_transactions=0,
                 )
+            case GetConsensusState():
+                return ConsensusStateReply(self.consensus_state)
             case _:
                 return LinkFailed("unknown request")
 

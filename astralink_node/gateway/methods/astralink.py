@@ -1,20 +1,33 @@
-"""astralink_*: what this chain has beside Ethereum's interface: consensus payloads, certificates, fee parameters."""
+"""astralink_*: what this chain has beside Ethereum's interface: consensus, who takes part in it, fee parameters."""
 
 from __future__ import annotations
 
-from astralink_node.chain.messages import AtHash, AtHeight, AtLatest, BlockSelector, GetStatus, Status
+from astralink_node.chain.consensus_messages import (
+    CheckpointAnswer,
+    CheckpointQuestion,
+    ValidatorsAnswer,
+    ValidatorsQuestion,
+)
+from astralink_node.chain.messages import AtHash, AtHeight, AtLatest, AtPending, BlockSelector, GetStatus, Status
 from astralink_node.evm.fee_rules import InvalidFeeParameters, decode_fee_parameters
 from astralink_node.gateway.context import RpcContext
 from astralink_node.gateway.encoding import JsonObject, data, quantity
 from astralink_node.gateway.jsonrpc import Json
+from astralink_node.gateway.link_messages import ConsensusStateReply, GetConsensusState, VotesFor
 from astralink_node.gateway.methods.net import node_status
 from astralink_node.gateway.methods.table import Method, Parameter
-from astralink_node.gateway.parameters import block
+from astralink_node.gateway.parameters import block, epoch
 from astralink_node.gateway.rpc_errors import server_error
 from consensus.certificate import Certificate, decode_certificate, signer_indices
+from consensus.checkpoint import checkpoint_hash, decode_checkpoint
+from consensus.epoch import epoch_of
+from consensus.messages import NIL
 from consensus.payload import decode_payload
+from consensus.validator_set import decode_validator_set
 
 BLOCK = Parameter("block", block, AtLatest())
+EPOCH = Parameter("epoch", epoch, None)
+"""None is the latest."""
 
 
 async def get_node_status(context: RpcContext) -> Json:
@@ -120,10 +133,109 @@ async def get_fee_parameters(context: RpcContext, at: BlockSelector) -> Json:
     }
 
 
+async def get_checkpoint(context: RpcContext, epoch: int | None) -> Json:
+    """The quantum-safe checkpoint that a block carries for an epoch, or the latest one. Null if none does."""
+    answer = await context.chain.find(AtLatest(), CheckpointQuestion(epoch), CheckpointAnswer)
+    if answer is None:
+        return None
+    await context.chain.heads.reach(answer.height)
+    checkpoint = decode_checkpoint(answer.raw_checkpoint)
+    signers = zip(signer_indices(checkpoint.signers), checkpoint.keys, checkpoint.signatures, strict=True)
+    return {
+        "epoch": quantity(checkpoint.epoch),
+        "number": quantity(checkpoint.height),
+        "blockHash": data(checkpoint.block_hash),
+        "nextSetHash": data(checkpoint.next_set_hash),
+        "signersBitmap": data(checkpoint.signers),
+        "signatures": [
+            {"index": quantity(index), "key": data(key), "signature": data(signature)}
+            for index, key, signature in signers
+        ],
+        "checkpointHash": data(checkpoint_hash(answer.raw_checkpoint)),
+        "carriedBy": quantity(answer.height),
+        "raw": data(answer.raw_checkpoint),
+    }
+
+
+async def get_validators(context: RpcContext, at: BlockSelector) -> Json:
+    """The set that votes at a block; at pending, the one that decides the next. Null for a block that is not there."""
+    if context.chain.beyond_head(at):
+        return None
+    answer = await context.chain.find(at, ValidatorsQuestion(), ValidatorsAnswer)
+    if answer is None:
+        return None
+    await context.chain.heads.reach(answer.height - 1 if isinstance(at, AtPending) else answer.height)
+    voting_set = decode_validator_set(answer.voting_set)
+    return {
+        "number": quantity(answer.height),
+        "epoch": quantity(epoch_of(answer.height, answer.epoch_length)),
+        "setHash": data(voting_set.hash),
+        "totalPower": quantity(voting_set.total_power),
+        "aggregateKey": data(voting_set.aggregate_key),
+        "memberRoot": data(voting_set.member_root),
+        "validators": [
+            {
+                "index": quantity(index),
+                "votingKey": data(validator.voting_key),
+                "checkpointKeyHash": data(validator.ml_dsa_key_hash),
+                "power": quantity(validator.power),
+                "operator": data(validator.operator),
+            }
+            for index, validator in enumerate(voting_set.validators)
+        ],
+        "nextSetHash": data(answer.next_set_hash),
+    }
+
+
+async def consensus_state(context: RpcContext) -> Json:
+    """The round that the node is in, as it sees it now. Null for a node that shows none."""
+    reply = await context.backend.ask_node(GetConsensusState())
+    if not isinstance(reply, ConsensusStateReply):
+        raise server_error("the node could not be asked; try again")
+    state = reply.state
+    if state is None:
+        return None
+    return {
+        "number": quantity(state.height),
+        "round": quantity(state.round_),
+        "step": state.step,
+        "proposerIndex": quantity(state.proposer_index),
+        "lockedRound": state.locked_round,
+        "lockedHash": data(state.locked_hash) if state.locked_hash else None,
+        "validRound": state.valid_round,
+        "validHash": data(state.valid_hash) if state.valid_hash else None,
+        "totalPower": quantity(state.total_power),
+        "rounds": [
+            {
+                "round": quantity(votes.round_),
+                "proposerIndex": quantity(votes.proposer_index),
+                "prevotes": [_votes_fields(each) for each in votes.prevotes],
+                "precommits": [_votes_fields(each) for each in votes.precommits],
+            }
+            for votes in state.rounds
+        ],
+        "waitingSinceMs": quantity(state.waiting_since_ms),
+        "isValidator": state.is_validator,
+        "isSigning": state.is_signing,
+    }
+
+
+def _votes_fields(votes: VotesFor) -> JsonObject:
+    return {
+        "blockHash": None if votes.block_hash == NIL else data(votes.block_hash),
+        "power": quantity(votes.power),
+        "voters": [quantity(index) for index in signer_indices(votes.voters)],
+        "votersBitmap": data(votes.voters),
+    }
+
+
 METHODS = (
     Method("astralink_nodeStatus", get_node_status),
     Method("astralink_getGenesisHash", get_genesis_hash),
     Method("astralink_getPayload", get_payload, (BLOCK,)),
     Method("astralink_getCertificate", get_certificate, (BLOCK,)),
+    Method("astralink_getCheckpoint", get_checkpoint, (EPOCH,)),
+    Method("astralink_getValidators", get_validators, (BLOCK,)),
+    Method("astralink_consensusState", consensus_state),
     Method("astralink_getFeeParameters", get_fee_parameters, (BLOCK,)),
 )

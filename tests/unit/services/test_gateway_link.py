@@ -1,7 +1,7 @@
 """The node's end of the gateways' socket: answers, the head feed, and gateways that misbehave."""
 
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import trio
 import trio.testing
@@ -13,6 +13,9 @@ from astralink_node.chain.messages import Committed
 from astralink_node.crypto.keccak import keccak256
 from astralink_node.evm.transactions import decode_transaction
 from astralink_node.gateway.link_messages import (
+    ConsensusState,
+    ConsensusStateReply,
+    GetConsensusState,
     GetNodeStatus,
     GetPendingNonce,
     GetPoolContent,
@@ -26,12 +29,14 @@ from astralink_node.gateway.link_messages import (
     Push,
     Reply,
     Request,
+    RoundVotes,
     SubmittedTransaction,
     SubmitTransactions,
     Verdicts,
+    VotesFor,
 )
 from astralink_node.services import gateway_link
-from astralink_node.services.gateway_link import GatewayLink
+from astralink_node.services.gateway_link import ConsensusStateSource, GatewayLink, no_consensus_state
 from astralink_node.services.transaction_pool import TransactionPool
 from astralink_node.txpool.admission import PoolTransaction
 from astralink_node.txpool.pool import PoolLimits
@@ -89,14 +94,16 @@ class Bench:
         return Gateway(stream)
 
 
-def with_bench(scenario: Callable[[Bench], Awaitable[None]]) -> None:
+def with_bench(
+    scenario: Callable[[Bench], Awaitable[None]], consensus_state: ConsensusStateSource = no_consensus_state
+) -> None:
     async def main() -> None:
         chain = LocalChain()
         head = chain.produce([])
         rules = parse_genesis(chain.genesis).chain_rules()
         status = chain.execution.status()
         pool = TransactionPool(InProcessExecution(chain.execution), rules, PoolLimits(), status, lambda: 0)
-        link = GatewayLink(pool, lambda: STATUS, head)
+        link = GatewayLink(pool, lambda: STATUS, head, consensus_state)
         listener = (await trio.open_tcp_listeners(0, host="127.0.0.1"))[0]
         port = listener.socket.getsockname()[1]
         with trio.fail_after(20):
@@ -136,8 +143,37 @@ def test_every_request_has_its_answer() -> None:
         assert await gateway.ask(GetPooledTransaction(bytes(32))) == PooledTransaction(b"", b"")
         assert await gateway.ask(GetPoolContent()) == PoolContent((transaction,), ())
         assert await gateway.ask(GetNodeStatus()) == STATUS
+        assert await gateway.ask(GetConsensusState()) == ConsensusStateReply(None)
 
     with_bench(scenario)
+
+
+def test_the_state_of_consensus_is_what_its_source_says_now() -> None:
+    votes = VotesFor(bytes(32), 32, b"\x01")
+    first = ConsensusState(
+        height=2,
+        round_=0,
+        step="prevote",
+        proposer_index=0,
+        locked_round=-1,
+        locked_hash=b"",
+        valid_round=-1,
+        valid_hash=b"",
+        total_power=32,
+        rounds=(RoundVotes(0, 0, (votes,), ()),),
+        waiting_since_ms=1_000,
+        is_validator=True,
+        is_signing=True,
+    )
+    second = replace(first, step="precommit", rounds=(RoundVotes(0, 0, (votes,), (votes,)),))
+    states = iter((first, second))
+
+    async def scenario(bench: Bench) -> None:
+        gateway = await bench.connect()
+        for state in (first, second):
+            assert await gateway.ask(GetConsensusState()) == ConsensusStateReply(state)
+
+    with_bench(scenario, lambda: next(states))
 
 
 def pending(data: bytes = b"") -> tuple[PoolTransaction, SubmittedTransaction]:
