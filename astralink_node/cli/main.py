@@ -6,7 +6,12 @@ keeps its traceback.
 """
 
 import importlib
+import os
+import signal
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
 from typing import Final
 
 import click
@@ -23,6 +28,7 @@ _VERBS: Final = {
     "genesis": ("genesis:genesis", "Create, show, verify and compare genesis files."),
     "account": ("account:account", "Manage account keystores (Web3 secret storage)."),
     "validator": ("validator:validator", "Manage this node's validator."),
+    "signer": ("signer:signer", "Sign for a node, in a process of its own."),
     "config": ("config:config", "Show the settings in effect."),
     "db": ("db:db", "Check, measure, prune, compact or roll back the database."),
     "export": ("blocks:export_blocks", "Write blocks to a file."),
@@ -31,6 +37,9 @@ _VERBS: Final = {
     "version": ("version:version", "Show the version of this program."),
 }
 """Verb -> (module in this package and the command in it, one line of help)."""
+
+_UNTIL_STOPPED: Final = frozenset({"start", "devnet"})
+"""Verbs that end when they are told to: being told is no failure, also before they are ready."""
 
 
 class _LazyGroup(click.Group):
@@ -63,6 +72,31 @@ def cli() -> None:
 
 def run(arguments: list[str] | None = None) -> int:
     """The console script. Returns the exit code."""
+    given = sys.argv[1:] if arguments is None else arguments
+    if given and given[0] in _UNTIL_STOPPED:
+        with _sigterm_ends_well():
+            return _run(given)
+    return _run(given)
+
+
+@contextmanager
+def _sigterm_ends_well() -> Iterator[None]:
+    """Exit code 0 for a SIGTERM that comes while modules load and files are prepared, before the node listens for it.
+
+    As abrupt as the signal itself would be: what is prepared bears that at any moment, and no process is started yet.
+    """
+
+    def end(_signal: int, _frame: FrameType | None) -> None:
+        os._exit(0)
+
+    before = signal.signal(signal.SIGTERM, end)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _run(arguments: list[str]) -> int:
     try:
         result = cli.main(args=arguments, prog_name="astralink-node", standalone_mode=False)
     except click.exceptions.Exit as end:
