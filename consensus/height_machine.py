@@ -314,7 +314,7 @@ def _perform(state: HeightState, moved: rounds.Transition, outputs: list[Output]
     before, (after, actions) = state.rounds, moved
     state = replace(state, rounds=after)
     if after.round_ != before.round_:
-        state = replace(state, tally=forget_old_rounds(state.tally, after.round_))
+        state = replace(state, tally=forget_old_rounds(state.tally, after.round_, after.valid_round))
     for action in actions:
         match action:
             case rounds.Vote(vote_type, round_, block_hash, valid_round):
@@ -339,7 +339,7 @@ def _perform(state: HeightState, moved: rounds.Transition, outputs: list[Output]
 
 
 def _valid_polka(state: HeightState) -> Quorum | None:
-    """What stands behind validValue; None if there is none, or if its round is so old that it was forgotten."""
+    """What stands behind validValue; None if there is none."""
     valid_round, valid_hash = state.rounds.valid_round, state.rounds.valid_hash
     for choice in state.tally.quorums(valid_round, VoteType.PREVOTE):
         if choice[0] == valid_hash != NIL:

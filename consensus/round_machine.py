@@ -12,6 +12,7 @@ from enum import IntEnum
 from typing import Protocol
 
 from consensus.messages import NIL, NO_ROUND, VoteType
+from consensus.params import MAX_ROUND
 
 
 class Step(IntEnum):
@@ -165,14 +166,14 @@ def next_transition(state: RoundState, facts: Facts) -> Transition | None:
 
 def on_timeout(state: RoundState, kind: TimeoutKind, round_: int, facts: Facts) -> Transition | None:
     """Lines 57 to 67; None where the timeout is no longer of interest."""
-    if round_ != state.round_:
+    if round_ != state.round_ or state.step is Step.NOT_STARTED:
         return None
     match kind:
         case TimeoutKind.PROPOSE if state.step is Step.PROPOSE:  # line 58
             return _prevote(state, NIL, NO_ROUND)  # lines 59, 60
         case TimeoutKind.PREVOTE if state.step is Step.PREVOTE:  # line 62
             return _precommit(state, NIL)  # lines 63, 64
-        case TimeoutKind.PRECOMMIT:  # line 66
+        case TimeoutKind.PRECOMMIT if round_ < MAX_ROUND:  # line 66; the last round does not end
             return start_round(state, round_ + 1, facts)  # line 67
         case _:
             return None

@@ -8,6 +8,7 @@ power belong to the same member of the set.
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from itertools import chain
 
 from consensus.certificate import Certificate, signer_indices
 from consensus.evidence import Evidence, conflict_with, contradiction
@@ -113,6 +114,11 @@ class VoteTally:
                 if vote is not None:
                     yield vote
 
+    def certificates(self) -> Iterator[Certificate]:
+        for pair in self.rounds.values():
+            for ballots in pair:
+                yield from ballots.certificates.values()
+
 
 def vote_power(tally: VoteTally, validator_index: int) -> int:
     return tally.validator_set.validators[validator_index].power
@@ -132,8 +138,10 @@ def add_vote(tally: VoteTally, vote: SignedVote, current_round: int) -> tuple[Vo
     if earlier is not None and _choice(earlier) == _choice(vote):
         return tally, None
     evidence = None
-    if earlier is not None or (len(tally.rounds) > 1 and vote.block_hash != NIL):
-        evidence = conflict_with(tally.votes_of(index), vote)
+    # Otherwise nothing here can contradict it: amnesia takes two rounds and two blocks.
+    speaks_of_block_again = vote.block_hash != NIL and any(round_ != vote.round_ for round_ in tally.rounds)
+    if earlier is not None or ballots.certificates or speaks_of_block_again:
+        evidence = conflict_with(chain(tally.votes_of(index), tally.certificates()), vote)
     if earlier is not None:
         return tally, evidence
     counted = _count(ballots, vote, vote_power(tally, index))
@@ -151,11 +159,11 @@ def add_certificate(tally: VoteTally, certificate: Certificate) -> tuple[VoteTal
     choice = (certificate.block_hash, certificate.valid_round)
     if choice in ballots.certificates:
         return tally, ()
+    votes = (vote for index in signer_indices(certificate.signers) for vote in tally.votes_of(index))
     evidence = tuple(
-        Evidence(vote, certificate)
-        for index in signer_indices(certificate.signers)
-        for vote in tally.votes_of(index)
-        if contradiction(vote, certificate) is not None
+        Evidence(testimony, certificate)
+        for testimony in chain(votes, tally.certificates())
+        if contradiction(testimony, certificate) is not None
     )
     counted = replace(ballots, certificates={**ballots.certificates, choice: certificate})
     rounds = dict(tally.rounds)
@@ -164,13 +172,26 @@ def add_certificate(tally: VoteTally, certificate: Certificate) -> tuple[VoteTal
     return VoteTally(tally.height, tally.validator_set, rounds), evidence
 
 
-def forget_old_rounds(tally: VoteTally, current_round: int) -> VoteTally:
-    """The tally without single votes of rounds more than `MAX_ROUNDS_KEPT` below the current one."""
+def forget_old_rounds(tally: VoteTally, current_round: int, valid_round: int) -> VoteTally:
+    """The tally without single votes of rounds more than `MAX_ROUNDS_KEPT` below the current one.
+
+    The polka behind validValue stays, and so do certificates, which are few: were a lock's polka forgotten, nobody
+    could be shown it any more, and whoever is locked would refuse everything for ever.
+    """
     oldest = current_round - MAX_ROUNDS_KEPT
     if all(round_ >= oldest for round_ in tally.rounds):
         return tally
-    kept = {round_: pair for round_, pair in tally.rounds.items() if round_ >= oldest}
-    return VoteTally(tally.height, tally.validator_set, kept)
+    rounds: dict[int, tuple[Ballots, Ballots]] = {}
+    for round_, pair in tally.rounds.items():
+        if round_ >= oldest or round_ == valid_round:
+            rounds[round_] = pair
+        elif any(ballots.certificates for ballots in pair):
+            prevotes, precommits = pair
+            rounds[round_] = (
+                Ballots(certificates=prevotes.certificates),
+                Ballots(certificates=precommits.certificates),
+            )
+    return VoteTally(tally.height, tally.validator_set, rounds)
 
 
 def _choice(vote: SignedVote) -> Choice:
