@@ -6,12 +6,11 @@ verified certificate counts as the quorum that it proves. Votes are admitted bef
 power belong to the same member of the set.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from itertools import chain
 
 from consensus.certificate import Certificate, signer_indices
-from consensus.evidence import Evidence, conflict_with, contradiction
+from consensus.evidence import Evidence, Testimony, conflict_with, contradiction
 from consensus.messages import NIL, NO_ROUND, VoteType
 from consensus.validator_set import ValidatorSet
 from consensus.votes import SignedVote
@@ -114,7 +113,10 @@ class VoteTally:
                 if vote is not None:
                     yield vote
 
-    def certificates(self) -> Iterator[Certificate]:
+    def testimonies(self, indices: Iterable[int]) -> Iterator[Testimony]:
+        """What may be held against these validators: their single votes, and every certificate."""
+        for index in indices:
+            yield from self.votes_of(index)
         for pair in self.rounds.values():
             for ballots in pair:
                 yield from ballots.certificates.values()
@@ -141,7 +143,7 @@ def add_vote(tally: VoteTally, vote: SignedVote, current_round: int) -> tuple[Vo
     # Otherwise nothing here can contradict it: amnesia takes two rounds and two blocks.
     speaks_of_block_again = vote.block_hash != NIL and any(round_ != vote.round_ for round_ in tally.rounds)
     if earlier is not None or ballots.certificates or speaks_of_block_again:
-        evidence = conflict_with(chain(tally.votes_of(index), tally.certificates()), vote)
+        evidence = conflict_with(tally.testimonies([index]), vote)
     if earlier is not None:
         return tally, evidence
     counted = _count(ballots, vote, vote_power(tally, index))
@@ -159,10 +161,9 @@ def add_certificate(tally: VoteTally, certificate: Certificate) -> tuple[VoteTal
     choice = (certificate.block_hash, certificate.valid_round)
     if choice in ballots.certificates:
         return tally, ()
-    votes = (vote for index in signer_indices(certificate.signers) for vote in tally.votes_of(index))
     evidence = tuple(
         Evidence(testimony, certificate)
-        for testimony in chain(votes, tally.certificates())
+        for testimony in tally.testimonies(signer_indices(certificate.signers))
         if contradiction(testimony, certificate) is not None
     )
     counted = replace(ballots, certificates={**ballots.certificates, choice: certificate})
