@@ -38,7 +38,7 @@ def initialise_folder(data_dir: Path, genesis_file: bytes) -> GenesisBlock:
     parse_genesis(genesis_file)  # before anything is written
     path, database = data_dir / GENESIS_NAME, data_dir / DATABASE_NAME
     if path.exists():
-        _check_same_chain(genesis_file, read_genesis_file(path))
+        _check_same_chain(genesis_file, path)
     try:
         data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
         with _nothing_half_made(database):
@@ -75,9 +75,9 @@ def _nothing_half_made(path: Path) -> Iterator[None]:
         raise
 
 
-def _check_same_chain(given: bytes, present: bytes) -> None:
-    if given != present:
-        expected, found = build_genesis(parse_genesis(given)).hash, build_genesis(parse_genesis(present)).hash
+def _check_same_chain(given: bytes, present: Path) -> None:
+    if given != read_genesis_file(present):
+        expected, found = build_genesis(parse_genesis(given)).hash, build_genesis(parse_genesis_file(present)).hash
         if expected != found:
             raise OtherChain(expected, found)
 
@@ -92,10 +92,21 @@ def read_genesis_file(path: Path) -> bytes:
 
 
 def load_genesis(data_dir: Path) -> GenesisFile:
-    """The folder's own genesis file, parsed. Errors name the file: nobody gave it on the command line."""
-    path = data_dir / GENESIS_NAME
-    try:
+    """The folder's own genesis file, parsed."""
+    return parse_genesis_file(data_dir / GENESIS_NAME)
+
+
+def parse_genesis_file(path: Path) -> GenesisFile:
+    """A genesis file, read and checked. Raises UserError, which names the file and the field."""
+    with errors_naming(path):
         return parse_genesis(read_genesis_file(path))
+
+
+@contextmanager
+def errors_naming(path: Path) -> Iterator[None]:
+    """Say which file it is that a GenesisError inside is about."""
+    try:
+        yield
     except GenesisError as error:
         raise UserError(f"{path}: {error}") from error
 

@@ -138,8 +138,9 @@ def _stop_on_sigterm(node: socket.socket, link: NodeLink) -> None:
             raise Terminated
 
     signal.signal(signal.SIGTERM, stop)
-    # Ctrl-C reaches the whole process group; the node decides what it means.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    # Ctrl-C, or a terminal that is closed, reaches the whole process group; the node decides what it means.
+    for ignored in (signal.SIGINT, signal.SIGHUP):
+        signal.signal(ignored, signal.SIG_IGN)
 
 
 def _watch_for_orphanhood(node: socket.socket) -> None:

@@ -17,7 +17,7 @@ import click
 from astralink_node import node
 from astralink_node.chain.data_folder import initialise_folder, load_genesis, open_database
 from astralink_node.chain.errors import NotInitialised
-from astralink_node.cli.options import json_option
+from astralink_node.cli.options import json_option, new_signing_history_option
 from astralink_node.cli.passwords import read_secret_line
 from astralink_node.cli.settings import node_flags, settings_from
 from astralink_node.cli.start import ready_object
@@ -27,6 +27,7 @@ from astralink_node.crypto.keccak import keccak256
 from astralink_node.crypto.keystore_envelope import Scrypt
 from astralink_node.crypto.secret_files import create_secret_file
 from astralink_node.errors import UserError
+from astralink_node.gateway.listener import bind
 from astralink_node.services.data_folder import DataFolder, FolderLock
 from astralink_node.storage import keys
 from astralink_node.storage.store import StorageError
@@ -57,8 +58,11 @@ _DEFAULTS: Final = {"blocks.on_demand": True, "txpool.allow_unprotected": True}
 )
 @click.option("--reset", is_flag=True, help="Begin a new chain in that folder. The keys and their history stay.")
 @node_flags
+@new_signing_history_option()
 @json_option()
-def devnet(validators: int, directory: Path, reset: bool, as_json: bool, **flags: Any) -> None:
+def devnet(
+    validators: int, directory: Path, reset: bool, new_signing_history: bool, as_json: bool, **flags: Any
+) -> None:
     """Run a local development network: ten funded accounts, blocks at once when transactions come."""
     if validators != 1:
         raise UserError(
@@ -67,6 +71,9 @@ def devnet(validators: int, directory: Path, reset: bool, as_json: bool, **flags
         )
     folder = DataFolder(directory.expanduser().resolve())
     config = settings_from(folder.root, None, flags, defaults=_DEFAULTS).config
+    if not folder.root.exists():
+        # The gateway would find out, but only when the folder, keys and a chain had been made for nothing.
+        bind(config.rpc.host, config.rpc.port).close()
     with FolderLock(folder):
         if reset:
             _forget_chain(folder)
@@ -74,7 +81,8 @@ def devnet(validators: int, directory: Path, reset: bool, as_json: bool, **flags
         public = _validator(folder)
         genesis = _chain(folder, public, config)
     _warn_of_interval(genesis, config)
-    setup = node.NodeSetup(folder, config, read_secret_line(folder.root / PASSWORD_FILE))
+    password = read_secret_line(folder.root / PASSWORD_FILE)
+    setup = node.NodeSetup(folder, config, password, new_signing_history)
 
     def on_ready(ready: node.NodeReady) -> None:
         click.echo(

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from astralink_node.chain.data_folder import read_genesis_file
+from astralink_node.chain.data_folder import parse_genesis_file
 from astralink_node.cli.options import json_option
 from astralink_node.cli.output_files import removed_unless_whole
 from astralink_node.crypto.addresses import checksum_address, parse_address
@@ -23,7 +23,6 @@ from genesis.schema import (
     MAX_CHAIN_ID,
     STAKE_UNIT_WEI,
     GenesisAccount,
-    GenesisFile,
     GenesisValidator,
     parse_genesis,
     parse_validator,
@@ -107,7 +106,7 @@ def new(
 @json_option()
 def show(file: Path, as_json: bool) -> None:
     """Print what FILE says, and its hash."""
-    block = build_genesis(parse_genesis(read_genesis_file(file)))
+    block = build_genesis(parse_genesis_file(file))
     summary = _summary(block)
     if as_json:
         click.echo(json.dumps(summary, indent=2))
@@ -138,7 +137,7 @@ def show(file: Path, as_json: bool) -> None:
 @json_option()
 def verify(file: Path, expected_hash: str | None, as_json: bool) -> None:
     """Check every field of FILE, proofs of possession included, and print the genesis hash."""
-    found = build_genesis(parse_genesis(read_genesis_file(file))).hash.hex()
+    found = build_genesis(parse_genesis_file(file)).hash.hex()
     if expected_hash is not None and expected_hash.lower().removeprefix("0x") != found:
         raise UserError(f"{file}: expected genesis hash {expected_hash}, found 0x{found}")
     if as_json:
@@ -154,7 +153,7 @@ def verify(file: Path, expected_hash: str | None, as_json: bool) -> None:
 @click.pass_context
 def diff(context: click.Context, first: Path, second: Path, as_json: bool) -> None:
     """Say which fields of two genesis files differ, order and spelling aside. Exits with 1 if any does."""
-    left, right = (build_genesis(_parse_named(path)) for path in (first, second))
+    left, right = (build_genesis(parse_genesis_file(path)) for path in (first, second))
     found = differences(left.genesis, right.genesis)
     if as_json:
         report = {
@@ -182,13 +181,6 @@ def _print_differences(
         for sign, value in (("-", item.first), ("+", item.second)):
             if value is not None:
                 click.echo(f"  {sign} {value}")
-
-
-def _parse_named(path: Path) -> GenesisFile:
-    try:
-        return parse_genesis(read_genesis_file(path))
-    except GenesisError as error:
-        raise UserError(f"{path}: {error}") from error
 
 
 def _summary(block: GenesisBlock) -> dict[str, object]:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import click
 
-from astralink_node.chain.data_folder import initialise_folder, read_genesis_file
+from astralink_node.chain.data_folder import errors_naming, initialise_folder, read_genesis_file
 from astralink_node.cli.options import data_dir_option, json_option
 
 
@@ -15,7 +15,8 @@ from astralink_node.cli.options import data_dir_option, json_option
 @json_option()
 def init(genesis_file: Path, data_dir: Path, as_json: bool) -> None:
     """Write block 0 of GENESIS_FILE into the data folder. Doing it again changes nothing."""
-    block = initialise_folder(data_dir, read_genesis_file(genesis_file))
+    with errors_naming(genesis_file):
+        block = initialise_folder(data_dir, read_genesis_file(genesis_file))
     genesis = block.genesis
     if as_json:
         summary = {

@@ -41,3 +41,12 @@ def password_file_option() -> Decorator:
         type=click.Path(exists=True, dir_okay=False, path_type=Path),
         help="Read the password from this file (its first line) instead of asking.",
     )
+
+
+def new_signing_history_option() -> Decorator:
+    """--new-signing-history: passed as `new_signing_history`."""
+    return click.option(
+        "--new-signing-history",
+        is_flag=True,
+        help="The validator's key was restored or its history lost, and no other node signs with it.",
+    )

@@ -8,9 +8,14 @@ from typing import Any
 import click
 
 from astralink_node import node
-from astralink_node.chain.data_folder import initialise_folder, load_genesis, read_genesis_file
+from astralink_node.chain.data_folder import errors_naming, initialise_folder, load_genesis, read_genesis_file
 from astralink_node.chain.errors import OtherChain
-from astralink_node.cli.options import data_dir_option, json_option, password_file_option
+from astralink_node.cli.options import (
+    data_dir_option,
+    json_option,
+    new_signing_history_option,
+    password_file_option,
+)
 from astralink_node.cli.passwords import existing_password, read_secret_line
 from astralink_node.cli.settings import config_file_option, node_flags, settings_from
 from astralink_node.config import NodeConfig
@@ -31,11 +36,7 @@ from genesis.schema import parse_genesis
 )
 @node_flags
 @password_file_option()
-@click.option(
-    "--new-signing-history",
-    is_flag=True,
-    help="The validator's key was restored or its history lost, and no other node signs with it.",
-)
+@new_signing_history_option()
 @json_option()
 def start(
     data_dir: Path,
@@ -50,7 +51,8 @@ def start(
     config = settings_from(data_dir, config_file, flags).config
     folder = DataFolder(data_dir)
     if genesis_file is not None:
-        prepare(folder, read_genesis_file(genesis_file))
+        with errors_naming(genesis_file):
+            prepare(folder, read_genesis_file(genesis_file))
     folder.check_prepared()
     setup = node.NodeSetup(folder, config, _password(folder, config, password_file), new_signing_history)
     node.run(setup, lambda ready: click.echo(_ready_text(ready, folder, as_json=as_json)))

@@ -7,8 +7,8 @@ Contract with the node, which starts it:
   bound, the node is connected and its head is known.
 * Exit codes: 0 after SIGTERM; ``EXIT_USAGE`` for a bad configuration; ``EXIT_PORT`` when the port cannot be had;
   ``EXIT_NODE_GONE`` when the node's socket cannot be reached or closes. A reason of one line goes to stderr.
-* SIGTERM stops within two seconds. SIGINT is ignored: Ctrl-C reaches the whole process group, and the order of
-  stopping is the node's to choose.
+* SIGTERM stops within two seconds. SIGINT and SIGHUP are ignored: Ctrl-C, or a terminal that is closed, reaches the
+  whole process group, and the order of stopping is the node's to choose.
 """
 
 from __future__ import annotations
@@ -16,7 +16,6 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
-import errno
 import logging
 import os
 import signal
@@ -37,6 +36,7 @@ from astralink_node.gateway.gateway import Gateway, HeadFeed
 from astralink_node.gateway.http_protocol import http_protocol, websocket_protocol
 from astralink_node.gateway.link_messages import GetNodeStatus, NodeStatus, Push
 from astralink_node.gateway.links import ExecutionLink, NodeLink, SocketBackend
+from astralink_node.gateway.listener import PortUnavailable, bind
 
 EXIT_USAGE = 2
 EXIT_PORT = 3
@@ -47,7 +47,6 @@ CONNECT_TIMEOUT_S = 60.0
 SHUTDOWN_GRACE_S = 1
 LOG_FORMAT = "%(levelname)s %(name)s: %(message)s"
 KEEP_ALIVE_S = 60
-BACKLOG = 1024
 
 logger = logging.getLogger(__name__)
 
@@ -76,36 +75,13 @@ class GatewayServer(uvicorn.Server):
         self.listening.set()
 
 
-def bind(host: str, port: int) -> socket.socket:
-    """A listening socket, or a StartError that names the port."""
-    try:
-        family, kind, protocol, _, address = socket.getaddrinfo(
-            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-        )[0]
-    except socket.gaierror as error:
-        raise StartError(EXIT_PORT, f"cannot listen on {host}: {error.strerror}") from error
-    listener = socket.socket(family, kind, protocol)
-    try:
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.bind(address)
-        listener.listen(BACKLOG)
-    except OSError as error:
-        listener.close()
-        if error.errno == errno.EADDRINUSE:
-            message = f"port {port} on {host} is already in use; stop what uses it or choose another port"
-        else:
-            message = f"cannot listen on port {port} of {host}: {error.strerror}"
-        raise StartError(EXIT_PORT, message) from error
-    listener.setblocking(False)  # noqa: FBT003
-    return listener
-
-
 async def serve(config: GatewayConfig, listener: socket.socket, ready_fd: int | None) -> None:
     """Run until SIGTERM; raises StartError when the node goes away."""
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     loop.add_signal_handler(signal.SIGTERM, stop.set)
-    loop.add_signal_handler(signal.SIGINT, lambda: None)
+    for ignored in (signal.SIGINT, signal.SIGHUP):
+        loop.add_signal_handler(ignored, lambda: None)
     feed = HeadFeed(config)
     first_head = asyncio.Event()
 
@@ -233,6 +209,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             runner.run(serve(config, listener, options.ready_fd))
     except GatewayConfigError as error:
         return _fail(EXIT_USAGE, str(error))
+    except PortUnavailable as error:
+        return _fail(EXIT_PORT, str(error))
     except StartError as error:
         return _fail(error.exit_code, str(error))
     return 0

@@ -106,7 +106,7 @@ class FolderLock:
             os.close(self._descriptor)
             raise FolderInUse(
                 f"{folder.root} is in use by another node (process {holder or 'unknown'}): stop it, or give this one "
-                "another folder (--data-dir)"
+                "another folder (--data-dir; of a devnet --dir)"
             ) from error
         # The number is for people; the lock holds without it, also where the disk has no room for it.
         with suppress(OSError):

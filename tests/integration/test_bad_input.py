@@ -192,6 +192,7 @@ def test_broken_genesis_names_the_field_and_leaves_no_folder(case: str, tmp_path
     path, folder = tmp_path / "genesis.json", tmp_path / "net"
     path.write_text(breaking(document))
     line = refused(run_verb("init", str(path), "--data-dir", str(folder)), EXIT_USER)
+    assert f"{path}: " in line
     assert re.search(complaint, line), line
     assert len(line) < 1000
     assert not folder.exists()
@@ -203,6 +204,7 @@ def test_genesis_verify_says_the_same_as_init(tmp_path: Path, capsys: pytest.Cap
         path.write_text(breaking(json.loads(genesis_text())))
         assert run(["genesis", "verify", str(path)]) == EXIT_USER
         (line,) = capsys.readouterr().err.splitlines()
+        assert f"{path}: " in line
         assert re.search(complaint, line), line
 
 

@@ -307,7 +307,12 @@ def test_second_node_on_a_folder_is_refused_and_the_first_goes_on(devnet: Devnet
     first.stop()
 
 
-def test_port_in_use_is_refused_and_leaves_nothing_behind(devnet: Devnet, folder: Path) -> None:
+@pytest.mark.parametrize("begun", [False, True], ids=["new folder", "folder with a chain"])
+def test_port_in_use_is_refused_and_leaves_nothing_behind(
+    devnet: Devnet, folder: Path, grown: Path, begun: bool
+) -> None:
+    if begun:
+        shutil.copytree(grown, folder)
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         node = devnet("--rpc-port", str(port))
@@ -315,7 +320,10 @@ def test_port_in_use_is_refused_and_leaves_nothing_behind(devnet: Devnet, folder
     assert code == 2
     assert f"port {port} on 127.0.0.1 is already in use" in line
     node.await_children_gone()
-    assert whole_height(folder) >= 0
+    if begun:
+        assert whole_height(folder) >= 3
+    else:
+        assert not folder.exists()
 
 
 def test_folder_without_a_chain_says_how_to_prepare_it(tmp_path: Path) -> None:
@@ -396,6 +404,14 @@ def test_lost_signing_history_needs_the_flag_and_then_goes_on(stopped: Path, tmp
         node.await_ready()
         node.await_height(node.ready["headHeight"] + 1)
         node.stop()
+
+
+def test_devnet_has_the_flag_that_its_refusal_names(devnet: Devnet, stopped: Path) -> None:
+    shutil.rmtree(stopped / "signing")
+    assert "--new-signing-history" in refusal_of(devnet())[1]
+    node = devnet("--new-signing-history", *FAST).await_ready()
+    node.await_height(node.ready["headHeight"] + 1)
+    node.stop()
 
 
 @pytest.mark.parametrize("name", ["CURRENT", "MANIFEST"])

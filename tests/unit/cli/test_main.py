@@ -1,6 +1,7 @@
 """The command's root: verbs on demand, and errors as one line with an exit code."""
 
 import json
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -63,6 +64,23 @@ def test_interrupted_command_says_so(monkeypatch: pytest.MonkeyPatch, capsys: py
     raising(monkeypatch, KeyboardInterrupt())
     assert main.run(["version"]) == main.EXIT_INTERRUPTED
     assert capsys.readouterr().err.strip() == "Aborted."
+
+
+@pytest.mark.parametrize(("verb", "code"), [("start", 0), ("devnet", 0), ("db", -signal.SIGTERM)])
+def test_sigterm_while_modules_load_is_no_failure_of_a_verb_that_runs_until_stopped(verb: str, code: int) -> None:
+    script = (
+        "import os, signal, sys; from astralink_node.cli import main; "
+        "main.importlib.import_module = lambda _: os.kill(os.getpid(), signal.SIGTERM); main.run([sys.argv[1]])"
+    )
+    result = subprocess.run([sys.executable, "-c", script, verb], capture_output=True, text=True, check=False)
+    assert (result.returncode, result.stderr) == (code, "")
+
+
+def test_root_leaves_the_handling_of_signals_as_it_found_it(capsys: pytest.CaptureFixture[str]) -> None:
+    before = signal.getsignal(signal.SIGTERM)
+    assert main.run(["start", "--help"]) == 0
+    assert signal.getsignal(signal.SIGTERM) is before
+    assert "--data-dir" in capsys.readouterr().out
 
 
 def test_unknown_verb_is_a_usage_error(capsys: pytest.CaptureFixture[str]) -> None:

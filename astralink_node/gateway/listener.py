@@ -1,0 +1,38 @@
+"""The gateway's listening socket, and the words for a port that cannot be had. Imports nothing of the server."""
+
+from __future__ import annotations
+
+import errno
+import socket
+
+from astralink_node.errors import UserError
+
+BACKLOG = 1024
+
+
+class PortUnavailable(UserError):
+    """The address cannot be listened on: it is in use, forbidden, or no address of this machine."""
+
+
+def bind(host: str, port: int) -> socket.socket:
+    """A listening socket that does not block. Raises PortUnavailable, which names the port."""
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(
+            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
+    except socket.gaierror as error:
+        raise PortUnavailable(f"cannot listen on {host}: {error.strerror}") from error
+    listener = socket.socket(family, kind, protocol)
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind(address)
+        listener.listen(BACKLOG)
+    except OSError as error:
+        listener.close()
+        if error.errno == errno.EADDRINUSE:
+            message = f"port {port} on {host} is already in use; stop what uses it or choose another port"
+        else:
+            message = f"cannot listen on port {port} of {host}: {error.strerror}"
+        raise PortUnavailable(message) from error
+    listener.setblocking(False)  # noqa: FBT003
+    return listener
