@@ -2,9 +2,12 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import cache
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from astralink_node.chain.check import check_database
 from astralink_node.chain.commits import rollback_head
@@ -64,6 +67,12 @@ def judged(chain: LocalChain, raw_block: bytes) -> str:
     answer = chain.execution.validate(Validate(raw_block))
     assert isinstance(answer, Valid | Invalid)
     return answer.rule if isinstance(answer, Invalid) else ""
+
+
+@cache
+def chain_and_checkpoint() -> tuple[LocalChain, bytes]:
+    chain = chain_of_height(3)
+    return chain, encoded(chain.checkpoint(0))
 
 
 def refusal(chain: LocalChain, request: Build) -> str:
@@ -211,6 +220,17 @@ def test_bytes_that_are_no_checkpoint_are_refused(chain: LocalChain, built: Buil
 def test_surplus_bytes_after_a_checkpoint_are_refused(chain: LocalChain, built: Built) -> None:
     surplus = encoded(chain.checkpoint(1)) + b"\x00"
     assert judged(chain, with_checkpoint(built, surplus)) == "checkpoint encoding: end"
+
+
+@settings(max_examples=60, deadline=None)
+@given(position=st.integers(0), mask=st.integers(1, 255), cut=st.integers(0, 3))
+def test_a_damaged_checkpoint_breaks_a_rule_and_is_never_an_error(position: int, mask: int, cut: int) -> None:
+    chain, raw_checkpoint = chain_and_checkpoint()
+    damaged = bytearray(raw_checkpoint[: len(raw_checkpoint) - cut])
+    # Most bytes are keys and signatures: let every second example hit the fields before them.
+    index = position % (len(damaged) if position % 2 else 90)
+    damaged[index] ^= mask
+    assert refusal(chain, chain.build_request(checkpoint=bytes(damaged))).startswith("checkpoint ")
 
 
 def test_a_leaf_that_is_not_the_parents_needs_a_checkpoint(chain: LocalChain, built: Built) -> None:
