@@ -6,10 +6,10 @@ verified certificate counts as the quorum that it proves. Votes are admitted bef
 power belong to the same member of the set.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from consensus.certificate import Certificate, signer_indices
+from consensus.certificate import Certificate, bitmap_of, signer_indices
 from consensus.evidence import Evidence, Testimony, conflict_with, contradiction
 from consensus.messages import NIL, NO_ROUND, VoteType
 from consensus.validator_set import ValidatorSet
@@ -232,3 +232,18 @@ def _without(ballots: Ballots, index: int, power: int) -> Ballots:
     del votes[index]
     power_for[_choice(vote)] -= power
     return Ballots(votes, power_for, ballots.power - power, ballots.certificates)
+
+
+def certificate_of(quorum: Quorum, member_count: int, aggregate: Callable[[Sequence[bytes]], bytes]) -> Certificate:
+    """The certificate of the votes behind a choice; `aggregate` adds signatures up (astralink_node.crypto.bls)."""
+    if quorum.certificate is not None:
+        return quorum.certificate
+    return Certificate(
+        quorum.vote_type,
+        quorum.height,
+        quorum.round_,
+        quorum.valid_round,
+        quorum.block_hash,
+        bitmap_of((vote.validator_index for vote in quorum.votes), member_count),
+        aggregate([vote.signature for vote in quorum.votes]),
+    )

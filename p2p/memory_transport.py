@@ -1,0 +1,100 @@
+"""A network inside one process: for tests, for simulation of whole nodes, and for a validator that is alone.
+
+Each link may delay, lose or double what it carries, as `conditions` says at the moment of sending. Without
+conditions a message is in the receiver's queue when `send` returns.
+"""
+
+from collections.abc import Callable, Sequence
+from math import inf
+
+import trio
+
+from p2p.transport import PeerId, Received
+
+MAX_QUEUED = 4096
+"""Messages that wait for one receiver; further ones are lost."""
+
+Conditions = Callable[[PeerId, PeerId], Sequence[float]]
+"""(from, to) -> after how many seconds each copy of a message arrives; no copies: it is lost."""
+
+
+class MemoryNetwork:
+    """Joins transports. With `conditions`, `run` must be running in a nursery: it carries what is on its way."""
+
+    def __init__(self, conditions: Conditions | None = None) -> None:
+        self.conditions = conditions
+        self._members: dict[PeerId, MemoryTransport] = {}
+        self._on_the_way: trio.MemorySendChannel[tuple[float, PeerId, Received]] | None = None
+
+    def join(self, own_id: PeerId) -> "MemoryTransport":
+        """A transport for `own_id`; one that had the name before is cut off, as after a restart."""
+        transport = MemoryTransport(self, own_id)
+        self._members[own_id] = transport
+        return transport
+
+    def leave(self, own_id: PeerId) -> None:
+        self._members.pop(own_id, None)
+
+    async def run(self) -> None:
+        """Deliver delayed messages until cancelled."""
+        self._on_the_way, arriving = trio.open_memory_channel[tuple[float, PeerId, Received]](inf)
+        async with trio.open_nursery() as nursery:
+            async for delay_s, peer, received in arriving:
+                nursery.start_soon(self._deliver_later, delay_s, peer, received)
+
+    def carry(self, sender: PeerId, receiver: PeerId, data: bytes) -> None:
+        received = Received(sender, data)
+        if self.conditions is None:
+            self._deliver(receiver, received)
+            return
+        for delay_s in self.conditions(sender, receiver):
+            if delay_s <= 0 or self._on_the_way is None:
+                self._deliver(receiver, received)
+            else:
+                self._on_the_way.send_nowait((delay_s, receiver, received))
+
+    def others(self, own_id: PeerId) -> list[PeerId]:
+        return [peer for peer in self._members if peer != own_id]
+
+    async def _deliver_later(self, delay_s: float, peer: PeerId, received: Received) -> None:
+        await trio.sleep(delay_s)
+        self._deliver(peer, received)
+
+    def _deliver(self, peer: PeerId, received: Received) -> None:
+        member = self._members.get(peer)
+        if member is not None:
+            member.deliver(received)
+
+
+class MemoryTransport:
+    """One member's end; see `p2p.transport.Transport`."""
+
+    def __init__(self, network: MemoryNetwork, own_id: PeerId) -> None:
+        self._network = network
+        self._own_id = own_id
+        self._queue, self._arrived = trio.open_memory_channel[Received](MAX_QUEUED)
+
+    def broadcast(self, data: bytes) -> None:
+        for peer in self._network.others(self._own_id):
+            self._network.carry(self._own_id, peer, data)
+
+    def send(self, peer: PeerId, data: bytes) -> None:
+        self._network.carry(self._own_id, peer, data)
+
+    async def receive(self) -> Received:
+        return await self._arrived.receive()
+
+    def receive_waiting(self, limit: int) -> list[Received]:
+        found: list[Received] = []
+        while len(found) < limit:
+            try:
+                found.append(self._arrived.receive_nowait())
+            except trio.WouldBlock:
+                break
+        return found
+
+    def deliver(self, received: Received) -> None:
+        try:
+            self._queue.send_nowait(received)
+        except trio.WouldBlock:
+            return  # its queue is full: lost, as the protocol says
