@@ -235,7 +235,7 @@ def _take(state: HeightState, event: Input, outputs: list[Output]) -> HeightStat
             return state if tally is state.tally else replace(state, tally=tally)
         case ProposalReceived(proposal):
             _check_height(state, proposal.height)
-            return _take_proposal(state, event, outputs)
+            return state if state.decision is not None else _take_proposal(state, event, outputs)
         case BlockChecked(block_hash):
             return replace(state, blocks={**state.blocks, block_hash: event})
         case TimeoutElapsed(kind, round_):
@@ -251,7 +251,8 @@ def _take(state: HeightState, event: Input, outputs: list[Output]) -> HeightStat
         case BlockBuilt(round_, block_hash, time_ms):
             checked = BlockChecked(block_hash, is_valid=True, build_round=round_, time_ms=time_ms)
             state = replace(state, blocks={**state.blocks, block_hash: checked})
-            if round_ == state.rounds.round_ and state.rounds.step is Step.PROPOSE:
+            is_awaited = round_ == state.rounds.round_ and state.rounds.step is Step.PROPOSE
+            if is_awaited and state.decision is None:
                 outputs.append(SignProposal(round_, block_hash, NO_ROUND))  # line 19
             return state
         case StartHeight():
@@ -315,6 +316,7 @@ def _perform(state: HeightState, moved: rounds.Transition, outputs: list[Output]
     state = replace(state, rounds=after)
     if after.round_ != before.round_:
         state = replace(state, tally=forget_old_rounds(state.tally, after.round_, after.valid_round))
+        state = _ask_for_quorum_blocks(state, outputs)
     for action in actions:
         match action:
             case rounds.Vote(vote_type, round_, block_hash, valid_round):
