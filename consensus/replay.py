@@ -114,27 +114,34 @@ def replay(context: HeightContext, events: Sequence[Input]) -> tuple[HeightState
 
 def _unfinished(state: HeightState, events: Sequence[Input], asked: Iterable[Output]) -> tuple[Output, ...]:
     built = {event.round_ for event in events if isinstance(event, BlockBuilt)}
-    return tuple(output for output in asked if _is_unfinished(state, output, built))
+    elapsed = {(event.kind, event.round_) for event in events if isinstance(event, TimeoutElapsed)}
+    return tuple(output for output in asked if _is_unfinished(state, output, built, elapsed))
 
 
-def _is_unfinished(state: HeightState, output: Output, built_rounds: set[int]) -> bool:
-    """What concerns a round that is over is of no use any more; what came back as an input is done."""
+def _is_unfinished(
+    state: HeightState, output: Output, built_rounds: set[int], elapsed: set[tuple[TimeoutKind, int]]
+) -> bool:
+    """What concerns a round that is over is of no use any more; what came back as an input is done.
+
+    Evidence and the commit come back as nothing: whoever takes them bears to be told again.
+    """
     current = state.rounds.round_
+    is_decided = state.decision is not None
     match output:
-        case BuildBlock(round_):
-            return round_ == current and round_ not in built_rounds
-        case CheckBlock(block_hash):
-            return state.blocks[block_hash] is None
-        case SignProposal(round_):
-            return round_ == current and round_ not in state.proposals
-        case SignVote(vote_type, round_):
-            return round_ == current and state.context.own_index not in state.tally.ballots(round_, vote_type).votes
-        case ScheduleTimeout(_, round_):
-            return round_ == current and state.decision is None
-        case ShareQuorum():
-            return state.decision is None
         case ReportEvidence() | CommitBlock():
             return True
+        case SignVote(vote_type, round_):  # also of use when all is decided: a certificate holds every precommit
+            return round_ == current and state.context.own_index not in state.tally.ballots(round_, vote_type).votes
+        case BuildBlock(round_):
+            return not is_decided and round_ == current and round_ not in built_rounds
+        case CheckBlock(block_hash):
+            return not is_decided and state.blocks[block_hash] is None
+        case SignProposal(round_):
+            return not is_decided and round_ == current and round_ not in state.proposals
+        case ScheduleTimeout(kind, round_):
+            return not is_decided and round_ == current and (kind, round_) not in elapsed
+        case ShareQuorum():
+            return not is_decided
         case _:
             assert_never(output)
 
