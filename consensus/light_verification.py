@@ -72,7 +72,7 @@ def verify_adjacent(
         raise LightVerificationError("height", f"{trusted.height + 1}", f"{new.height}")
     _check_times(rules, trusted, new, now_ms)
     if new.voting_set_hash != trusted.next_set_hash:
-        raise LightVerificationError("next_set", trusted.next_set_hash.hex(), new.voting_set_hash.hex())
+        raise LightVerificationError("announced_set", trusted.next_set_hash.hex(), new.voting_set_hash.hex())
     check_certified(rules, new, new_set)
     if new.parent_hash != trusted.block_hash:
         raise LightVerificationError("parent", trusted.block_hash.hex(), new.parent_hash.hex())

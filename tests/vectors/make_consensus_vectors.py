@@ -6,17 +6,28 @@ this. ML-DSA signatures differ at each run, so checkpoints.json is written only 
 
 import dataclasses
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 from astralink_node.crypto import bls, ml_dsa
 from consensus import beacon, epoch, messages, proposer_selection
 from consensus.certificate import Certificate, bitmap_of, encode_certificate
 from consensus.checkpoint import Checkpoint, checkpoint_hash, encode_checkpoint
+from consensus.evidence import (
+    Evidence,
+    EvidenceError,
+    Testimony,
+    contradiction,
+    encode_evidence,
+    encode_testimony,
+    verify_evidence,
+)
 from consensus.hashing import keccak256, merkle_branch, merkle_root
 from consensus.messages import NIL, VoteType, signing_root
 from consensus.payload import LEAF_NAMES, ConsensusPayload, encode_payload, payload_leaves, payload_root
 from consensus.validator_set import Validator, ValidatorSet, canonical_order, encode_validator_set
+from consensus.votes import SignedProposal, SignedVote, encode_proposal, encode_vote
 
 FOLDER = Path(__file__).parent / "data" / "consensus"
 GENESIS = keccak256(b"genesis of the vectors")
@@ -48,8 +59,8 @@ def camel(name: str) -> str:
     return first + "".join(part.capitalize() for part in rest)
 
 
-def write(name: str, cases: Sequence[object]) -> None:
-    (FOLDER / name).write_text(json.dumps(shown(list(cases)), indent=1) + "\n")
+def write(name: str, cases: object) -> None:
+    (FOLDER / name).write_text(json.dumps(shown(cases), indent=1) + "\n")
 
 
 def secret(index: int) -> bls.SecretKey:
@@ -192,6 +203,148 @@ def certificate_cases() -> list[object]:
     ]
 
 
+def signed_vote(secrets: list[bls.SecretKey], index: int, **changes: object) -> SignedVote:
+    unsigned = dataclasses.replace(SignedVote(VoteType.PREVOTE, 9, 1, BLOCK, -1, index, bytes(96)), **changes)
+    signature = bls.sign(secrets[index], signing_root(unsigned.sign_bytes(GENESIS)))
+    return dataclasses.replace(unsigned, signature=signature)
+
+
+def signed_proposal(secrets: list[bls.SecretKey], index: int, **changes: object) -> SignedProposal:
+    unsigned = dataclasses.replace(SignedProposal(9, 1, BLOCK, -1, bytes(96)), **changes)
+    signature = bls.sign(secrets[index], signing_root(unsigned.sign_bytes(GENESIS)))
+    return dataclasses.replace(unsigned, signature=signature)
+
+
+def votes_file() -> dict[str, object]:
+    """Signed votes and proposals as they travel, and bytes that no decoder accepts."""
+    validator_set, secrets, _ = make_set([10, 10, 10, 10, 5])
+    precommit = {"vote_type": VoteType.PRECOMMIT}
+    votes = [
+        signed_vote(secrets, 0),
+        signed_vote(secrets, 1, round_=3, valid_round=2),
+        signed_vote(secrets, 2, block_hash=NIL),
+        signed_vote(secrets, 3, **precommit),
+        signed_vote(secrets, 4, **precommit, block_hash=NIL, height=2**63 - 1, round_=65_535),
+    ]
+    proposals = [signed_proposal(secrets, 0), signed_proposal(secrets, 4, round_=65_535, valid_round=65_534)]
+    vote, late, commitment = (encode_vote(votes[at]) for at in (0, 1, 3))
+    proposal = encode_proposal(proposals[0])
+    refused = [
+        ("vote", "type 0", b"\0" + vote[1:]),
+        ("vote", "type 3", b"\3" + vote[1:]),
+        ("vote", "height 0", vote[:1] + bytes(8) + vote[9:]),
+        ("vote", "height 2^63", vote[:1] + b"\x80" + bytes(7) + vote[9:]),
+        ("vote", "round 65,536", vote[:9] + bytes([0, 1, 0, 0]) + vote[13:]),
+        ("vote", "validRound of its own round", late[:45] + bytes([0, 0, 0, 3]) + late[49:]),
+        ("vote", "validRound -2", vote[:45] + b"\xff\xff\xff\xfe" + vote[49:]),
+        ("vote", "nil with a validRound", late[:13] + NIL + late[45:]),
+        ("vote", "a precommit with a validRound", commitment[:45] + bytes(4) + commitment[49:]),
+        ("vote", "index 512", vote[:49] + bytes([0, 0, 2, 0]) + vote[53:]),
+        ("vote", "one byte more", vote + b"\0"),
+        ("vote", "one byte less", vote[:-1]),
+        ("proposal", "for nil", proposal[:12] + NIL + proposal[44:]),
+        ("proposal", "height 0", bytes(8) + proposal[8:]),
+        ("proposal", "round 65,536", proposal[:8] + bytes([0, 1, 0, 0]) + proposal[12:]),
+        ("proposal", "validRound of its own round", proposal[:44] + bytes([0, 0, 0, 1]) + proposal[48:]),
+        ("proposal", "one byte more", proposal + b"\0"),
+    ]
+    return {
+        "genesis_hash": GENESIS,
+        "voting_keys": [member.voting_key for member in validator_set.validators],
+        "accepted": [
+            *({"kind": "vote", "signer": vote.validator_index, **described(vote, encode_vote)} for vote in votes),
+            *(
+                {"kind": "proposal", "signer": signer, **described(proposal, encode_proposal)}
+                for signer, proposal in zip((0, 4), proposals, strict=True)
+            ),
+        ],
+        "refused": [{"kind": kind, "why": why, "encoded": encoded} for kind, why, encoded in refused],
+    }
+
+
+def described(signed: Any, encode: Callable[[Any], bytes]) -> dict[str, object]:
+    root = signing_root(signed.sign_bytes(GENESIS))
+    return {"signed": signed, "signing_root": root, "encoded": encode(signed)}
+
+
+def evidence_file() -> dict[str, object]:
+    """Evidence of both kinds, and what looks like it; `brokenRule` is empty where it convicts."""
+    validator_set, secrets, _ = make_set([10, 10, 10, 10, 5])
+    other, precommit, prevote = keccak256(b"another block"), VoteType.PRECOMMIT, VoteType.PREVOTE
+
+    def vote(vote_type: VoteType, round_: int, block_hash: bytes, valid_round: int = -1, by: int = 0) -> SignedVote:
+        changes = {"vote_type": vote_type, "round_": round_, "block_hash": block_hash, "valid_round": valid_round}
+        return signed_vote(secrets, by, **changes)
+
+    def certificate(vote_type: VoteType, round_: int, block_hash: bytes, *signers: int, **changes: int) -> Certificate:
+        fixed = {"vote_type": vote_type, "round_": round_, "block_hash": block_hash}
+        return commit(validator_set, secrets, list(signers), **fixed, **changes)
+
+    first, lock = vote(prevote, 1, BLOCK), vote(precommit, 1, BLOCK)
+    second, later = vote(prevote, 1, other), vote(prevote, 3, other)
+    commit_of_round_1 = certificate(precommit, 1, BLOCK, 0, 1, 2)
+    polka_of_round_3 = certificate(prevote, 3, other, 0, 1, 3, 4)
+    padded = dataclasses.replace(commit_of_round_1, signers=bitmap_of([0, 1, 2, 4], 5))
+    pairs: list[tuple[str, Testimony, Testimony]] = [
+        ("", first, second),
+        ("", first, vote(prevote, 1, NIL)),
+        ("", vote(prevote, 3, other, 1), vote(prevote, 3, other, 2)),
+        ("", lock, certificate(precommit, 1, other, 0, 3, 4)),
+        ("", commit_of_round_1, certificate(precommit, 1, other, 0, 3, 4)),
+        ("", lock, later),
+        ("", lock, vote(prevote, 3, BLOCK)),
+        ("", commit_of_round_1, later),
+        ("", commit_of_round_1, polka_of_round_3),
+        ("contradiction", first, dataclasses.replace(first, signature=second.signature)),
+        ("contradiction", first, signed_vote(secrets, 0, block_hash=other, height=10)),
+        ("contradiction", lock, vote(prevote, 3, other, 1)),
+        ("contradiction", lock, vote(prevote, 3, NIL)),
+        ("contradiction", lock, vote(prevote, 1, other)),
+        ("contradiction", vote(precommit, 1, NIL), later),
+        ("contradiction", commit_of_round_1, certificate(precommit, 2, other, 0, 1, 3)),
+        ("accused", first, vote(prevote, 1, other, by=1)),
+        ("accused", commit_of_round_1, certificate(prevote, 3, other, 3, 4)),
+        ("signature", first, dataclasses.replace(second, signature=first.signature)),
+        ("signature", first, dataclasses.replace(second, signature=bytes(96))),
+        ("signature", padded, certificate(prevote, 3, other, 3, 4)),
+        ("signers", *(dataclasses.replace(each, validator_index=5) for each in (first, second))),
+        ("signers", lock, dataclasses.replace(polka_of_round_3, signers=b"\x3b")),
+        ("bitmap_length", lock, dataclasses.replace(polka_of_round_3, signers=b"\x1b\0")),
+    ]
+    cases = [{"broken_rule": rule, **judged(Evidence(one, two), validator_set, rule)} for rule, one, two in pairs]
+    ascending = sorted((encode_testimony(first), encode_testimony(second)))
+    for encoded in (
+        ascending[1] + ascending[0],
+        ascending[0] * 2,
+        ascending[0],
+        b"".join(ascending) + b"\0",
+        b"\3" + b"".join(ascending)[1:],
+        b"\2" + b"".join(ascending)[1:],
+    ):
+        cases.append({"broken_rule": "encoding", "encoded": encoded})
+    return {"genesis_hash": GENESIS, "set": set_object(validator_set), "cases": cases}
+
+
+def judged(evidence: Evidence, validator_set: ValidatorSet, expected_rule: str) -> dict[str, object]:
+    """The case's fields, after making sure that the implementation breaks the rule that it is meant to break."""
+    try:
+        convicted: object = verify_evidence(evidence, validator_set, GENESIS, bls.fast_aggregate_verify)
+        rule = ""
+    except EvidenceError as error:
+        convicted, rule = [], error.rule
+    assert rule == expected_rule, f"expected {expected_rule or 'a conviction'}, found {rule or 'one'}"
+    kind = contradiction(evidence.first, evidence.second)
+    return {
+        "testimonies": [
+            {"form": "vote" if isinstance(each, SignedVote) else "certificate", **shown(each)}
+            for each in (evidence.first, evidence.second)
+        ],
+        "encoded": encode_evidence(evidence),
+        "kind": kind.name.lower() if kind and not rule else "",
+        "convicted": convicted,
+    }
+
+
 def checkpoint_case() -> dict[str, object]:
     validator_set, _, seeds = make_set([10, 10, 10, 10])
     unsigned = Checkpoint(2, 299, BLOCK, validator_set.hash, bitmap_of([0, 1, 3], 4), (), ())
@@ -301,6 +454,8 @@ def main() -> None:
     write("payloads.json", payload_cases())
     write("beacon.json", beacon_cases())
     write("epochs.json", epoch_cases())
+    write("votes.json", votes_file())
+    write("evidence.json", evidence_file())
     if not (FOLDER / "checkpoints.json").exists():
         write("checkpoints.json", [checkpoint_case()])
 

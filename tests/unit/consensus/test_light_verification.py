@@ -104,8 +104,8 @@ def test_the_next_header_is_believed_by_the_set_that_was_announced():
     elected = set_of({7: 1, 8: 1})
     announcing = header(10, OLD, next_set=elected)
     adjacent(header(11, elected), elected, trusted=announcing)
-    assert rule_broken(adjacent, header(11, OLD), OLD, trusted=announcing) == "next_set"
-    assert rule_broken(adjacent, header(11, elected), elected) == "next_set"
+    assert rule_broken(adjacent, header(11, OLD), OLD, trusted=announcing) == "announced_set"
+    assert rule_broken(adjacent, header(11, elected), elected) == "announced_set"
 
 
 def test_an_adjacent_header_is_adjacent():
