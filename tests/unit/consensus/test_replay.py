@@ -247,7 +247,7 @@ def test_replay_of_a_cut_log_is_the_state_that_was_left(cut):
 @pytest.mark.parametrize("cut", range(1, len(A_LONG_HEIGHT) + 1))
 def test_wherever_the_log_is_cut_what_the_last_input_asked_is_asked_again(cut):
     """The log may end before anything of the last step was done. What its own result made needless may be left out."""
-    state, unfinished = replay(context_of(), A_LONG_HEIGHT[:cut])
+    _, unfinished = replay(context_of(), A_LONG_HEIGHT[:cut])
     _, outputs = stepped(A_LONG_HEIGHT[:cut])
     for output in outputs[-1]:
         assert output in unfinished
