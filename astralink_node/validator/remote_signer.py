@@ -135,6 +135,8 @@ class RemoteSigner:
             raise SignerUnavailable(f"signer {self._name}: still busy with another request after {self._timeout_s} s")
         try:
             answer = self._exchange_reconnecting(request, deadline)
+            if not isinstance(answer, Refused | expected):
+                self._disconnect()
         finally:
             self._lock.release()
         if isinstance(answer, Refused):

@@ -11,7 +11,7 @@ import ssl
 import stat
 import time
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -26,6 +26,7 @@ TLS_FOLDER: Final = "signer-tls"
 _BACKLOG: Final = 16
 _MAX_SOCKET_PATH: Final = 107
 _PROBE_S: Final = 1.0
+_LINGER_S: Final = 1.0
 _LEAST_S: Final = 0.001
 """A time-out of 0 would mean a socket that never waits."""
 _RECEIVE_BYTES: Final = 4_096
@@ -153,12 +154,27 @@ def _secure(connection: socket.socket, identity: Identity, timeout_s: float, *, 
         connection.settimeout(timeout_s)
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-        secured = identity.context.wrap_socket(connection, server_side=is_server)
+        secured = identity.context.wrap_socket(connection, server_side=is_server, do_handshake_on_connect=False)
+        secured.do_handshake()
         identity.check_peer(secured)
-    except BaseException:
+    except BaseException as error:
+        if secured is not None and isinstance(error, ssl.SSLError):
+            _let_alert_arrive(secured)
         (secured or connection).close()
         raise
     return secured
+
+
+def _let_alert_arrive(connection: ssl.SSLSocket) -> None:
+    """Closing while the peer's first request is unread would reset the connection, and the peer never learn why."""
+    deadline = time.monotonic() + _LINGER_S
+    with suppress(OSError):
+        # Below ssl, which is through with this connection.
+        socket.socket.shutdown(connection, socket.SHUT_WR)
+        while True:
+            connection.settimeout(_time_left(deadline))
+            if not socket.socket.recv(connection, _RECEIVE_BYTES):
+                return
 
 
 def _listen_unix(path: Path) -> socket.socket:
