@@ -297,10 +297,12 @@ def _unwritable(error: OSError, consequence: str) -> HistoryUnwritable:
 
 
 def _entries_of(genesis_hash: bytes, chain: ChainHistory) -> list[_Entry]:
-    """Records that rebuild `chain`, in an order that the rules accept."""
-    entries: list[_Entry] = [] if chain.floor is None else [_Floor(genesis_hash, chain.floor)]
-    entries += [chain.checkpoint] if chain.checkpoint else []
-    return entries + list(chain.signed)
+    """Records that rebuild `chain`, in an order that the rules accept: a floor may have risen above what was signed."""
+    if chain.floor is None:
+        return []
+    lowest: list[_Entry] = [_Floor(genesis_hash, min(1, chain.floor))]
+    signed = [chain.checkpoint, *chain.signed] if chain.checkpoint else list(chain.signed)
+    return lowest + signed + [_Floor(genesis_hash, chain.floor)]
 
 
 def _encode_header(voting_key: bytes, origin: _Origin) -> bytes:

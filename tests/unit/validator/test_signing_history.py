@@ -276,6 +276,23 @@ def test_the_log_stays_bounded_and_keeps_what_the_rules_need(monkeypatch):
         reopened.sign(prevote(200, 1, B), echo)
 
 
+def test_a_floor_raised_above_what_was_signed_survives_the_rewriting(monkeypatch):
+    monkeypatch.setattr(module, "_COMPACT_AFTER_BYTES", -10_000)
+    disk = fresh(key_is_new=False)
+    history = SigningHistory(disk, KEY)
+    history.set_floor(GENESIS, 3)
+    history.sign(prevote(5), echo)
+    history.sign(CheckpointMessage(GENESIS, 2, 4, A, B), echo)
+    history.set_floor(GENESIS, 102)
+    history.set_floor(b"h" * 32, 7)
+    assert disk.operations[-1] == "replace"
+    reopened = SigningHistory(disk, KEY)
+    assert reopened.chain(GENESIS) == history.chain(GENESIS)
+    assert reopened.chain(GENESIS).floor == 102
+    with pytest.raises(RefusedToSign, match="below height 102"):
+        reopened.sign(precommit(101), echo)
+
+
 SCRIPT = [
     RevealMessage(GENESIS, 1),
     prevote(1),
