@@ -7,6 +7,7 @@ one. Everything a client may send is bounded here before it is parsed.
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 
 import orjson
 from starlette.applications import Starlette
@@ -24,6 +25,12 @@ JSON_TYPES = frozenset({b"application/json", b"application/json-rpc", b"applicat
 
 CLOSE_TOO_SLOW = 1008
 """RFC 6455's policy violation: the client let its queue overflow."""
+
+
+DISCARDED_BYTES = 32 * 1024 * 1024
+"""Of a body that is too large: so much is read and thrown away before the refusal. Most clients read no answer before
+they have sent all they have, and closing a connection with bytes unread would take the answer away from them."""
+DISCARD_TIMEOUT_S = 5
 
 
 class BodyTooLarge(Exception):
@@ -87,6 +94,7 @@ class RpcEndpoint:
         except BodyTooLarge:
             error = RpcError(INVALID_REQUEST, f"request body too large: more than {self._limits.request_bytes} bytes")
             text = orjson.dumps({"jsonrpc": "2.0", "id": None, "error": error.to_json()})
+            await _discard_body(scope, receive)
             await _respond(send, 413, text, [*cors, _JSON, _CLOSE_CONNECTION])
             return
         except TimeoutError:
@@ -186,6 +194,25 @@ async def _read_body(scope: Scope, receive: Receive, max_bytes: int) -> bytes:
         parts.append(part)
         if not message.get("more_body", False):
             return b"".join(parts)
+
+
+async def _discard_body(scope: Scope, receive: Receive) -> None:
+    """Read what is left of a body, within bounds; not if the client waits for a go-ahead, or has far too much to send.
+
+    A client that leaves meanwhile gets no answer: uvicorn drops it.
+    """
+    announced = _header(scope, b"content-length")
+    expects_go_ahead = (_header(scope, b"expect") or "").lower() == "100-continue"
+    if announced is not None and (expects_go_ahead or not announced.isdigit() or int(announced) > DISCARDED_BYTES):
+        return
+    size = 0
+    with suppress(TimeoutError):
+        async with asyncio.timeout(DISCARD_TIMEOUT_S):
+            while size <= DISCARDED_BYTES:
+                message = await receive()
+                size += len(message.get("body", b""))
+                if not message.get("more_body", False):
+                    return
 
 
 _JSON = (b"content-type", b"application/json")

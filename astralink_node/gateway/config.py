@@ -36,8 +36,16 @@ class GatewayLimits:
     request_timeout_ms: int = 30_000
     """From the last byte of a request to its answer."""
     body_timeout_ms: int = 30_000
-    """From the first byte of an HTTP body to its last; also how long a connection may take over its headers."""
+    """From the first byte of an HTTP body to its last; also how long a client may leave answers unread."""
+    head_timeout_ms: int = 10_000
+    """From a new connection, or a further request's first byte, to the end of the request's head."""
     connections: int = 1000
+    """A newcomer beyond these bounds takes the place of the connection that has waited longest for its client."""
+    connections_per_client: int = 500
+    """Of one IPv4 address or IPv6 /64 network; a proxy is one client."""
+    websockets: int = 500
+    """Of the connections; more are refused with 503."""
+    websockets_per_client: int = 250
     requests_in_flight: int = 512
     """Requests being worked on at once, a batch counting once; more are told that the node is busy."""
     queries_in_flight: int = 32

@@ -1,18 +1,20 @@
 """uvicorn's two protocols with the bounds that it leaves to a proxy: connections, slow headers, slow readers.
 
 A gateway stands alone in front of its clients, so one that opens connections and sends nothing, or reads
-nothing, must cost little and go away by itself.
+nothing, must cost little and go away by itself. Who makes room for whom is decided in gateway.connections.
 """
 
 from __future__ import annotations
 
 import asyncio
 
+import h11
 from uvicorn.config import Config
 from uvicorn.protocols.http.h11_impl import H11Protocol, RequestResponseCycle
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 
 from astralink_node.gateway.config import GatewayLimits
+from astralink_node.gateway.connections import Connections
 
 CLOSE_GRACE_S = 2.0
 """What a closed WebSocket connection gets to flush its last bytes."""
@@ -35,9 +37,9 @@ class _WriteWatch:
             self._timer = None
 
 
-def http_protocol(limits: GatewayLimits) -> type[H11Protocol]:
+def http_protocol(limits: GatewayLimits, connections: Connections) -> type[H11Protocol]:
     """The HTTP protocol class for one server's limits; uvicorn makes an instance for each connection."""
-    timeout_s = limits.body_timeout_ms / 1000
+    timeout_s, head_timeout_s = limits.body_timeout_ms / 1000, limits.head_timeout_ms / 1000
 
     class BoundedH11Protocol(H11Protocol):
         _watch: _WriteWatch
@@ -45,12 +47,13 @@ def http_protocol(limits: GatewayLimits) -> type[H11Protocol]:
 
         def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
             self._watch = _WriteWatch(timeout_s)
-            self._head_deadline = self.loop.call_later(timeout_s, self._close_if_silent)
+            self._head_deadline = self.loop.call_later(head_timeout_s, self._close_if_silent)
             super().connection_made(transport)
-            if len(self.connections) > limits.connections:
+            if not connections.opened(transport, self.client[0] if self.client else ""):
                 transport.abort()
 
         def connection_lost(self, exc: Exception | None) -> None:
+            connections.closed(self.transport)
             self._head_deadline.cancel()
             self._watch.resumed()
             super().connection_lost(exc)
@@ -62,7 +65,18 @@ def http_protocol(limits: GatewayLimits) -> type[H11Protocol]:
                 self._head_deadline.cancel()
             elif self._idle() and self._head_deadline.cancelled():
                 # The head of a further request has begun to arrive and uvicorn's idle timer is off.
-                self._head_deadline = self.loop.call_later(timeout_s, self._close_if_silent)
+                self._head_deadline = self.loop.call_later(head_timeout_s, self._close_if_silent)
+            self._report_turn()
+
+        def on_response_complete(self) -> None:
+            super().on_response_complete()
+            self._report_turn()
+
+        def _report_turn(self) -> None:
+            if self._idle() or self.cycle.more_body:
+                connections.waits(self.transport)
+            else:
+                connections.works(self.transport)
 
         def _idle(self) -> bool:
             cycle: RequestResponseCycle | None = self.cycle  # uvicorn leaves out that there is none at first
@@ -74,7 +88,17 @@ def http_protocol(limits: GatewayLimits) -> type[H11Protocol]:
 
         def handle_websocket_upgrade(self, event: object) -> None:
             self._head_deadline.cancel()
-            super().handle_websocket_upgrade(event)  # type: ignore[arg-type]
+            if connections.becomes_websocket(self.transport):
+                super().handle_websocket_upgrade(event)  # type: ignore[arg-type]
+            else:
+                self._refuse_websocket()
+
+        def _refuse_websocket(self) -> None:
+            text = b"too many WebSocket connections"
+            headers = [(b"content-length", b"%d" % len(text)), (b"connection", b"close")]
+            for part in (h11.Response(status_code=503, headers=headers), h11.Data(data=text), h11.EndOfMessage()):
+                self.transport.write(self.conn.send(part) or b"")
+            self.transport.close()
 
         def pause_writing(self) -> None:
             super().pause_writing()
@@ -87,7 +111,7 @@ def http_protocol(limits: GatewayLimits) -> type[H11Protocol]:
     return BoundedH11Protocol
 
 
-def websocket_protocol(limits: GatewayLimits) -> type[WebSocketsSansIOProtocol]:
+def websocket_protocol(limits: GatewayLimits, connections: Connections) -> type[WebSocketsSansIOProtocol]:
     timeout_s = limits.body_timeout_ms / 1000
 
     class BoundedWebSocketProtocol(WebSocketsSansIOProtocol):
@@ -98,6 +122,7 @@ def websocket_protocol(limits: GatewayLimits) -> type[WebSocketsSansIOProtocol]:
             self._watch = _WriteWatch(timeout_s)
 
         def connection_lost(self, exc: Exception | None) -> None:
+            connections.closed(self.transport)
             self._watch.resumed()
             super().connection_lost(exc)
 

@@ -31,6 +31,7 @@ import uvloop
 from astralink_node.gateway.asgi import application
 from astralink_node.gateway.backend import Unavailable
 from astralink_node.gateway.config import GatewayConfig, GatewayConfigError
+from astralink_node.gateway.connections import Connections
 from astralink_node.gateway.context import ChainIdentity
 from astralink_node.gateway.gateway import Gateway, HeadFeed
 from astralink_node.gateway.http_protocol import http_protocol, websocket_protocol
@@ -161,10 +162,11 @@ async def _meet_node(config: GatewayConfig, node: NodeLink, first_head: asyncio.
 
 
 def _uvicorn_config(config: GatewayConfig, gateway: Gateway) -> uvicorn.Config:
+    connections = Connections(config.limits)
     return uvicorn.Config(
         application(config, gateway),
-        http=http_protocol(config.limits),
-        ws=websocket_protocol(config.limits),
+        http=http_protocol(config.limits, connections),
+        ws=websocket_protocol(config.limits, connections),
         ws_max_size=config.limits.request_bytes,
         ws_per_message_deflate=False,  # hex would shrink, but every client would cost zlib's memory and our time
         lifespan="off",

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import http.client
+import json
 import os
 import random
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import orjson
+import pytest
 
 from astralink_node.gateway.config import GatewayLimits
 from astralink_node.gateway.rpc_errors import (
@@ -243,7 +247,7 @@ def test_every_method_survives_every_kind_of_wrong_parameter(tmp_path: Path) -> 
 
 def test_a_client_that_is_slow_with_headers_or_body_is_dropped(tmp_path: Path) -> None:
     async def main() -> None:
-        async with running_gateway(tmp_path, limits=GatewayLimits(body_timeout_ms=300)) as gateway:
+        async with running_gateway(tmp_path, limits=GatewayLimits(body_timeout_ms=300, head_timeout_ms=300)) as gateway:
             silent = gateway.raw(b"")
             slow_head = gateway.raw(b"POST / HTTP/1.1\r\nhost: localhost\r\n")
             slow_body = gateway.raw(
@@ -265,19 +269,94 @@ def test_a_client_that_is_slow_with_headers_or_body_is_dropped(tmp_path: Path) -
     run(main, timeout_s=60)
 
 
-def test_more_connections_than_allowed_are_turned_away_and_room_comes_back(tmp_path: Path) -> None:
+HALF_OPEN = [
+    b"",
+    b"POST / HTTP/1.1\r\nhost: localhost\r\n",
+    b"POST / HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\ncontent-length: 9\r\n\r\n{",
+    b"GET / HTTP/1.1\r\nhost: localhost\r\n\r\n",
+]
+"""What a client may send and then leave the server waiting: nothing, half a head, half a body, one request alone."""
+
+
+def test_connections_that_send_nothing_make_room_for_those_that_ask(tmp_path: Path) -> None:
+    limits = GatewayLimits(connections=60, connections_per_client=40)
+
     async def main() -> None:
-        async with running_gateway(tmp_path, limits=GatewayLimits(connections=5)) as gateway:
-            held = [await gateway.connect() for _ in range(5)]
-            for reader, writer in held:
-                writer.write(b"GET / HTTP/1.1\r\nhost: localhost\r\n\r\n")
-                assert (await reader.readline()).startswith(b"HTTP/1.1 200")
-            assert await gateway.raw(b"GET / HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n") == b""
+        async with running_gateway(tmp_path, limits=limits) as gateway:
+            held = []
+            for number in range(2 * limits.connections):
+                reader, writer = await gateway.connect()
+                writer.write(HALF_OPEN[number % len(HALF_OPEN)])
+                held.append((reader, writer))
+                if number % 10 == 0:
+                    await still_serves(gateway)
+            await still_serves(gateway)
+            # The oldest were the ones to go.
+            with suppress(ConnectionError):
+                assert await held[0][0].read() == b""
             for _, writer in held:
                 writer.close()
-                await writer.wait_closed()
-            while not await gateway.raw(b"GET / HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n"):
-                continue
+
+    run(main, timeout_s=60)
+
+
+def test_connections_at_work_turn_newcomers_away_until_there_is_room(tmp_path: Path) -> None:
+    limits = GatewayLimits(connections=5, connections_per_client=5)
+    balance = orjson.dumps(
+        {"jsonrpc": "2.0", "id": 1, "method": "eth_getBalance", "params": [hexed(ALICE.address), "latest"]}
+    )
+    head = b"POST / HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n"
+
+    async def main() -> None:
+        async with running_gateway(tmp_path, limits=limits) as gateway:
+            gateway.sockets.answering.clear()
+            held = [await gateway.connect() for _ in range(5)]
+            for _, writer in held:
+                writer.write(head % len(balance) + balance)
+            # A newcomer takes the place of one whose request is still on its way; of none once all are there.
+            while await gateway.raw(b"GET / HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n"):
+                reader, writer = await gateway.connect()
+                writer.write(head % len(balance) + balance)
+                held.append((reader, writer))
+            gateway.sockets.answering.set()
+            answers = await asyncio.gather(*(reader.read(15) for reader, _ in held), return_exceptions=True)
+            assert answers.count(b"HTTP/1.1 200 OK") == 5
+            await still_serves(gateway)
+            for _, writer in held:
+                writer.close()
+
+    run(main, timeout_s=60)
+
+
+@pytest.mark.parametrize("way", ["announced", "chunked", "with a go-ahead asked for"])
+def test_a_client_that_sends_far_too_much_still_reads_the_refusal(way: str, tmp_path: Path) -> None:
+    limits = GatewayLimits(request_bytes=100_000)
+    content = bytes(20_000_000)
+
+    def send(port: int) -> tuple[int, dict[str, Any]]:
+        """As most clients do: everything is sent before anything is read."""
+        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=20)
+        headers = {"content-type": "application/json"}
+        if way == "with a go-ahead asked for":
+            connection.putrequest("POST", "/")
+            for name, value in {**headers, "content-length": str(len(content)), "expect": "100-continue"}.items():
+                connection.putheader(name, value)
+            connection.endheaders()
+        else:
+            body = iter([content]) if way == "chunked" else content
+            connection.request("POST", "/", body, headers, encode_chunked=way == "chunked")
+        answer = connection.getresponse()
+        try:
+            return answer.status, json.loads(answer.read())
+        finally:
+            connection.close()
+
+    async def main() -> None:
+        async with running_gateway(tmp_path, limits=limits) as gateway:
+            status, answer = await asyncio.to_thread(send, gateway.port)
+            assert (status, answer["error"]["code"]) == (413, INVALID_REQUEST)
+            assert answer["error"]["message"] == "request body too large: more than 100000 bytes"
+            await still_serves(gateway)
 
     run(main, timeout_s=60)
 
