@@ -276,6 +276,20 @@ def test_a_post_mortem_names_exactly_those_whom_some_pair_convicts(given_testimo
     assert find_evidence(shuffled) == found
 
 
+@given(any_testimony(), any_testimony(), st.integers(0, 427), st.binary(max_size=3))
+def test_whatever_decodes_has_no_second_spelling(first, second, at, overwriting):
+    evidence = Evidence(first, second)
+    encoded = encode_evidence(evidence)
+    if first != second:
+        assert decode_evidence(encoded) == evidence
+    changed = encoded[:at] + overwriting + encoded[at + len(overwriting) :]
+    try:
+        decoded = decode_evidence(changed)
+    except DecodeError:
+        return
+    assert encode_evidence(decoded) == changed
+
+
 def test_thousands_of_votes_take_no_quadratic_time():
     votes = [
         SignedVote(vote_type, 5, round_, V, -1, index, bytes([index]) * 96)

@@ -3,6 +3,8 @@
 from dataclasses import replace
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from consensus.messages import NIL, VoteType
 from consensus.votes import (
@@ -94,3 +96,23 @@ def test_bytes_too_many_or_too_few_are_refused(encoded, decode):
     for data in (encoded + b"\0", encoded[:-1], b""):
         with pytest.raises(DecodeError):
             decode(data)
+
+
+@given(
+    st.sampled_from(
+        [
+            (encode_vote(PREVOTE), encode_vote, decode_vote),
+            (encode_proposal(PROPOSAL), encode_proposal, decode_proposal),
+        ]
+    ),
+    st.integers(0, 148),
+    st.binary(min_size=1, max_size=4),
+)
+def test_whatever_decodes_has_no_second_spelling(codec, at, overwriting):
+    encoded, encode, decode = codec
+    changed = encoded[:at] + overwriting + encoded[at + len(overwriting) :]
+    try:
+        decoded = decode(changed)
+    except DecodeError:
+        return
+    assert encode(decoded) == changed
