@@ -27,10 +27,14 @@ from astralink_node.errors import AstraLinkError, UserError
 from astralink_node.gateway.config import GatewayConfig
 from astralink_node.gateway.link_messages import NodeStatus
 from astralink_node.log import Log, configure
-from astralink_node.services.consensus_driver import SoloDriver, SoloValidator
+from astralink_node.services.consensus_driver import ChainSettings, ConsensusDriver
+from astralink_node.services.consensus_log import ConsensusLog
+from astralink_node.services.consensus_view import consensus_state
 from astralink_node.services.data_folder import DataFolder, FolderLock, runtime_folder, wait_for_database
 from astralink_node.services.gateway_link import GatewayLink
-from astralink_node.services.proposal_log import ProposalLog
+from astralink_node.services.offload import in_thread
+from astralink_node.services.own_validator import OwnValidator
+from astralink_node.services.proposer import Proposer
 from astralink_node.services.supervisor import ExecutionDied, GatewayKeeper, Serving, start_execution
 from astralink_node.services.transaction_pool import TransactionPool
 from astralink_node.txpool.pool import PoolLimits
@@ -40,6 +44,8 @@ from astralink_node.validator.keys import ValidatorKeys, load_keys
 from astralink_node.validator.local_signer import LocalSigner
 from astralink_node.validator.signing_history import SigningHistory, create_history, history_path, open_history
 from genesis.schema import GenesisFile
+from p2p.memory_transport import MemoryNetwork
+from p2p.transport import PeerId
 
 CLIENT_VERSION: Final = (
     f"astralink/v{__version__}/{platform.system().lower()}-{platform.machine()}/python{platform.python_version()}"
@@ -147,8 +153,14 @@ async def _run_services(
             if keys is not None:
                 validator = _validator(setup, genesis, status, keys, resources)
                 ready.is_validator = True
+            driver: ConsensusDriver | None = None
             head = await _committed_head(execution, status)
-            link = GatewayLink(pool, _node_status_source(config, genesis, status, pool, ready), head)
+            link = GatewayLink(
+                pool,
+                _node_status_source(config, genesis, status, pool, ready),
+                head,
+                consensus_state=lambda: None if driver is None else consensus_state(driver),
+            )
             services.start_soon(link.serve, listener)
             services.start_soon(_while_execution_lives, pool.run)
             if validator is None:
@@ -159,11 +171,21 @@ async def _run_services(
                 pool.on_committed(committed)
                 link.publish_head(committed)
 
-            proposals = ProposalLog(setup.folder.consensus)
-            resources.callback(proposals.close)
-            if proposals.torn_bytes:
-                _log.warning("the consensus log's torn end was cut off", bytes=proposals.torn_bytes)
-            driver = SoloDriver(execution, validator, proposals, pool, now_ms, on_committed)
+            log = ConsensusLog(setup.folder.consensus)
+            resources.callback(log.close)
+            if log.torn_bytes:
+                _log.warning("the consensus log's torn end was cut off", bytes=log.torn_bytes)
+            driver = ConsensusDriver(
+                execution,
+                ChainSettings(status.genesis_hash, genesis.consensus, genesis.epoch_length),
+                validator,
+                Proposer(execution, pool, genesis.consensus, config.blocks, now_ms, in_thread),
+                log,
+                # Until nodes can connect, the network is one of one.
+                MemoryNetwork().join(PeerId(validator.voting_key)),
+                now_ms,
+                on_committed,
+            )
             services.start_soon(_while_execution_lives, driver.run)
 
 
@@ -179,7 +201,7 @@ async def _load_keys(setup: NodeSetup) -> ValidatorKeys | None:
 
 def _validator(
     setup: NodeSetup, genesis: GenesisFile, status: Status, keys: ValidatorKeys, resources: ExitStack
-) -> SoloValidator:
+) -> OwnValidator:
     """The signer of this node, if it may make every block of this chain alone. Raises NotAValidator."""
     voting_key = keys.public.voting_key
     members = genesis.validator_set().validators
@@ -199,16 +221,15 @@ def _validator(
     if history.truncated_bytes:
         _log.warning("the signing history's torn end was cut off", bytes=history.truncated_bytes)
     recipient = setup.config.blocks.fee_recipient
-    return SoloValidator(
-        signer=LocalSigner(keys, history, status.genesis_hash),
-        fee_recipient=parse_address(recipient) if recipient else Address(own.operator),
-        params=genesis.consensus,
-        blocks=setup.config.blocks,
+    return OwnValidator(
+        LocalSigner(keys, history, status.genesis_hash),
+        parse_address(recipient) if recipient else Address(own.operator),
+        in_thread,
     )
 
 
 def _open_history(setup: NodeSetup, status: Status, voting_key: bytes) -> SigningHistory:
-    """With `accept_lost_history`, signing begins right above the head: nobody else could certify another block."""
+    """With `accept_lost_history` a new history may begin; `OwnValidator` then finds where signing may."""
     path = history_path(setup.folder.signing, voting_key)
     if setup.accept_lost_history and not path.exists():
         storage = HistoryFile(path)
@@ -217,14 +238,12 @@ def _open_history(setup: NodeSetup, status: Status, voting_key: bytes) -> Signin
         finally:
             storage.close()
     history = open_history(setup.folder.signing, voting_key)
-    if history.chain(status.genesis_hash).floor is None:
-        if not setup.accept_lost_history:
-            history.close()
-            raise NotAValidator(
-                "the signing history does not know what this key signed before, because the key was restored or its "
-                "history was lost: if no other node signs with it, start once with --new-signing-history"
-            )
-        history.set_floor(status.genesis_hash, status.head_height + 1)
+    if history.chain(status.genesis_hash).floor is None and not setup.accept_lost_history:
+        history.close()
+        raise NotAValidator(
+            "the signing history does not know what this key signed before, because the key was restored or its "
+            "history was lost: if no other node signs with it, start once with --new-signing-history"
+        )
     return history
 
 

@@ -1,262 +1,427 @@
-"""Makes blocks final on a chain with one validator, through the steps that consensus among many will take.
+"""Runs consensus for one node, height after height: peers' messages in, decisions committed, the next height begun.
 
-For each height: wait for the turn, reveal, build, log the block's body durably, sign the proposal, the prevote and
-the precommit, assemble the certificate, commit, announce. The body is on disk before anything is signed for it, and
-the signer's history before a signature is released, so a crash anywhere restarts into the same block or, if
-nothing was signed, into a new one (BLOCK.md, "Crash recovery, exactly"). What is final is the database's word alone.
+One task takes events in order; `height_run` does what the height's machine asks for. What is final is the database's
+word alone: after a start the log of the height after the head is read again, through the same machine (BLOCK.md,
+"Crash recovery, exactly"). A validator that is alone on its chain takes the same way, in a network of one.
 """
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
-from typing import Final
+from typing import Final, assert_never
 
 import trio
 
 from astralink_node.chain.client import ExecutionLink
-from astralink_node.chain.messages import (
-    Build,
-    BuildAttributes,
-    Built,
-    CannotBuild,
-    Commit,
-    Committed,
-    Invalid,
-    NeedBlock,
-    Status,
-    Validate,
-)
+from astralink_node.chain.messages import Commit, Committed, Invalid, NeedBlock, Status, Validate
 from astralink_node.clock import NowMs
-from astralink_node.config import BlocksConfig
-from astralink_node.errors import AstraLinkError
+from astralink_node.crypto import bls
 from astralink_node.evm.blocks import decode_header
 from astralink_node.log import Log
-from astralink_node.services.proposal_log import ProposalLog, Proposed
-from astralink_node.services.transaction_pool import TransactionPool
-from astralink_node.types import Address
-from astralink_node.validator.local_signer import RefusedToSign, Signer
-from consensus.certificate import Certificate, bitmap_of, encode_certificate
-from consensus.messages import NO_ROUND, VoteType
-from consensus.params import ConsensusParams
-from consensus.payload import decode_payload
-
-MAX_ROUNDS: Final = 8
-"""Rounds of one height that are tried when the signer refuses; each refusal means that its step is taken."""
-CLOCK_CHECK_MS: Final = 1000
-"""How long to sleep at most before the wall clock, which may be set, is read again."""
-CLOCK_BEHIND_MS: Final = 10_000
-"""A clock that is further than this behind the chain is reported."""
-
-_SIGNED_AND_LOST: Final = (
-    "This key signed what neither the database nor the consensus log (consensus/wal) holds: `import` the missing "
-    "blocks from an export, or put the data folder back as it was. If that is impossible and no other node signs with "
-    "this key, move its signing history away and start once with --new-signing-history"
+from astralink_node.services.checkpoint_keeper import CheckpointKeeper
+from astralink_node.services.consensus_log import ConsensusLog
+from astralink_node.services.gossip_ingress import (
+    GossipIngress,
+    HeightsView,
+    PeerAt,
+    PeerBlock,
+    PeerCertificate,
+    PeerCheckpointVote,
+    PeerEvent,
+    PeerProposal,
+    PeerVotes,
+    PeerWantsBlock,
 )
-"""How an operator gets out of a rollback, or of files that were damaged or mixed up."""
+from astralink_node.services.height_run import (
+    BuildDone,
+    CheckDone,
+    ConsensusHalted,
+    HeightEvent,
+    HeightRun,
+    Surroundings,
+    TimerFired,
+    TurnCame,
+)
+from astralink_node.services.offload import Offload, in_thread
+from astralink_node.services.own_validator import OwnValidator
+from astralink_node.services.peer_talk import PeerTalk
+from astralink_node.services.proposer import Carried, Head, Proposer
+from astralink_node.validator.local_signer import RefusedToSign, SignerUnavailable
+from consensus.certificate import Certificate, encode_certificate, signer_indices
+from consensus.checkpoint_tally import CheckpointSubject
+from consensus.epoch import epoch_of, is_last
+from consensus.evidence import Evidence, accused
+from consensus.gossip import BlockGossip, CheckpointVote, HeightGossip
+from consensus.height_machine import (
+    CertificateReceived,
+    HeightContext,
+    HeightState,
+    ProposalReceived,
+    ReportEvidence,
+    VoteReceived,
+    step,
+)
+from consensus.params import LATE_CREDIT_HEIGHTS, ConsensusParams
+from consensus.payload import ConsensusPayload, decode_payload
+from consensus.proposer_selection import ProposerRotation, decode_priorities
+from consensus.validator_set import ValidatorSet, decode_validator_set
+from consensus.vote_tally import certificate_of
+from consensus.votes import SignedProposal, SignedVote
+from p2p.transport import Transport
+
+MAX_EVENTS: Final = 1024
+"""Events that wait for the driver; whoever has more waits with them."""
+MAX_EVIDENCE: Final = 1024
+"""Kept in memory until blocks can carry it; more is logged only."""
+REPEAT_INTERVAL_MS: Final = 1000
+"""How often a validator that makes no progress says again what it said."""
 
 _log = Log("consensus")
 
 OnCommitted = Callable[[Committed], None]
 
 
-class ConsensusHalted(AstraLinkError):
-    """This validator cannot make the next block, and waiting will not change it."""
-
-
 @dataclass(frozen=True, slots=True)
-class _Head:
-    height: int
-    block_hash: bytes
-    time_ms: int
-    certificate: bytes
+class ChainSettings:
+    """What genesis fixes for consensus."""
 
-
-@dataclass(frozen=True, slots=True)
-class SoloValidator:
-    """Who signs, and what the chain asks of its blocks."""
-
-    signer: Signer
-    fee_recipient: Address
+    genesis_hash: bytes
     params: ConsensusParams
-    blocks: BlocksConfig
+    epoch_length: int
 
 
-class SoloDriver:
-    """The only validator of its chain. `on_committed` is told of every commit and must not wait."""
+@dataclass(frozen=True, slots=True)
+class RepeatDue:
+    pass
+
+
+_Event = PeerEvent | HeightEvent | RepeatDue
+
+
+class ConsensusDriver:
+    """See the module's description. `on_committed` is told of every commit and must not wait."""
 
     def __init__(
         self,
         execution: ExecutionLink,
-        validator: SoloValidator,
-        log: ProposalLog,
-        pool: TransactionPool,
+        settings: ChainSettings,
+        own: OwnValidator | None,
+        proposer: Proposer,
+        log: ConsensusLog,
+        transport: Transport,
         now_ms: NowMs,
         on_committed: OnCommitted,
+        offload: Offload = in_thread,
     ) -> None:
         self._execution = execution
-        self._validator = validator
-        self._proposals = log
-        self._pool = pool
+        self._settings = settings
+        self._own = own
+        self._log = log
         self._now_ms = now_ms
         self._on_committed = on_committed
+        self._offload = offload
+        self._inbox, self._events = trio.open_memory_channel[_Event](MAX_EVENTS)
+        self._ingress = GossipIngress(transport, now_ms, offload, self._view, self._inbox.send)
+        self._peers = PeerTalk(transport, execution, now_ms)
+        self._around = Surroundings(
+            execution=execution,
+            own=own,
+            proposer=proposer,
+            log=log,
+            peers=self._peers,
+            now_ms=now_ms,
+            offload=offload,
+            events=self._inbox,
+            carried=self._carried,
+            keep_evidence=self._keep_evidence,
+        )
+        self._checkpoints = CheckpointKeeper(settings.genesis_hash)
+        self._checkpoint_epoch = -1
+        """Of the newest checkpoint that a block carries."""
+        self._recent: dict[int, HeightState] = {}
+        """Decided heights whose late precommits may still be credited."""
+        self._credited: dict[int, frozenset[int]] = {}
+        self.evidence: dict[Evidence, None] = {}
+        """What was proven against validators, oldest first."""
+        self._silent_below = 0
+        """The log holds this height, above the database's next one: nothing below it is signed or logged."""
+        self._nursery: trio.Nursery
+        self._head: Head
+        self._sets: tuple[ValidatorSet, ValidatorSet]
+        """(votes at the height after the head, votes at the one after that)"""
+        self.run_of_height: HeightRun | None = None
+        """The height that is being decided; None before the node has recovered."""
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
-        """Recover, report started, then make blocks until cancelled. Raises ConsensusHalted."""
-        head = await self._recover()
-        task_status.started()
-        while True:
-            await self._wait_for_turn(head)
-            head = await self._make_block(head)
+        """Recover, report started, then follow and make the chain until cancelled. Raises ConsensusHalted."""
+        async with trio.open_nursery() as nursery:
+            self._nursery = nursery
+            await self._recover(await self._execution.status())
+            nursery.start_soon(self._ingress.run)
+            nursery.start_soon(self._remind)
+            task_status.started()
+            async for event in self._events:
+                await self._handle(event)
+                await self._commit_what_is_decided()
 
-    # --- After a start ---------------------------------------------------------------------------------------------
+    @property
+    def _current(self) -> HeightRun:
+        assert self.run_of_height is not None, "recovery begins a height"
+        return self.run_of_height
 
-    async def _recover(self) -> _Head:
-        """Finish what an earlier run had begun for the height after the head."""
-        status = await self._execution.status()
-        head = _head_of(status)
-        logged = self._proposals.load()
-        ahead = [proposed for proposed in logged if proposed.height > head.height + 1]
-        if ahead:
-            # The log is kept: it tells what was signed. Only other nodes could supply the blocks between.
+    # --- Recovery, and the beginning of heights --------------------------------------------------------------------
+
+    async def _recover(self, status: Status) -> None:
+        """Begin the height after the head, where an earlier run had left it."""
+        self._head = Head(status.head_height, status.head_hash, status.head_time_ms, status.head_certificate)
+        self._checkpoint_epoch = status.checkpoint_epoch
+        self._sets = decode_validator_set(status.voting_set), decode_validator_set(status.next_set)
+        logged = self._log.load()
+        if logged is not None and logged.height <= status.head_height:
+            await self._offload(self._log.cut)
+        elif logged is not None and logged.height > status.head_height + 1:
+            self._keep_silent_until(logged.height)
+        if self._own is not None:
+            await self._own.begin(status.head_height, self._now_ms(), alone=self._is_alone)
+        await self._begin_height(status.priorities)
+        await self._commit_what_is_decided()
+        self._peers.tell(HeightGossip(self._head.height + 1, 0))
+
+    def _keep_silent_until(self, logged_height: int) -> None:
+        """The database is older than the log. The log is kept: it tells what was signed; peers have the blocks."""
+        found = (
+            f"the consensus log holds a proposal for height {logged_height}, but the database stands at height "
+            f"{self._head.height}: an older copy of the database was put in place, or its end was lost"
+        )
+        if self._is_alone:
+            raise ConsensusHalted(f"{found}; put back the newer one, or `import` the blocks between from an export")
+        _log.warning(f"{found}; nothing is signed until peers brought the blocks between")
+        self._silent_below = logged_height
+
+    async def _begin_height(self, priorities: bytes) -> None:
+        height, validator_set = self._head.height + 1, self._sets[0]
+        is_logged = height >= self._silent_below
+        may_sign = is_logged and self._own is not None and self._own.is_signing
+        context = HeightContext(
+            height=height,
+            validator_set=validator_set,
+            proposers=ProposerRotation(decode_priorities(priorities), validator_set),
+            own_index=self._own_index(validator_set) if may_sign else None,
+            params=self._settings.params,
+        )
+        self.run_of_height = HeightRun(
+            self._around, self._nursery, context, self._head, is_logged=is_logged, is_alone=self._is_alone
+        )
+        await self.run_of_height.begin()
+        self._ingress.height_began()
+
+    @property
+    def _is_alone(self) -> bool:
+        """Whether this validator is all of its set."""
+        return len(self._sets[0]) == 1 and self._own_index(self._sets[0]) == 0
+
+    @property
+    def is_validator(self) -> bool:
+        """Whether this node's key votes at the height that is being decided."""
+        return self._own_index(self._sets[0]) is not None
+
+    def _own_index(self, validator_set: ValidatorSet) -> int | None:
+        return None if self._own is None else validator_set.index_of(self._own.voting_key)
+
+    # --- Events ----------------------------------------------------------------------------------------------------
+
+    async def _handle(self, event: _Event) -> None:
+        run, height = self._current, self._current.state.height
+        match event:
+            case PeerVotes(votes):
+                for vote in votes:
+                    await self._take_vote(vote)
+            case PeerProposal(_, proposal, arrived_ms):
+                if proposal.height == height:
+                    await run.start()
+                    if run.state.context.proposers.at(proposal.round_) == self._own_index(self._sets[0]):
+                        await self._check_foreign(proposal)
+                    await run.feed(ProposalReceived(proposal, arrived_ms))
+            case PeerCertificate(certificate):
+                if certificate.height == height:
+                    await run.start()
+                    await run.feed(CertificateReceived(certificate))
+                elif certificate.height in self._recent:
+                    self._look_at_fork(certificate)
+            case PeerBlock(at, block_hash, raw_block):
+                if at == height:
+                    run.take_body(block_hash, raw_block)
+            case PeerWantsBlock(peer, at, block_hash):
+                if at == height and block_hash in run.bodies:
+                    self._peers.send(peer, BlockGossip(at, run.bodies[block_hash]))
+            case PeerAt(peer, at, asks):
+                await self._peers.note_height(peer, at, self._head.height, asks=asks)
+            case PeerCheckpointVote(vote):
+                await self._offload(self._checkpoints.add, vote)
+            case TurnCame() | TimerFired() | BuildDone() | CheckDone():
+                if event.height == height:
+                    await run.take(event)
+            case RepeatDue():
+                await self._repeat()
+            case _:
+                assert_never(event)
+
+    async def _take_vote(self, vote: SignedVote) -> None:
+        run, recent = self._current, self._recent.get(vote.height)
+        if recent is not None:
+            # Late: for the next block's certificate, or a credit. Nothing is logged: it may as well have been lost.
+            self._recent[vote.height], outputs = step(recent, VoteReceived(vote))
+            for output in outputs:
+                if isinstance(output, ReportEvidence):
+                    self._keep_evidence(output.evidence)
+        elif vote.height == run.state.height:
+            await run.start()
+            if vote.validator_index == self._own_index(self._sets[0]):
+                await self._check_foreign(vote)
+            await run.feed(VoteReceived(vote))
+
+    async def _check_foreign(self, signed: SignedVote | SignedProposal) -> None:
+        """Raises ConsensusHalted for a message that our key signed and we did not (doppelganger)."""
+        own = self._own
+        if own is None:
+            return
+        if await self._offload(own.signer.is_foreign, signed.message(self._settings.genesis_hash)):
             raise ConsensusHalted(
-                f"the consensus log holds a proposal for height {ahead[-1].height}, but the database stands at height "
-                f"{head.height}: an older copy of the database was put in place, or its end was lost; put back the "
-                "newer one, or `import` the blocks between from an export"
+                f"another node signs with this validator's key 0x{own.voting_key.hex()}: it signed for height "
+                f"{signed.height} round {signed.round_} what this node did not. Find and stop it before you start "
+                "this one again; two nodes with one key are slashed"
             )
-        next_ones = [proposed for proposed in logged if proposed.height == head.height + 1]
-        if not next_ones:
-            if logged:
-                self._proposals.cut()
-            return head
-        for proposed in reversed(next_ones):
-            try:
-                return await self._finish(proposed)
-            except RefusedToSign as refusal:
-                _log.warning("a logged proposal was not signed again", height=proposed.height, reason=refusal.reason)
-        return head
 
-    async def _finish(self, proposed: Proposed) -> _Head:
-        answer = await self._execution.validate(Validate(proposed.raw_block))
+    def _keep_evidence(self, evidence: Evidence) -> None:
+        if evidence in self.evidence:
+            return
+        guilty = ",".join(str(index) for index in accused(evidence))
+        _log.warning("a validator contradicts itself", height=evidence.height, accused=guilty)
+        if len(self.evidence) < MAX_EVIDENCE:
+            self.evidence[evidence] = None
+
+    def _look_at_fork(self, certificate: Certificate) -> None:
+        """Two thirds signed another block at a height that is final here: nothing may be signed or said any more."""
+        state = self._recent[certificate.height]
+        assert state.decision is not None, "only decided heights are kept"
+        if certificate.block_hash == state.decision.block_hash:
+            return
+        mine = certificate_of(state.decision, len(state.context.validator_set), bls.aggregate)
+        path = self._log.export_fork(certificate.height, encode_certificate(mine), encode_certificate(certificate))
+        raise ConsensusHalted(
+            f"the chain has forked: at height {certificate.height} this node committed 0x{mine.block_hash.hex()}, and "
+            f"there is a certificate for 0x{certificate.block_hash.hex()}. Both certificates are in {path}: more than "
+            "a third of the power signed both. Nothing more is signed here; talk to the other operators"
+        )
+
+    # --- Committing ------------------------------------------------------------------------------------------------
+
+    async def _commit_what_is_decided(self) -> None:
+        """Make a decision final and begin the next height; that one may be decided by its log already."""
+        while (decision := self._current.state.decision) is not None:
+            run, state = self._current, self._current.state
+            count = len(state.context.validator_set)
+            certificate = encode_certificate(await self._offload(certificate_of, decision, count, bls.aggregate))
+            committed = await self._execution.commit(Commit(decision.block_hash, certificate))
+            if isinstance(committed, NeedBlock):
+                committed = await self._commit_again(run, decision.block_hash, certificate)
+            run.end()
+            if state.height >= self._silent_below:
+                await self._offload(self._log.cut)
+            await self._follow(state, committed, certificate)
+
+    async def _commit_again(self, run: HeightRun, block_hash: bytes, certificate: bytes) -> Committed:
+        """Execution has no memory of the block any more (a restart, or too many others): give it back."""
+        height = run.state.height
+        answer = await self._execution.validate(Validate(run.bodies[block_hash]))
         if isinstance(answer, Invalid):
             raise ConsensusHalted(
-                f"the logged proposal for height {proposed.height} is not valid here: {answer.rule}: expected "
-                f"{answer.expected}, found {answer.found}; was it made by another version of astralink-node?"
+                f"block {height} is decided but not valid here: {answer.rule}: expected {answer.expected}, found "
+                f"{answer.found}; was it made by another version of astralink-node?"
             )
-        _log.info("finishing a block that was interrupted", height=proposed.height, hash=answer.block_hash)
-        return await self._sign_and_commit(proposed, answer.block_hash)
-
-    # --- One height ------------------------------------------------------------------------------------------------
-
-    async def _wait_for_turn(self, head: _Head) -> None:
-        blocks = self._validator.blocks
-        await self._sleep_until(head.time_ms + self._validator.params.min_block_interval_ms)
-        due_ms = head.time_ms + blocks.interval_ms
-        if not blocks.builds_on_demand:
-            await self._sleep_until(due_ms)
-        if blocks.interval_ms and blocks.empty:
-            with trio.move_on_after(max(0, due_ms - self._now_ms()) / 1000):
-                await self._pool.wait_for_payable()
-        else:
-            await self._pool.wait_for_payable()
-
-    async def _sleep_until(self, moment_ms: int) -> None:
-        """Until the wall clock shows it: a proposer's clock has passed its parent's time (PBTS)."""
-        reported = False
-        while (left_ms := moment_ms - self._now_ms()) > 0:
-            if left_ms > CLOCK_BEHIND_MS + self._validator.blocks.interval_ms and not reported:
-                _log.warning("the clock is behind the chain: waiting", seconds=left_ms // 1000)
-                reported = True
-            await trio.sleep(min(left_ms, CLOCK_CHECK_MS) / 1000)
-
-    async def _make_block(self, head: _Head) -> _Head:
-        height = head.height + 1
-        try:
-            reveal = await trio.to_thread.run_sync(self._validator.signer.sign_reveal, height)
-        except RefusedToSign as refusal:
-            raise ConsensusHalted(
-                f"the signer refuses height {height}: {refusal.reason}. {_SIGNED_AND_LOST}"
-            ) from refusal
-        reason = ""
-        for round_ in range(MAX_ROUNDS):
-            built = await self._build(head, round_, reveal)
-            proposed = Proposed(height, round_, built.raw_block)
-            try:
-                await trio.to_thread.run_sync(self._proposals.record, proposed)
-                return await self._sign_and_commit(proposed, built.block_hash)
-            except RefusedToSign as refusal:
-                _log.warning("the signer refused: trying the next round", height=height, reason=refusal.reason)
-                reason = refusal.reason
-        raise ConsensusHalted(
-            f"the signer refused {MAX_ROUNDS} rounds of height {height}, at last because of: {reason}. "
-            f"{_SIGNED_AND_LOST}"
-        )
-
-    async def _build(self, head: _Head, round_: int, reveal: bytes) -> Built:
-        validator = self._validator
-        request = Build(
-            parent_hash=head.block_hash,
-            attributes=BuildAttributes(
-                time_ms=max(self._now_ms(), head.time_ms + validator.params.min_block_interval_ms),
-                fee_recipient=validator.fee_recipient,
-                round_=round_,
-                proposer_index=0,
-                reveal=reveal,
-                parent_certificate=head.certificate,
-            ),
-            candidates=self._pool.candidates(),
-            budget_ms=validator.blocks.build_budget_ms,
-        )
-        answer = await self._execution.build(request)
-        if isinstance(answer, CannotBuild):
-            raise ConsensusHalted(f"block {head.height + 1} cannot be built: {answer.reason}")
-        for dropped in answer.dropped:
-            self._pool.drop(dropped.transaction_hash, dropped.reason)
-        return answer
-
-    async def _sign_and_commit(self, proposed: Proposed, block_hash: bytes) -> _Head:
-        sign = partial(self._sign_round, proposed.height, proposed.round_, block_hash)
-        certificate = encode_certificate(await trio.to_thread.run_sync(sign))
         committed = await self._execution.commit(Commit(block_hash, certificate))
         if isinstance(committed, NeedBlock):
-            answer = await self._execution.validate(Validate(proposed.raw_block))
-            if isinstance(answer, Invalid):
-                raise ConsensusHalted(f"block {proposed.height} was signed but is not valid: {answer}")
-            committed = await self._execution.commit(Commit(block_hash, certificate))
-            if isinstance(committed, NeedBlock):
-                raise ConsensusHalted(f"block {proposed.height} was validated, but commit still asks for it")
-        await trio.to_thread.run_sync(self._proposals.cut)
-        self._on_committed(committed)
-        return self._report(committed, certificate)
+            raise ConsensusHalted(f"block {height} was validated, but commit still asks for it")
+        return committed
 
-    def _report(self, committed: Committed, certificate: bytes) -> _Head:
-        header = decode_header(committed.block.raw_header)
-        time_ms = decode_payload(committed.block.raw_payload).time_ms
+    async def _follow(self, state: HeightState, committed: Committed, certificate: bytes) -> None:
+        """The head moved: everything that stands on it moves along."""
+        block, height, voters = committed.block, state.height, self._sets[0]
+        payload = decode_payload(block.raw_payload)
+        self._head = Head(height, block.block_hash, payload.time_ms, certificate)
+        self._sets = decode_validator_set(committed.voting_set), decode_validator_set(committed.next_set)
+        self._checkpoint_epoch = committed.checkpoint_epoch
+        self._remember(state, payload)
+        assert state.decision is not None, "only what is decided is committed"
         _log.info(
             "block committed",
-            height=header.number,
-            hash=f"0x{committed.block.block_hash.hex()[:12]}",
-            txs=len(committed.block.raw_transactions),
-            gas=header.gas_used,
-            after_ms=self._now_ms() - time_ms,
-        )
-        return _Head(header.number, committed.block.block_hash, time_ms, certificate)
-
-    def _sign_round(self, height: int, round_: int, block_hash: bytes) -> Certificate:
-        """All that this validator says in a round in which everybody agrees. Each signature syncs the history."""
-        signer = self._validator.signer
-        signer.sign_proposal(height, round_, block_hash, NO_ROUND)
-        signer.sign_vote(VoteType.PREVOTE, height, round_, block_hash, NO_ROUND)
-        signature = signer.sign_vote(VoteType.PRECOMMIT, height, round_, block_hash, NO_ROUND)
-        return Certificate(
-            vote_type=VoteType.PRECOMMIT,
             height=height,
-            round_=round_,
-            valid_round=NO_ROUND,
-            block_hash=block_hash,
-            signers=bitmap_of((0,), 1),
-            signature=signature,
+            hash=f"0x{block.block_hash.hex()[:12]}",
+            txs=len(block.raw_transactions),
+            gas=decode_header(block.raw_header).gas_used,
+            round=state.decision.round_,
+            after_ms=self._now_ms() - payload.time_ms,
         )
+        self._on_committed(committed)
+        if is_last(height, self._settings.epoch_length):
+            await self._begin_checkpoint(height, voters)
+        if self._own is not None:
+            await self._own.consider(height, self._now_ms(), is_caught_up=self._peers.is_caught_up(height))
+        await self._begin_height(committed.priorities)
+        self._peers.ask_whoever_is_ahead(height + 1)
 
+    def _remember(self, state: HeightState, payload: ConsensusPayload) -> None:
+        """What later blocks may credit, and what this one did."""
+        oldest = state.height + 1 - LATE_CREDIT_HEIGHTS
+        self._recent[state.height] = state
+        for certificate in (payload.parent_certificate, *payload.late_credits):
+            if certificate is not None:
+                known = self._credited.get(certificate.height, frozenset())
+                self._credited[certificate.height] = known | frozenset(signer_indices(certificate.signers))
+        self._recent = {height: recent for height, recent in self._recent.items() if height >= oldest}
+        self._credited = {height: signers for height, signers in self._credited.items() if height >= oldest}
 
-def _head_of(status: Status) -> _Head:
-    return _Head(status.head_height, status.head_hash, status.head_time_ms, status.head_certificate)
+    def _carried(self) -> Carried:
+        checkpoint = self._checkpoints.newest(self._checkpoint_epoch)
+        return Carried(dict(self._recent), dict(self._credited), checkpoint)
+
+    async def _begin_checkpoint(self, height: int, voters: ValidatorSet) -> None:
+        """An epoch ended: sign its checkpoint, and gather the others' signatures."""
+        epoch = epoch_of(height, self._settings.epoch_length)
+        subject = CheckpointSubject(epoch, height, self._head.block_hash, self._sets[0].hash)
+        await self._offload(self._checkpoints.begin, subject, voters)
+        own, index = self._own, self._own_index(voters)
+        if own is None or index is None or not own.is_signing:
+            return
+        try:
+            signature = await self._offload(
+                own.signer.sign_checkpoint, epoch, height, subject.block_hash, subject.next_set_hash
+            )
+        except (RefusedToSign, SignerUnavailable) as error:
+            _log.warning("the checkpoint was not signed", epoch=epoch, why=str(error))
+            return
+        key = own.signer.public.checkpoint_key
+        vote = CheckpointVote(epoch, height, subject.block_hash, subject.next_set_hash, index, key, signature)
+        await self._offload(self._checkpoints.add, vote)
+        self._peers.tell(vote)
+
+    # --- Peers -----------------------------------------------------------------------------------------------------
+
+    def _view(self) -> HeightsView:
+        run = self._current
+        return HeightsView(run.state, dict(self._recent), frozenset(run.bodies), self._settings.genesis_hash)
+
+    async def _remind(self) -> None:
+        while True:
+            await trio.sleep(REPEAT_INTERVAL_MS / 1000)
+            await self._inbox.send(RepeatDue())
+
+    async def _repeat(self) -> None:
+        """Where nothing moves, say again what was said; likewise under a checkpoint that is not complete."""
+        run = self._current
+        index = self._own_index(self._sets[0])
+        own_vote = None if index is None else self._checkpoints.own_vote(index)
+        if own_vote is not None and self._checkpoints.is_missing:
+            self._peers.tell(own_vote)
+        if self._now_ms() - run.step_since_ms >= REPEAT_INTERVAL_MS:
+            self._peers.tell(HeightGossip(run.state.height, run.state.rounds.round_))
+            await run.repeat()

@@ -12,8 +12,12 @@ from astralink_node.chain.messages import Candidate, Commit, Committed
 from astralink_node.config import BlocksConfig
 from astralink_node.crypto.ml_dsa import Seed
 from astralink_node.evm.blocks import decode_header
-from astralink_node.services.consensus_driver import ConsensusHalted, SoloDriver, SoloValidator
-from astralink_node.services.proposal_log import ProposalLog, ProposalLogDamaged, Proposed
+from astralink_node.services.consensus_driver import ChainSettings, ConsensusDriver
+from astralink_node.services.consensus_log import ConsensusLog, ConsensusLogDamaged
+from astralink_node.services.height_run import ConsensusHalted
+from astralink_node.services.offload import inline
+from astralink_node.services.own_validator import OwnValidator
+from astralink_node.services.proposer import Proposer
 from astralink_node.storage.wal import WriteAheadLog
 from astralink_node.types import Address
 from astralink_node.validator.history_file import HistoryFile
@@ -21,6 +25,8 @@ from astralink_node.validator.keys import ValidatorKeys, keys_of
 from astralink_node.validator.local_signer import LocalSigner
 from astralink_node.validator.signing_history import create_history, history_path, open_history
 from consensus.params import ConsensusParams
+from p2p.memory_transport import MemoryNetwork
+from p2p.transport import PeerId
 from tests.support.chains import LocalChain, candidate, voting_secret
 
 RECIPIENT = Address(bytes(19) + b"\xfe")
@@ -110,6 +116,8 @@ class Released:
         self._signer = signer
         self._seen = seen
         self.public = signer.public
+        self.history_state = signer.history_state
+        self.is_foreign = signer.is_foreign
 
     def sign_reveal(self, height: int) -> bytes:
         return self._signer.sign_reveal(height)
@@ -126,6 +134,12 @@ class Released:
 
     def _note(self, step: tuple[Any, ...], value: tuple[Any, ...]) -> None:
         assert self._seen.setdefault(step, value) == value, f"two signatures for {step}"
+
+
+def only_cause(group: BaseExceptionGroup[BaseException]) -> BaseException:
+    """What ended the driver's tasks; there is one reason."""
+    (cause,) = group.exceptions
+    return only_cause(cause) if isinstance(cause, BaseExceptionGroup) else cause
 
 
 class Bench:
@@ -151,8 +165,9 @@ class Bench:
         self.chain = self.chain.reopened()
         published: list[Committed] = []
         history = open_history(self.folder / "signing", self.keys.public.voting_key)
-        log = ProposalLog(self.folder / "consensus")
-        signer = Released(LocalSigner(self.keys, history, self.chain.execution.status().genesis_hash), self.signed)
+        log = ConsensusLog(self.folder / "consensus")
+        genesis_hash = self.chain.execution.status().genesis_hash
+        signer = Released(LocalSigner(self.keys, history, genesis_hash), self.signed)
 
         scope = trio.CancelScope()
 
@@ -162,19 +177,22 @@ class Bench:
             if decode_header(committed.block.raw_header).number >= target:
                 scope.cancel()
 
-        validator = SoloValidator(
-            Around(signer, step, ("sign_reveal", "sign_proposal", "sign_vote")),  # type: ignore[arg-type]
-            RECIPIENT,
-            ConsensusParams(min_block_interval_ms=1),
-            BlocksConfig(interval_ms=0),
-        )
-        driver = SoloDriver(
-            AroundExecution(InProcessExecution(self.chain.execution), step),  # type: ignore[arg-type]
-            validator,
-            Around(log, step, ("record", "cut")),  # type: ignore[arg-type]
-            Source(self.chain),  # type: ignore[arg-type]
+        execution = AroundExecution(InProcessExecution(self.chain.execution), step)
+        params = ConsensusParams(min_block_interval_ms=1, message_delay_ms=60_000)
+        driver = ConsensusDriver(
+            execution,  # type: ignore[arg-type]
+            ChainSettings(genesis_hash, params, epoch_length=100),
+            OwnValidator(
+                Around(signer, step, ("sign_reveal", "sign_proposal", "sign_vote")),  # type: ignore[arg-type]
+                RECIPIENT,
+                inline,
+            ),
+            Proposer(execution, Source(self.chain), params, BlocksConfig(interval_ms=0), self.now_ms, inline),  # type: ignore[arg-type]
+            Around(log, step, ("begin", "record", "record_block", "sync", "cut")),  # type: ignore[arg-type]
+            MemoryNetwork().join(PeerId(b"alone")),
             self.now_ms,
             on_committed,
+            inline,
         )
 
         async def main() -> None:
@@ -183,8 +201,10 @@ class Bench:
 
         try:
             trio.run(main)
-        except Crashed:
-            assert crash is not None
+        except BaseExceptionGroup as group:
+            cause = only_cause(group)
+            if crash is None or not isinstance(cause, Crashed):
+                raise cause from group
         finally:
             history.close()
             log.close()
@@ -233,8 +253,10 @@ def test_two_crashes_in_a_row_are_survived(tmp_path: Path) -> None:
 def test_a_database_older_than_the_log_is_refused_and_nothing_is_signed(tmp_path: Path) -> None:
     bench = Bench(tmp_path)
     bench.run(2)
-    log = ProposalLog(tmp_path / "consensus")
-    log.record(Proposed(9, 0, b"a block"))
+    log = ConsensusLog(tmp_path / "consensus")
+    log.cut()
+    log.begin(9)
+    log.sync()
     log.close()
     before = dict(bench.signed)
     with pytest.raises(ConsensusHalted, match="height 9, but the database stands at height 2"):
@@ -248,7 +270,7 @@ def test_a_log_of_another_version_is_refused(tmp_path: Path) -> None:
     wal.append(b"\x7fsomething else entirely")
     wal.sync()
     wal.close()
-    with pytest.raises(ProposalLogDamaged, match="another version"):
+    with pytest.raises(ConsensusLogDamaged, match="another version"):
         bench.run(1)
 
 

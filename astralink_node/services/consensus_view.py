@@ -1,0 +1,54 @@
+"""What consensus is doing at this moment, as RPC shows it: for an operator who asks why nothing moves."""
+
+from astralink_node.gateway.link_messages import MAX_ROUNDS_SHOWN, ConsensusState, RoundVotes, VotesFor
+from astralink_node.services.consensus_driver import ConsensusDriver
+from consensus.certificate import bitmap_of
+from consensus.height_machine import HeightState
+from consensus.messages import NO_ROUND, VoteType
+from consensus.round_machine import Step
+
+
+def consensus_state(driver: ConsensusDriver) -> ConsensusState | None:
+    """None while the node recovers."""
+    run = driver.run_of_height
+    if run is None:
+        return None
+    state, rounds = run.state, run.state.rounds
+    is_started = rounds.step is not Step.NOT_STARTED
+    shown = sorted({*state.tally.rounds, rounds.round_})[-MAX_ROUNDS_SHOWN:]
+    return ConsensusState(
+        height=state.height,
+        round_=rounds.round_,
+        step="commit" if state.decision is not None else rounds.step.name.lower() if is_started else "new_height",
+        proposer_index=state.context.proposers.at(rounds.round_),
+        locked_round=rounds.locked_round,
+        locked_hash=b"" if rounds.locked_round == NO_ROUND else rounds.locked_hash,
+        valid_round=rounds.valid_round,
+        valid_hash=b"" if rounds.valid_round == NO_ROUND else rounds.valid_hash,
+        total_power=state.context.validator_set.total_power,
+        rounds=tuple(_votes_of(state, round_) for round_ in shown),
+        waiting_since_ms=run.step_since_ms,
+        is_validator=driver.is_validator,
+        is_signing=state.context.own_index is not None,
+    )
+
+
+def _votes_of(state: HeightState, round_: int) -> RoundVotes:
+    return RoundVotes(
+        round_,
+        state.context.proposers.at(round_),
+        _votes_for(state, round_, VoteType.PREVOTE),
+        _votes_for(state, round_, VoteType.PRECOMMIT),
+    )
+
+
+def _votes_for(state: HeightState, round_: int, vote_type: VoteType) -> tuple[VotesFor, ...]:
+    """By block hash, whatever validRound prevotes carry."""
+    members = state.context.validator_set.validators
+    voters: dict[bytes, list[int]] = {}
+    for index, vote in state.tally.ballots(round_, vote_type).votes.items():
+        voters.setdefault(vote.block_hash, []).append(index)
+    return tuple(
+        VotesFor(block_hash, sum(members[index].power for index in indices), bitmap_of(indices, len(members)))
+        for block_hash, indices in sorted(voters.items())
+    )
