@@ -49,8 +49,9 @@ NODE_REQUESTS = BlockWork | Query
 """What the node's socket carries; its queries are few and small, so they need no thread."""
 
 DAMAGE_ADVICE = (
-    "`astralink-node db check` shows how far the damage goes. Put a copy of the folder back, or undo the newest blocks "
-    "with `db rollback`, or set the folder aside, `init` again and `import` exported blocks"
+    "after a power failure try `astralink-node db repair`; `astralink-node db check` shows how far other damage goes. "
+    "Put a copy of the folder back, or undo the newest blocks with `db rollback`, or set the folder aside, `init` "
+    "again and `import` exported blocks"
 )
 
 RECEIVE_BYTES = 1 << 20

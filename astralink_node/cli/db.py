@@ -1,4 +1,4 @@
-"""`db check|stats|prune|compact|rollback`: looking after the database while no node runs on it."""
+"""`db check|stats|prune|compact|repair|rollback`: looking after the database while no node runs on it."""
 
 import json
 from dataclasses import asdict
@@ -8,14 +8,16 @@ import click
 
 from astralink_node.chain.check import check_database
 from astralink_node.chain.commits import prune_history, rollback_head
-from astralink_node.chain.data_folder import open_database
+from astralink_node.chain.data_folder import DATABASE_NAME, open_database
+from astralink_node.chain.errors import ChainInUse
 from astralink_node.chain.initialise import check_head, open_chain
 from astralink_node.chain.ledger import Ledger
 from astralink_node.cli.options import data_dir_option, json_option
 from astralink_node.cli.progress import Progress
 from astralink_node.errors import UserError
 from astralink_node.storage import keys
-from astralink_node.storage.store import Store
+from astralink_node.storage.leveldb import CutLog, cut_unwritten_end
+from astralink_node.storage.store import DatabaseDamaged, DatabaseLocked, Store
 
 EXIT_DAMAGED = 1
 HEIGHTS_PER_BATCH = 64
@@ -23,7 +25,7 @@ HEIGHTS_PER_BATCH = 64
 
 @click.group()
 def db() -> None:
-    """Check, measure, prune, compact or roll back the database. No node may run on it meanwhile."""
+    """Check, measure, prune, compact, repair or roll back the database. No node may run on it meanwhile."""
 
 
 @db.command("check")
@@ -131,6 +133,48 @@ def compact(data_dir: Path, as_json: bool) -> None:
 
 def _size(store: Store) -> int:
     return store.approximate_bytes(b"", b"\xff")
+
+
+@db.command("repair")
+@data_dir_option()
+@json_option()
+def repair(data_dir: Path, as_json: bool) -> None:
+    """Cut off what a power failure left of a write that it interrupted.
+
+    Such a write was never acknowledged, so no committed block is lost. Any other damage is left as it is.
+    """
+    cut = None
+    try:
+        head = _head(data_dir)
+    except DatabaseDamaged as damage:
+        cut = _cut_unwritten_end(data_dir)
+        if cut is None:
+            raise DatabaseDamaged(
+                f"{damage}. That is not what a power failure leaves, so nothing was changed"
+            ) from damage
+        try:
+            head = _head(data_dir)
+        except DatabaseDamaged:
+            cut.undo()
+            raise
+    if as_json:
+        click.echo(json.dumps({"removedBytes": cut.removed_bytes if cut else 0, "head": head}, indent=2))
+    elif cut is None:
+        click.echo(f"nothing to repair; the head is at height {head:,}")
+    else:
+        click.echo(f"cut {cut.removed_bytes:,} bytes off {cut.log} (a copy of it: {cut.copy}); the head is at {head:,}")
+
+
+def _head(data_dir: Path) -> int:
+    with open_database(data_dir) as store:
+        return open_chain(store).head.height
+
+
+def _cut_unwritten_end(data_dir: Path) -> CutLog | None:
+    try:
+        return cut_unwritten_end(data_dir / DATABASE_NAME)
+    except DatabaseLocked as error:
+        raise ChainInUse(data_dir) from error
 
 
 @db.command("rollback")

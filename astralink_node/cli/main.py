@@ -30,7 +30,7 @@ _VERBS: Final = {
     "validator": ("validator:validator", "Manage this node's validator."),
     "signer": ("signer:signer", "Sign for a node, in a process of its own."),
     "config": ("config:config", "Show the settings in effect."),
-    "db": ("db:db", "Check, measure, prune, compact or roll back the database."),
+    "db": ("db:db", "Check, measure, prune, compact, repair or roll back the database."),
     "export": ("blocks:export_blocks", "Write blocks to a file."),
     "import": ("blocks:import_blocks", "Validate and commit blocks from a file."),
     "evm": ("evm:evm", "Run code, state tests, block tests and t8n on this node's EVM."),

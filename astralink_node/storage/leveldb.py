@@ -3,14 +3,15 @@
 The database is open once at a time; its lock ends with the process that holds it, however that ends. Checks are
 paranoid: a damaged file is an error when it is met, since a silently dropped batch would mean a wrong state. (The
 price: a power failure on a file system that leaves zeros in the unsynced end of a file may make the database read
-as damaged. The end of the process never does.) After a failed write the state of LevelDB's log is unknown, so the
-store refuses further writes until it is opened again.
+as damaged, until `cut_unwritten_end`. The end of the process never does.) After a failed write the state of
+LevelDB's log is unknown, so the store refuses further writes until it is opened again.
 """
 
 import errno
 import fcntl
 import os
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from functools import partial
 from itertools import takewhile
 from pathlib import Path
@@ -20,6 +21,7 @@ import plyvel
 from plyvel._plyvel import Iterator as LevelDbIterator
 from plyvel._plyvel import Snapshot
 
+from astralink_node.storage.log_tail import unwritten_record
 from astralink_node.storage.store import (
     DatabaseDamaged,
     DatabaseForbidden,
@@ -65,6 +67,47 @@ def open_leveldb(path: Path, *, create: bool) -> "LevelDbStore":
             os.close(lock)
         raise storage_error(error, path) from error
     return LevelDbStore(database, path, lock)
+
+
+@dataclass(frozen=True, slots=True)
+class CutLog:
+    """A log that was cut, and the copy of it as it was."""
+
+    log: Path
+    copy: Path
+    removed_bytes: int
+
+    def undo(self) -> None:
+        self.copy.replace(self.log)
+
+
+def cut_unwritten_end(path: Path) -> CutLog | None:
+    """Cut off what a power failure left of an unfinished write (storage.log_tail), in a database that does not open.
+
+    None, and nothing is changed, where there is no such thing. Raises DatabaseLocked and what the disk refuses.
+    """
+    lock = _lock_folder(path)
+    try:
+        logs = sorted(path.glob("*.log"), key=lambda log: int(log.stem))
+        content = logs[-1].read_bytes() if logs else b""
+        record = unwritten_record(content)
+        if record is None:
+            return None
+        copy = path.parent / f"{path.name}-{logs[-1].name}.damaged"
+        _write_synced(copy, content)
+        with logs[-1].open("r+b") as log:
+            log.truncate(record)
+            os.fsync(log.fileno())
+        return CutLog(logs[-1], copy, len(content) - record)
+    finally:
+        os.close(lock)
+
+
+def _write_synced(path: Path, content: bytes) -> None:
+    with path.open("wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
 
 
 def _check_folder(path: Path, *, create: bool) -> None:

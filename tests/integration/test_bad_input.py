@@ -22,6 +22,7 @@ from astralink_node.cli.devnet import PASSWORD_FILE
 from astralink_node.cli.main import run
 from astralink_node.errors import EXIT_STORAGE, EXIT_USER
 from astralink_node.services.data_folder import DataFolder
+from astralink_node.storage.log_tail import SECTOR_BYTES
 from astralink_node.storage.wal import encode_record
 from genesis.fields import MAX_FILE_BYTES
 from tests.support.chains import genesis_text
@@ -378,6 +379,36 @@ def test_flipped_byte_in_the_log_is_damage_and_not_a_shorter_chain(folder: Path,
     assert "is damaged" in refused(run_verb("db", "check", "--data-dir", str(folder)), EXIT_STORAGE)
     log.write_bytes(content)
     assert head_of(folder) == head
+
+
+def test_write_that_a_power_failure_cut_short_is_repaired_and_other_damage_is_not(
+    grown: Path, folder: Path, tmp_path: Path, head: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (log,) = DataFolder(folder).database.glob("*.log")
+    whole = log.read_bytes()
+    # What reached the disk of the newest block ends somewhere within its record.
+    begin = len(whole) // SECTOR_BYTES * SECTOR_BYTES - SECTOR_BYTES
+    damaged = whole[:begin] + bytes(len(whole) - begin)
+    log.write_bytes(damaged)
+    assert "after a power failure try `astralink-node db repair`" in not_started(folder, tmp_path, EXIT_STORAGE)
+    assert run(["db", "repair", "--data-dir", str(folder), "--json"]) == 0
+    report = json.loads(capsys.readouterr().out)
+    assert report["head"] == head - 1
+    assert report["removedBytes"] > SECTOR_BYTES
+    assert (folder / f"chain-{log.name}.damaged").read_bytes() == damaged
+    assert run(["db", "repair", "--data-dir", str(folder)]) == 0
+    assert f"nothing to repair; the head is at height {head - 1}" in capsys.readouterr().out
+    assert run(["import", str(grown / "blocks"), "--data-dir", str(folder)]) == 0
+    goes_on(folder, tmp_path, head)
+
+
+def test_repair_leaves_other_damage_as_it_is(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (log,) = DataFolder(folder).database.glob("*.log")
+    damage(log, flip_all_over)
+    damaged = log.read_bytes()
+    assert run(["db", "repair", "--data-dir", str(folder)]) == EXIT_STORAGE
+    assert "That is not what a power failure leaves, so nothing was changed" in capsys.readouterr().err
+    assert log.read_bytes() == damaged
 
 
 def test_database_that_lost_its_end_signs_nothing_and_is_mended_by_an_import(
