@@ -186,11 +186,16 @@ def render_genesis(genesis: GenesisFile) -> str:
 
 
 def _consensus(block_interval_ms: int, gas_limit: int) -> ConsensusParams:
-    """Defaults, except that blocks may follow as fast as asked, and that a full block fits the propose timeout."""
+    """Defaults, except that blocks may follow as fast as asked, and that a full block fits the propose timeout.
+
+    Half of that timeout may go into building, which PBTS counts as the proposal's way: three quarters of MSGDELAY.
+    """
     default = ConsensusParams()
+    propose_timeout_ms = max(default.propose_timeout_ms, block_interval_ms, propose_timeout_for(gas_limit))
     changed = {
         "min_block_interval_ms": max(1, min(block_interval_ms, default.min_block_interval_ms)),
-        "propose_timeout_ms": max(default.propose_timeout_ms, block_interval_ms, propose_timeout_for(gas_limit)),
+        "propose_timeout_ms": propose_timeout_ms,
+        "message_delay_ms": max(default.message_delay_ms, -(-propose_timeout_ms * 2 // 3)),
     }
     return ConsensusParams(**{**asdict(default), **changed})
 

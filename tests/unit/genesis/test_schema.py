@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from astralink_node.crypto import bls
 from astralink_node.crypto.mnemonic import account_private_keys
 from astralink_node.crypto.secp256k1 import address_of
+from astralink_node.services.proposer import longest_build_ms
 from consensus.params import MAX_VALIDATORS
 from genesis.canonical import canonical_encoding, configuration_hash
 from genesis.fields import GenesisError, parse_json
@@ -262,6 +263,14 @@ def test_the_propose_timeout_and_the_gas_ceiling_agree() -> None:
     for gas_limit in (2**24, 30_000_000, 30_000_001):
         assert gas_limit_ceiling(propose_timeout_for(gas_limit)) >= gas_limit
         assert gas_limit_ceiling(propose_timeout_for(gas_limit) - 1) < gas_limit
+
+
+@pytest.mark.parametrize("max_gas_target", [2**23, 15_000_000, 30_000_000])
+def test_presets_let_building_have_half_of_the_propose_timeout(max_gas_target: int) -> None:
+    """PBTS counts it as the proposal's way, of which it may take three quarters (services.proposer)."""
+    params = parse_genesis(genesis_text(max_gas_target=max_gas_target)).consensus
+    assert params.message_delay_ms * 3 // 4 >= params.propose_timeout_ms // 2
+    assert longest_build_ms(params) == params.propose_timeout_ms // 2
 
 
 def test_numbers_are_read_as_geth_reads_them() -> None:
