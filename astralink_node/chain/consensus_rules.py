@@ -5,7 +5,7 @@ context and passes both through the same check, so that a proposer learns of its
 is a :class:`RuleBroken` with its stable name, what was expected and what was found.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 
@@ -19,7 +19,14 @@ from astralink_node.evm.fork_rules import ChainRules
 from astralink_node.evm.header_rules import child_base_fee, fee_parameters, validate_header
 from astralink_node.types import Address, Hash32
 from consensus.beacon import next_prev_randao
-from consensus.certificate import Certificate, CertificateError, decode_certificate, verify_commit, verify_signers
+from consensus.certificate import (
+    Certificate,
+    CertificateError,
+    VerifyAggregate,
+    decode_certificate,
+    verify_commit,
+    verify_signers,
+)
 from consensus.checkpoint import Checkpoint, checkpoint_hash, decode_checkpoint, verify_checkpoint
 from consensus.epoch import epoch_of, last_height
 from consensus.messages import NO_ROUND, VoteType, reveal_sign_bytes, signing_root
@@ -177,10 +184,33 @@ def check_payload(context: BlockContext, payload: ConsensusPayload) -> None:
 
 
 def check_signatures(context: BlockContext, payload: ConsensusPayload) -> None:
-    """The proposer's reveal, the parent's certificate, the late credits, the checkpoint: ascending by what it costs."""
+    """The proposer's reveal, the parent's certificate, the late credits: in one pairing product; then the checkpoint.
+
+    Only where that fails is each looked at by itself, to name the one that does not hold.
+    """
+    statements: list[bls.Statement] = []
+
+    def note(keys: Sequence[bytes], message: bytes, signature: bytes) -> bool:
+        statements.append((keys, message, signature))
+        return True
+
+    _check_bls_signatures(context, payload, note)
+    if not bls.verify_statements(statements):
+        _check_bls_signatures(context, payload, bls.fast_aggregate_verify)
+        raise RuleBroken("signatures", "a batch that holds where each of its parts does", "one that does not")
+    if payload.checkpoint:
+        checkpoint = _carried_checkpoint(payload)
+        voting_set = context.voting_set_at(checkpoint.height)
+        try:
+            verify_checkpoint(checkpoint, voting_set, context.genesis_hash, ml_dsa.verify)
+        except CertificateError as error:
+            raise RuleBroken(f"checkpoint {error.rule}", error.expected, error.found) from error
+
+
+def _check_bls_signatures(context: BlockContext, payload: ConsensusPayload, verify: VerifyAggregate) -> None:
     message = signing_root(reveal_sign_bytes(context.genesis_hash, context.height))
     key = context.voting_set.validators[payload.proposer_index].voting_key
-    if not bls.verify(key, message, payload.reveal):
+    if not verify((key,), message, payload.reveal):
         raise RuleBroken("reveal", f"a signature by proposer {payload.proposer_index} on its height", "another")
     certificate = payload.parent_certificate
     if context.height == 1:
@@ -195,19 +225,12 @@ def check_signatures(context: BlockContext, payload: ConsensusPayload) -> None:
                 context.parent.hash,
                 context.parent_voting_set,
                 context.genesis_hash,
-                bls.fast_aggregate_verify,
+                verify,
             )
         except CertificateError as error:
             raise RuleBroken(f"parent certificate {error.rule}", error.expected, error.found) from error
     for credit in payload.late_credits:
-        _check_late_credit(context, credit)
-    if payload.checkpoint:
-        checkpoint = _carried_checkpoint(payload)
-        voting_set = context.voting_set_at(checkpoint.height)
-        try:
-            verify_checkpoint(checkpoint, voting_set, context.genesis_hash, ml_dsa.verify)
-        except CertificateError as error:
-            raise RuleBroken(f"checkpoint {error.rule}", error.expected, error.found) from error
+        _check_late_credit(context, credit, verify)
 
 
 def _check_checkpoint(context: BlockContext, payload: ConsensusPayload) -> None:
@@ -239,7 +262,7 @@ def _check_late_credit_order(credits: tuple[Certificate, ...]) -> None:
             raise RuleBroken("late credit height", f"above {earlier.height}", later.height)
 
 
-def _check_late_credit(context: BlockContext, credit: Certificate) -> None:
+def _check_late_credit(context: BlockContext, credit: Certificate, verify: VerifyAggregate) -> None:
     """Precommits for a committed block of the last 8 heights, by members of the set that voted on it; no quorum."""
     oldest, newest = max(1, context.height - LATE_CREDIT_HEIGHTS), context.height - 2
     if not oldest <= credit.height <= newest:
@@ -249,7 +272,7 @@ def _check_late_credit(context: BlockContext, credit: Certificate) -> None:
         raise RuleBroken("late credit votes", "precommits", credit.vote_type.name)
     voting_set = context.voting_set_at(credit.height)
     try:
-        verify_signers(credit, voting_set, context.genesis_hash, bls.fast_aggregate_verify)
+        verify_signers(credit, voting_set, context.genesis_hash, verify)
     except CertificateError as error:
         raise RuleBroken(f"late credit {error.rule}", error.expected, error.found) from error
 

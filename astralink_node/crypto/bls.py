@@ -9,7 +9,7 @@ import hashlib
 import hmac
 from collections.abc import Sequence
 from functools import lru_cache
-from typing import NoReturn
+from typing import NoReturn, TypeVar
 
 from py_arkworks_bls12381 import GT, G1Point, G2Point, Scalar
 
@@ -24,6 +24,19 @@ _GENERATOR = G1Point()
 _NEGATIVE_GENERATOR = -_GENERATOR
 _KEY_CACHE_SIZE = 4096
 """Decoded keys kept (about 200 bytes each): more than eight full validator sets."""
+_MESSAGE_CACHE_SIZE = 256
+"""Hashed messages kept (about 400 bytes each). The votes of a round, its certificate and the own signature share one
+message; hashing it to the curve is a fifth of verifying it."""
+
+
+_FEW_POINTS = 16
+"""Up to here, multiplying one by one is quicker than the library's multi-scalar multiplication."""
+_ONE = Scalar.from_be_bytes((1).to_bytes(32, "big"))
+
+Point = TypeVar("Point", G1Point, G2Point)
+
+Statement = tuple[Sequence[bytes], bytes, bytes]
+"""(keys, message, aggregate signature): all holders of the keys signed the one message."""
 
 
 class InvalidPoint(AstraLinkError):
@@ -102,34 +115,43 @@ def aggregate_verify(keys: Sequence[bytes], messages: Sequence[bytes], signature
         point = _decode_signature(signature)
     except InvalidPoint:
         return False
-    hashes = [G2Point.hash_to_curve(message, _SIGNATURE_DST) for message in messages]
+    hashes = [_hash_to_curve(message, _SIGNATURE_DST) for message in messages]
     return GT.pairing_check([*points, _NEGATIVE_GENERATOR], [*hashes, point])
 
 
 def batch_verify(keys: Sequence[bytes], messages: Sequence[bytes], signatures: Sequence[bytes]) -> bool:
-    """Whether every single signature holds, in one pairing product: False says only that some does not.
+    """Whether every single signature holds: `verify_statements` of one key each."""
+    if not len(keys) == len(messages) == len(signatures):
+        return False
+    return verify_statements(
+        [((key,), message, signature) for key, message, signature in zip(keys, messages, signatures, strict=True)]
+    )
 
-    Each signature is weighted with 128 bits derived from the whole batch (Fiat-Shamir), so that errors which
-    cancel in a plain sum do not cancel here; the answer does not depend on chance.
+
+def verify_statements(statements: Sequence[Statement]) -> bool:
+    """Whether every statement holds, in one pairing product: False says only that some does not. None: False.
+
+    Each is weighted with 128 bits derived from the whole batch (Fiat-Shamir), so that errors which cancel in a
+    plain sum do not cancel here; the answer does not depend on chance. One of the weights may be 1.
     """
-    if not keys or not len(keys) == len(messages) == len(signatures):
+    if not statements:
         return False
     try:
-        points = [decode_public_key(key) for key in keys]
-        decoded = [_decode_signature(signature) for signature in signatures]
+        points = [_sum_keys(keys) for keys, _, _ in statements]
+        decoded = [_decode_signature(signature) for _, _, signature in statements]
     except InvalidPoint:
         return False
-    weights = _batch_weights(keys, messages, signatures)
+    weights = _batch_weights(statements)
     # Votes of one round mostly share a message: one hash and one pairing for each distinct one.
     members: dict[bytes, list[int]] = {}
-    for index, message in enumerate(messages):
+    for index, (_, message, _) in enumerate(statements):
         members.setdefault(message, []).append(index)
     weighted_keys = [
-        G1Point.multiexp_unchecked([points[index] for index in indices], [weights[index] for index in indices])
+        _weighted_sum(G1Point, [points[index] for index in indices], [weights[index] for index in indices])
         for indices in members.values()
     ]
-    hashes = [G2Point.hash_to_curve(message, _SIGNATURE_DST) for message in members]
-    total = G2Point.multiexp_unchecked(decoded, weights)
+    hashes = [_hash_to_curve(message, _SIGNATURE_DST) for message in members]
+    total = _weighted_sum(G2Point, decoded, weights)
     return GT.pairing_check([*weighted_keys, _NEGATIVE_GENERATOR], [*hashes, total])
 
 
@@ -168,6 +190,11 @@ def decode_public_key(key: bytes) -> G1Point:
     return point
 
 
+@lru_cache(_MESSAGE_CACHE_SIZE)
+def _hash_to_curve(message: bytes, dst: bytes) -> G2Point:
+    return G2Point.hash_to_curve(message, dst)
+
+
 def _decode_signature(signature: bytes) -> G2Point:
     if len(signature) != 96:
         raise InvalidPoint(f"signature: expected 96 bytes, found {len(signature)}")
@@ -192,22 +219,37 @@ def _sum_keys(keys: Sequence[bytes]) -> G1Point:
 
 
 def _sign(secret: SecretKey, message: bytes, dst: bytes) -> bytes:
-    return bytes((G2Point.hash_to_curve(message, dst) * secret._scalar).to_compressed_bytes())
+    return bytes((_hash_to_curve(message, dst) * secret._scalar).to_compressed_bytes())
 
 
 def _pairing_holds(key: G1Point, message: bytes, signature: G2Point, dst: bytes) -> bool:
     """e(key, H(message)) == e(generator, signature)."""
-    return GT.pairing_check([key, _NEGATIVE_GENERATOR], [G2Point.hash_to_curve(message, dst), signature])
+    return GT.pairing_check([key, _NEGATIVE_GENERATOR], [_hash_to_curve(message, dst), signature])
 
 
-def _batch_weights(keys: Sequence[bytes], messages: Sequence[bytes], signatures: Sequence[bytes]) -> list[Scalar]:
+def _weighted_sum(group: type[Point], points: Sequence[Point], weights: Sequence[Scalar | None]) -> Point:
+    """A weight of None is 1."""
+    if len(points) > _FEW_POINTS:
+        return group.multiexp_unchecked(list(points), [_ONE if weight is None else weight for weight in weights])
+    terms = [point if weight is None else point * weight for point, weight in zip(points, weights, strict=True)]
+    total = terms[0]
+    for term in terms[1:]:
+        total += term
+    return total
+
+
+def _batch_weights(statements: Sequence[Statement]) -> list[Scalar | None]:
+    """The first is 1, as None: the ratios to it are what keeps errors apart."""
     digest = hashlib.sha256(b"astralink bls batch")
-    for key, message, signature in zip(keys, messages, signatures, strict=True):
-        digest.update(key + signature + hashlib.sha256(message).digest())
+    for keys, message, signature in statements:
+        digest.update(len(keys).to_bytes(4, "big") + b"".join(keys) + signature + hashlib.sha256(message).digest())
     seed = digest.digest()
     return [
-        Scalar.from_be_bytes(bytes(16) + _nonzero(hashlib.sha256(seed + index.to_bytes(8, "big")).digest()[:16]))
-        for index in range(len(keys))
+        None,
+        *(
+            Scalar.from_be_bytes(bytes(16) + _nonzero(hashlib.sha256(seed + index.to_bytes(8, "big")).digest()[:16]))
+            for index in range(1, len(statements))
+        ),
     ]
 
 

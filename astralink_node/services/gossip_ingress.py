@@ -1,13 +1,15 @@
 """From bytes off the network to events that the consensus driver may believe: decode, drop repeats, verify.
 
-Signatures are checked here, votes in batches, against the set of their height; what does not hold is scored against
-whoever sent it and goes no further. Messages of the next height wait for it; those of heights further on, or long
-past, only tell where the sender is. The clock is read once a message, when it arrives.
+Signatures are checked here against the set of their height; what does not hold is scored against whoever sent it and
+goes no further. Votes are checked together, when enough wait to matter: one pairing product then stands for many.
+Messages of the next height wait for it; those of heights further on, or long past, only tell where the sender is.
+The clock is read once a message, when it arrives.
 """
 
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from math import inf
 from typing import Final, assert_never
 
 import trio
@@ -44,6 +46,10 @@ MAX_BATCHES: Final = 4
 """Batches that wait; beyond them messages stay with the transport, which has a bound of its own."""
 MAX_EARLY: Final = 1024
 """Messages of the next height that wait for it; further ones are dropped and will be repeated."""
+LINGER_S: Final = 0.05
+"""How long a vote waits for others that would be verified with it, where it alone can change nothing."""
+MAX_HELD: Final = 4096
+"""Votes that wait so; at more, all are verified."""
 MAX_SEEN: Final = 16_384
 """Messages of one height that are remembered in order not to verify them again; then the memory begins anew."""
 
@@ -165,6 +171,9 @@ class GossipIngress:
         self._emit = emit
         self._batches, self._waiting = trio.open_memory_channel[list[_Arrived]](MAX_BATCHES)
         self._early: list[_Arrived] = []
+        self._held: list[tuple[PeerId, SignedVote]] = []
+        """Votes that are not verified yet."""
+        self._held_until_s = inf
         self._seen: set[object] = set()
         self._seen_height = 0
         self.misbehaviour: Counter[PeerId] = Counter()
@@ -174,7 +183,10 @@ class GossipIngress:
         """Take messages in until cancelled."""
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._receive)
-            async for batch in self._waiting:
+            while True:
+                batch: list[_Arrived] = []
+                with trio.move_on_at(self._held_until_s):
+                    batch = await self._waiting.receive()
                 await self._take(batch)
 
     def height_began(self) -> None:
@@ -216,6 +228,7 @@ class GossipIngress:
         work = _Work()
         for arrived in (*early, *batch):
             self._sort(arrived, view, work)
+        self._release_votes(view, work)
         events, culprits = await self._offload(_judge, work, view)
         for peer, what in culprits:
             self._score(peer, what)
@@ -270,7 +283,27 @@ class GossipIngress:
                 alone = _Arrived(arrived.peer, VotesGossip((vote,)), arrived.at_ms)
                 is_of_use = self._is_of_current_height(alone, vote.height, view, work)
             if is_of_use and self._is_new(vote):
-                work.votes.setdefault(vote.height, []).append((arrived.peer, vote))
+                self._held.append((arrived.peer, vote))
+
+    def _release_votes(self, view: HeightsView, work: _Work) -> None:
+        """Verify the held votes of every slot where they can matter now, and all once the oldest has waited."""
+        if not self._held:
+            return
+        now_s = trio.current_time()
+        if now_s >= self._held_until_s or len(self._held) > MAX_HELD:
+            released, self._held = self._held, []
+        else:
+            urgent = _urgent_slots(view.current, [vote for _, vote in self._held])
+            released = [entry for entry in self._held if _slot(entry[1]) in urgent]
+            self._held = [entry for entry in self._held if _slot(entry[1]) not in urgent]
+        for peer, vote in released:
+            if vote.vote_type is VoteType.PREVOTE and vote.height != view.current.height:
+                continue  # its height was decided while it waited
+            work.votes.setdefault(vote.height, []).append((peer, vote))
+        if not self._held:
+            self._held_until_s = inf
+        elif self._held_until_s == inf:
+            self._held_until_s = now_s + LINGER_S
 
     def _is_of_current_height(self, arrived: _Arrived, height: int, view: HeightsView, work: _Work) -> bool:
         """If not: keep it for the next height, or just note where its sender is."""
@@ -288,6 +321,31 @@ class GossipIngress:
             self._seen.clear()
         self._seen.add(item)
         return True
+
+
+_Slot = tuple[int, int, VoteType]
+
+
+def _slot(vote: SignedVote) -> _Slot:
+    return (vote.height, vote.round_, vote.vote_type)
+
+
+def _urgent_slots(state: HeightState, votes: Iterable[SignedVote]) -> frozenset[_Slot]:
+    """Where these votes, if they hold, would complete a quorum that is not there yet, or f+1 in a later round."""
+    validator_set, tally = state.context.validator_set, state.tally
+    waiting: dict[_Slot, set[int]] = {}
+    for vote in votes:
+        if vote.height == state.height and vote.validator_index < len(validator_set):
+            waiting.setdefault(_slot(vote), set()).add(vote.validator_index)
+    urgent = set()
+    for slot, indices in waiting.items():
+        _, round_, vote_type = slot
+        ballots = tally.ballots(round_, vote_type)
+        power = ballots.power + sum(validator_set.validators[index].power for index in indices - ballots.votes.keys())
+        completes = validator_set.has_quorum(power) and next(tally.quorums(round_, vote_type), None) is None
+        if completes or (round_ > state.rounds.round_ and validator_set.has_one_correct(power)):
+            urgent.add(slot)
+    return frozenset(urgent)
 
 
 def _contradicts(state: HeightState | None, certificate: Certificate) -> bool:
