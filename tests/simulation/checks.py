@@ -30,21 +30,32 @@ class Records:
         self.honest = frozenset(honest)
         self.decisions: dict[int, dict[bytes, Decided]] = {}
         """Height -> the different blocks that were decided there."""
-        self.decided_by: dict[int, set[int]] = {}
+        self._reached = dict.fromkeys(self.honest, 0)
+        self.lowest = 0
+        """The height that every honest validator has in its database."""
+        self.highest_round = 0
         self._signed: dict[int, list[SignedVote | SignedProposal]] = {index: [] for index in self.honest}
         self.testimonies: dict[Testimony, None] = {}
         """All that any honest validator received and admitted, in order."""
         self.reports: set[Evidence] = set()
+        self.re_proposals = 0
         self.refusals = 0
         """Messages refused at ingress and signatures refused by signing rules."""
 
     def decided(self, index: int, decided: Decided) -> None:
         height = decided.block.height
         self.decisions.setdefault(height, {}).setdefault(decided.block.hash, decided)
-        self.decided_by.setdefault(height, set()).add(index)
+        self._reached[index] = height
+        self.lowest = min(self._reached.values())
+
+    def wiped(self, index: int) -> None:
+        """Its database is gone."""
+        self._reached[index] = self.lowest = 0
 
     def signed(self, index: int, message: SignedVote | SignedProposal) -> None:
         self._signed[index].append(message)
+        self.highest_round = max(self.highest_round, message.round_)
+        self.re_proposals += isinstance(message, SignedProposal) and message.valid_round >= 0
 
     def received(self, testimony: Testimony) -> None:
         self.testimonies[testimony] = None
@@ -58,10 +69,6 @@ class Records:
     @property
     def has_fork(self) -> bool:
         return any(len(blocks) > 1 for blocks in self.decisions.values())
-
-    def last_common_height(self) -> int:
-        """The highest height that every honest validator decided."""
-        return max((height for height, who in self.decided_by.items() if who == self.honest), default=0)
 
     # --- Safety ----------------------------------------------------------------------------------------------
 

@@ -22,6 +22,8 @@ from consensus.gossip import (
 from consensus.wire import encode_unsigned
 from tests.simulation.world import World
 
+SPELL_MS = 2_000
+
 Receive = Callable[[int, GossipMessage], None]
 """(sender, message)."""
 
@@ -51,6 +53,9 @@ class Links:
     """The longest before it."""
     loss: float = 0.0
     duplication: float = 0.0
+    deafness: float = 0.0
+    """For each link, kind of message and spell of `SPELL_MS`: how likely all of that kind is lost. So prevotes may arrive
+    where precommits do not, and the other way round, which is what makes locks and leaves them hidden."""
     partitions: tuple[Partition, ...] = ()
 
 
@@ -59,6 +64,7 @@ class Network:
         self._world = world
         self._links = links
         self._receivers: dict[int, Receive] = {}
+        self._deaf: dict[tuple[int, int, int], bool] = {}
         self.delivered = 0
 
     def join(self, address: int, receive: Receive) -> None:
@@ -89,11 +95,21 @@ class Network:
             return
         if any(partition.separates(elapsed, sender, receiver) for partition in links.partitions):
             return
+        if links.deafness and self._is_deaf(sender, receiver, print_[0]):
+            return
         for _ in range(2 if world.chances(links.duplication) else 1):
             if not world.chances(links.loss):
                 delay = 1 + world.below(links.unstable_delay_ms) if delay_ms is None else delay_ms
                 latest = links.stable_from_ms - elapsed + links.stable_delay_ms
                 world.after(min(delay, latest), self._deliver, sender, receiver, message, print_)
+
+    def _is_deaf(self, sender: int, receiver: int, kind: int) -> bool:
+        spell = self._world.elapsed_ms // SPELL_MS
+        key = (spell << 8 | kind, sender, receiver)
+        deaf = self._deaf.get(key)
+        if deaf is None:
+            deaf = self._deaf[key] = self._world.chances(self._links.deafness)
+        return deaf
 
     def _deliver(self, sender: int, receiver: int, message: GossipMessage, print_: bytes) -> None:
         self.delivered += 1
@@ -102,10 +118,13 @@ class Network:
 
 
 def fingerprint(message: GossipMessage) -> bytes:
-    """Enough of a message to tell it from every other of the same run: a signature follows from what is signed."""
+    """Its kind in one byte, and enough to tell it from every other of the same run: signatures follow from what they
+    sign. Single votes are of two kinds, repeated ones of a third."""
     match message:
         case VotesGossip(votes):
-            return b"v" + b"".join(vote.signature[:8] for vote in votes)
+            return (b"r" if len(votes) > 1 else b"%d" % votes[0].vote_type) + b"".join(
+                vote.signature[:8] for vote in votes
+            )
         case ProposalGossip(proposal, raw_block):
             return b"p" + proposal.signature[:8] + raw_block[-17:]
         case CertificateGossip(certificate):

@@ -91,13 +91,24 @@ class Habits:
     """Its clock minus true time."""
     build_ms: int = 0
     check_ms: int = 0
+    relays: bool = False
+    """Whether it passes on what it hears for the first time."""
 
 
 class Validator:
     def __init__(
-        self, index: int, setting: Setting, world: World, network: Network, witness: Witness, habits: Habits
+        self,
+        index: int,
+        setting: Setting,
+        world: World,
+        network: Network,
+        witness: Witness,
+        habits: Habits,
+        address: int | None = None,
     ) -> None:
         self.index = index
+        self.address = index if address is None else address
+        """Where the network finds it; only machines that share a key have others."""
         self.setting = setting
         self.world = world
         self.network = network
@@ -137,7 +148,7 @@ class Validator:
         self.is_running = False
         self.points_left = None
         self.disk.log.lose_tail(self.world.chance)
-        self.world.trace(b"%d stopped" % self.index)
+        self.world.trace(b"%d stopped" % self.address)
 
     def _forget(self) -> None:
         self._pending: deque[Input] = deque()
@@ -242,7 +253,7 @@ class Validator:
 
     def _time_out(self, height: int, kind: TimeoutKind, round_: int) -> None:
         if height == self.height and round_ == self.state.rounds.round_:
-            self.world.trace(b"%d timeout %d %d" % (self.index, kind, round_))
+            self.world.trace(b"%d timeout %d %d" % (self.address, kind, round_))
             self.feed(TimeoutElapsed(kind, round_))
 
     def certify(self, quorum: Quorum) -> Certificate:
@@ -251,7 +262,7 @@ class Validator:
     def _commit(self, quorum: Quorum) -> None:
         decided = Decided(decode_block(self.disk.bodies[quorum.block_hash]), self.certify(quorum))
         self.disk.commit(decided)
-        self.world.trace(b"%d committed " % self.index + quorum.block_hash)
+        self.world.trace(b"%d committed " % self.address + quorum.block_hash)
         self.witness.decided(self.index, decided)
         self.point()
         self.disk.begin_log()
@@ -321,7 +332,7 @@ class Validator:
         self.tell(ProposalGossip(proposal, self.disk.bodies.get(proposal.block_hash, b"")))
 
     def tell(self, message: GossipMessage) -> None:
-        self.network.broadcast(self.index, message)
+        self.network.broadcast(self.address, message)
 
     # --- Blocks ----------------------------------------------------------------------------------------------
 
@@ -393,7 +404,7 @@ class Validator:
             case BlockWanted(height, block_hash):
                 raw_block = self._find_body(height, block_hash)
                 if raw_block is not None:
-                    self.network.send(self.index, sender, BlockGossip(height, raw_block))
+                    self.network.send(self.address, sender, BlockGossip(height, raw_block))
             case BlockGossip(_, raw_block):
                 if hash_of(raw_block) in self._wanted and is_block(raw_block):
                     self.keep_body(raw_block)
@@ -422,6 +433,8 @@ class Validator:
         if counted is not None:
             self._conflicting.add(vote)
         self.witness.received(vote)
+        if self.habits.relays:
+            self.tell(VotesGossip((vote,)))
         self.feed(VoteReceived(vote))
 
     def _take_proposal(self, proposal: SignedProposal, raw_block: bytes) -> None:
@@ -437,6 +450,8 @@ class Validator:
         if hash_of(raw_block) == proposal.block_hash and is_block(raw_block):
             self.keep_body(raw_block)
         if known is None:
+            if self.habits.relays:
+                self.tell(ProposalGossip(proposal, raw_block))
             self.feed(ProposalReceived(proposal, arrived_ms))
 
     def _take_certificate(self, certificate: Certificate) -> None:
@@ -472,10 +487,10 @@ class Validator:
             return
         self._answered[peer] = (height, self.world.now_ms)
         decided = self.disk.chain[height - 1]
-        self.network.send(self.index, peer, DecidedGossip(decided.certificate, encode_block(decided.block)))
+        self.network.send(self.address, peer, DecidedGossip(decided.certificate, encode_block(decided.block)))
 
     def _answer_with_height(self, peer: int) -> None:
-        self.network.send(self.index, peer, HeightGossip(self.height, self.state.rounds.round_))
+        self.network.send(self.address, peer, HeightGossip(self.height, self.state.rounds.round_))
 
     def _find_body(self, height: int, block_hash: bytes) -> bytes | None:
         if height == self.height:
