@@ -1,18 +1,15 @@
 """The signer as a state machine under attack: requests in any order, restarts, crashes, and what else a node does.
 
-A model of its own, which knows nothing of steps, floors or watermarks, holds everything that ever left the signer,
-per network, and asks after each answer whether it convicts the key: two different sign bytes for one slot (evidence
-E1), or a non-nil precommit with a later non-nil prevote that rests on an older round (E2), in whatever order they
-left. The history is real, over a disk whose unsynced end a crash may keep, tear or lose.
+A model that knows nothing of the rules (tests.support.signing_ledger) holds everything that ever left the signer and
+asks after each answer whether it convicts the key. The history is real, over a disk whose unsynced end a crash may
+keep, tear or lose.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 from hypothesis import settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from astralink_node.validator import signing_history
 from astralink_node.validator.signing_history import RefusedToSign, SigningHistory, create_history
@@ -25,57 +22,16 @@ from consensus.messages import (
     SignedMessage,
     VoteMessage,
     VoteType,
-    decode_message,
-    encode_message,
 )
+from tests.support.signing_ledger import Ledger, conflict, rivals
 
 KEY = bytes(range(48))
 NETWORKS = [b"g" * 32, b"h" * 32]
 HASHES = [b"a" * 32, b"b" * 32]
-HEIGHTS = st.integers(1, 4)
-ROUNDS = st.integers(0, 4)
-
-
-class Ledger:
-    """All that left the signer, as bytes; convicts by the two definitions of evidence alone."""
-
-    def __init__(self) -> None:
-        self.released: dict[bytes, bytes] = {}
-
-    def add(self, message: SignedMessage, signature: bytes) -> None:
-        sign_bytes = encode_message(message)
-        for other in self.released:
-            complaint = conflict(decode_message(other), message)
-            assert complaint is None, f"{complaint}: {decode_message(other)} and {message}"
-        # A second signature over the same bytes would be harmless in BLS; the history promises the very same one.
-        assert self.released.setdefault(sign_bytes, signature) == signature
-
-
-def conflict(one: SignedMessage, other: SignedMessage) -> str | None:
-    """Whether a pair is evidence. Symmetric: order of release says nothing."""
-    if one == other or one.genesis_hash != other.genesis_hash:
-        return None
-    match one, other:
-        case ProposalMessage(), ProposalMessage():
-            return "E1" if (one.height, one.round_) == (other.height, other.round_) else None
-        case VoteMessage(), VoteMessage() if one.vote_type == other.vote_type:
-            return "E1" if (one.height, one.round_) == (other.height, other.round_) else None
-        case VoteMessage(), VoteMessage():
-            precommit, prevote = (one, other) if one.vote_type is VoteType.PRECOMMIT else (other, one)
-            is_amnesia = (
-                precommit.height == prevote.height
-                and precommit.block_hash != NIL
-                and prevote.block_hash != NIL
-                and prevote.round_ > precommit.round_
-                and prevote.valid_round < precommit.round_
-            )
-            return "E2" if is_amnesia else None
-        case RevealMessage(), RevealMessage():
-            return None  # one value a height: equal heights are equal messages
-        case CheckpointMessage(), CheckpointMessage():
-            return "two checkpoints of an epoch" if one.epoch == other.epoch else None
-        case _:
-            return None
+HEIGHTS = st.sampled_from([1, 1, 1, 1, 2, 2, 3])
+"""Low ones mostly: a high one is the end of all below it."""
+ROUNDS = st.sampled_from([0, 0, 1, 1, 2, 3])
+STEPS = 12
 
 
 class CrashingDisk:
@@ -120,7 +76,7 @@ class Crash(Exception):
 
 @st.composite
 def signable(draw: st.DrawFn) -> SignedMessage:
-    genesis, height, round_ = draw(st.sampled_from(NETWORKS)), draw(HEIGHTS), draw(ROUNDS)
+    genesis, height, round_ = draw(st.sampled_from([*NETWORKS[:1] * 3, *NETWORKS])), draw(HEIGHTS), draw(ROUNDS)
     kind = draw(st.sampled_from(["prevote", "prevote", "precommit", "precommit", "proposal", "reveal", "checkpoint"]))
     block_hash = draw(st.sampled_from([*HASHES, NIL]))
     valid_round = draw(st.integers(-1, round_ - 1))
@@ -138,6 +94,10 @@ def signable(draw: st.DrawFn) -> SignedMessage:
             return CheckpointMessage(genesis, round_, height, HASHES[block_hash == HASHES[1]], bytes(32))
 
 
+BURST = st.lists(signable(), min_size=4, max_size=12)
+"""Every rule asks for much, so that no run is spent on events without requests."""
+
+
 class Signing(RuleBasedStateMachine):
     """Two nodes may share the signer: it cannot tell who asks, so neither do the rules here."""
 
@@ -146,60 +106,82 @@ class Signing(RuleBasedStateMachine):
         self.disk = CrashingDisk()
         self.ledger = Ledger()
         self.signatures = 0
+        self.is_lost = False
+        self.lowest_floors: dict[bytes, int] = {}
 
-    @initialize(key_is_new=st.booleans())
-    def begin(self, key_is_new: bool) -> None:
-        create_history(self.disk, KEY, key_is_new=key_is_new)
-        self.is_lost = not key_is_new
+    @initialize(floor=st.sampled_from([None, 1, 1, 2]))
+    def begin(self, floor: int | None) -> None:
+        """A new key, or one whose history was lost and that has its floor on the first network."""
+        self.is_lost = floor is not None
+        create_history(self.disk, KEY, key_is_new=not self.is_lost)
         self.history = SigningHistory(self.disk, KEY)
+        if floor is not None:
+            self.set_floor(NETWORKS[0], floor - 1, [])
 
-    @rule(message=signable())
+    @rule(messages=BURST)
+    def ask_much(self, messages: list[SignedMessage]) -> None:
+        for message in messages:
+            self.ask(message)
+
     def ask(self, message: SignedMessage) -> None:
         try:
             signature = self.history.sign(message, self.make_signature)
         except RefusedToSign:
             return
+        assert message.height >= self.lowest_floors.get(message.genesis_hash, 5 if self.is_lost else 1)
         self.ledger.add(message, signature)
 
-    @precondition(lambda self: self.ledger.released)
-    @rule(data=st.data())
-    def replay_from_a_restored_chain_data_folder(self, data: st.DataObject) -> None:
-        """The node's own files are of an older day: it asks again for what it once got, and for rivals of it."""
-        known = data.draw(st.sampled_from(sorted(self.ledger.released)))
-        message = decode_message(known)
-        self.ask(message)
-        for rival in rivals(message):
-            self.ask(rival)
-
-    @rule()
-    def restart(self) -> None:
-        self.history = SigningHistory(self.disk, KEY)
-
-    @rule(message=signable(), crash_in=st.integers(0, 3), kept=st.integers(0, 200), power=st.booleans())
-    def crash_while_asked(self, message: SignedMessage, crash_in: int, kept: int, power: bool) -> None:
-        self.disk.crash_in = crash_in
-        try:
+    @rule(messages=BURST, data=st.data())
+    def ask_again_with_an_older_chain_data_folder(self, messages: list[SignedMessage], data: st.DataObject) -> None:
+        """A node whose own files were put back asks again for what it once got, and for rivals of it."""
+        self.ask_much(messages)
+        for message in list(self.ledger.released):
             self.ask(message)
-        except Crash:
-            self.come_back(kept, power=power)
+            for rival in data.draw(st.permutations(list(rivals(message, HASHES)))):
+                self.ask(rival)
+
+    @rule(messages=BURST)
+    def restart(self, messages: list[SignedMessage]) -> None:
+        self.history = SigningHistory(self.disk, KEY)
+        self.ask_much(messages)
+
+    @rule(messages=BURST, crash_in=st.integers(0, 12), kept=st.integers(0, 200), power=st.booleans())
+    def crash_while_asked(self, messages: list[SignedMessage], crash_in: int, kept: int, power: bool) -> None:
+        """And once more: what the crash left is the first thing that is asked for."""
+        self.disk.crash_in = crash_in
+        for message in messages:
+            try:
+                self.ask(message)
+            except Crash:
+                self.come_back(kept, power=power)
+                self.ask(message)
+                self.come_back(kept, power=True)
+                for rival in rivals(message, HASHES):
+                    self.ask(rival)
         self.disk.crash_in = None
 
-    @rule(crash_in=st.integers(0, 1), kept=st.integers(0, 200), power=st.booleans())
-    def crash_while_starting(self, crash_in: int, kept: int, power: bool) -> None:
+    @rule(messages=BURST, crash_in=st.integers(0, 1), kept=st.integers(0, 200), power=st.booleans())
+    def crash_while_starting(self, messages: list[SignedMessage], crash_in: int, kept: int, power: bool) -> None:
         self.disk.crash_in = crash_in
         try:
             self.history = SigningHistory(self.disk, KEY)
         except Crash:
             self.come_back(kept, power=power)
         self.disk.crash_in = None
+        self.ask_much(messages)
 
-    @rule(genesis=st.sampled_from(NETWORKS), head=HEIGHTS)
-    def set_floor(self, genesis: bytes, head: int) -> None:
-        self.history.set_floor(genesis, floor_after_lost_history(head, alone=False))
+    @rule(genesis=st.sampled_from(NETWORKS), head=st.integers(0, 2), messages=BURST)
+    def set_floor(self, genesis: bytes, head: int, messages: list[SignedMessage]) -> None:
+        floor = floor_after_lost_history(head, alone=True)
+        self.history.set_floor(genesis, floor)
+        self.lowest_floors.setdefault(genesis, floor if self.is_lost else 1)
+        self.ask_much(messages)
 
-    @rule()
-    def rewrite_soon(self) -> None:
-        self.history._log_bytes = 2 * self.history._compacted_bytes + signing_history._COMPACT_AFTER_BYTES
+    @rule(messages=BURST)
+    def rewrite_at_every_record(self, messages: list[SignedMessage]) -> None:
+        for message in messages:
+            self.history._log_bytes = 2 * self.history._compacted_bytes + signing_history._COMPACT_AFTER_BYTES
+            self.ask(message)
 
     def come_back(self, kept: int, *, power: bool) -> None:
         if power:
@@ -213,26 +195,13 @@ class Signing(RuleBasedStateMachine):
 
     @invariant()
     def no_vote_that_left_is_foreign(self) -> None:
-        for sign_bytes in self.ledger.released:
-            message = decode_message(sign_bytes)
+        for message in self.ledger.released:
             if isinstance(message, ProposalMessage | VoteMessage):
                 assert not self.history.is_foreign(message)
 
 
-def rivals(message: SignedMessage) -> Iterator[SignedMessage]:
-    """What an amnesiac or a double signer would ask for beside `message`."""
-    if not isinstance(message, VoteMessage):
-        return
-    for block_hash in (*HASHES, NIL):
-        yield VoteMessage(message.genesis_hash, message.height, message.round_, message.vote_type, block_hash, -1)
-    for round_ in (message.round_ + 1, max(0, message.round_ - 1)):
-        for valid_round in {-1, round_ - 1}:
-            yield VoteMessage(message.genesis_hash, message.height, round_, VoteType.PREVOTE, HASHES[0], valid_round)
-        yield VoteMessage(message.genesis_hash, message.height, round_, VoteType.PRECOMMIT, HASHES[1], -1)
-
-
 TestSigning = Signing.TestCase
-TestSigning.settings = settings(stateful_step_count=40)
+TestSigning.settings = settings(stateful_step_count=STEPS)
 
 
 def test_the_models_idea_of_evidence_sees_both_kinds_in_any_order() -> None:
