@@ -302,7 +302,7 @@ def _ask_for_quorum_blocks(state: HeightState, outputs: list[Output]) -> HeightS
     """A quorum behind a block that never reached us: get the block."""
     for round_ in state.tally.rounds:
         for vote_type in (VoteType.PRECOMMIT, VoteType.PREVOTE):
-            if vote_type is VoteType.PREVOTE and round_ != state.rounds.round_:
+            if vote_type is VoteType.PREVOTE and not state.rounds.valid_round < round_ <= state.rounds.round_:
                 continue
             for block_hash, _ in state.tally.quorums(round_, vote_type):
                 if block_hash != NIL:
@@ -395,6 +395,16 @@ class _Facts:
 
     def polkas(self, round_: int) -> Iterable[bytes]:
         return [block_hash for block_hash, _ in self._state.tally.quorums(round_, VoteType.PREVOTE)]
+
+    def missed_polka(self, after_round: int, before_round: int) -> tuple[int, bytes] | None:
+        if after_round + 1 >= before_round:
+            return None
+        for round_ in sorted(self._state.tally.rounds, reverse=True):
+            if after_round < round_ < before_round:
+                for block_hash in self.polkas(round_):
+                    if self.is_valid(block_hash):
+                        return round_, block_hash
+        return None
 
     def has_any_prevotes(self, round_: int) -> bool:
         return self._state.tally.has_quorum_of_any(round_, VoteType.PREVOTE)

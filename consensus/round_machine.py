@@ -1,9 +1,10 @@
 """Tendermint's Algorithm 1 (arXiv 1807.04938v3, lines 1 to 67), rule by rule: the rounds of one height.
 
 The rules see the messages of the height through `Facts` and answer with actions; whoever calls feeds timeouts and
-asks for the next rule until none applies. Two deviations, both named at their rules: the accountable prevote (a
+asks for the next rule until none applies. Two deviations, named at their rules: the accountable prevote (a
 prevote carries validRound, and "or lockedValue = v" is gone from lines 23 and 29: docs/adr/0012), and quorums
-that stand for the proposal that they must have seen (lines 36 and 49). Never unlocks on a nil polka.
+that stand for the proposal that they must have seen (lines 36 and 49), also where they come late (lines 42 and 43).
+Never unlocks on a nil polka.
 """
 
 from collections.abc import Iterable
@@ -68,6 +69,9 @@ class Facts(Protocol):
 
     def polkas(self, round_: int) -> Iterable[bytes]:
         """Hashes with 2f+1 PREVOTE(h, round, id(v), validRound) under one validRound; NIL among them."""
+
+    def missed_polka(self, after_round: int, before_round: int) -> tuple[int, bytes] | None:
+        """(r, id(v)) of the highest round between these two with a polka for a valid v."""
 
     def has_any_prevotes(self, round_: int) -> bool:
         """2f+1 PREVOTE(h, round, *)."""
@@ -147,6 +151,12 @@ def next_transition(state: RoundState, facts: Facts) -> Transition | None:
     decision = facts.committed()
     if decision is not None:  # line 49: the quorum has seen the proposal, we need only the block
         return state, (Decide(*decision),)
+    missed = facts.missed_polka(state.valid_round, state.round_)
+    if missed is not None:
+        # Lines 36, 42 and 43 for a round that is over. Without it only its holder could propose what is locked there,
+        # and whoever holds a lock of little power waits for its turn as long as the rotation is.
+        valid_round, valid_hash = missed
+        return replace(state, valid_round=valid_round, valid_hash=valid_hash), ()
     ahead = facts.round_ahead(state.round_)
     if ahead is not None:  # line 55
         return start_round(state, ahead, facts)

@@ -197,10 +197,22 @@ def test_a_commit_of_another_round_asks_for_its_block():
     assert kinds(machine.checked(good(V))) == [CommitBlock]
 
 
-def test_a_polka_of_another_round_asks_for_nothing():
+def test_a_missed_polka_of_an_earlier_round_asks_for_its_block_and_becomes_the_valid_value():
     machine = started()
     to_round(machine, 3)
-    assert machine.prevotes((0, 1, 2), 1, V) == []
+    assert machine.prevotes((0, 1, 2), 1, V) == [CheckBlock(V)]
+    assert machine.checked(good(V)) == []
+    assert (machine.state.rounds.valid_round, machine.state.rounds.valid_hash) == (1, V)
+    assert machine.lock == (-1, NIL)
+
+
+def test_a_polka_older_than_the_valid_value_asks_for_nothing():
+    machine = started()
+    to_round(machine, 3)
+    machine.prevotes((0, 1, 2), 1, V)
+    machine.checked(good(V))
+    assert machine.prevotes((0, 1, 2), 0, W) == []
+    assert machine.state.rounds.valid_round == 1
 
 
 def test_a_nil_quorum_asks_for_nothing():

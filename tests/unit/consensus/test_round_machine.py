@@ -36,6 +36,7 @@ class GivenFacts:
     any_precommits: set[int] = field(default_factory=set)
     commit: tuple[int, bytes] | None = None
     ahead: int | None = None
+    missed: tuple[int, bytes] | None = None
 
     def is_proposer(self, round_):
         return round_ in self.proposes_in
@@ -48,6 +49,9 @@ class GivenFacts:
 
     def polkas(self, round_):
         return self.polkas_of.get(round_, [])
+
+    def missed_polka(self, after_round, before_round):
+        return self.missed if self.missed is not None and after_round < self.missed[0] < before_round else None
 
     def has_any_prevotes(self, round_):
         return round_ in self.any_prevotes
@@ -427,3 +431,24 @@ def test_the_last_round_does_not_end():
     assert on_timeout(last, TimeoutKind.PRECOMMIT, MAX_ROUND, NOTHING) is None
     moved = on_timeout(replace(last, round_=MAX_ROUND - 1), TimeoutKind.PRECOMMIT, MAX_ROUND - 1, NOTHING)
     assert moved[0].round_ == MAX_ROUND
+
+
+@pytest.mark.parametrize("step", [Step.PROPOSE, Step.PREVOTE, Step.PRECOMMIT])
+def test_a_missed_polka_raises_the_valid_value_and_neither_lock_nor_step(step):
+    state = RoundState(round_=4, step=step, locked_round=1, locked_hash=W, valid_round=1, valid_hash=W)
+    moved = next_transition(state, GivenFacts(missed=(2, V)))
+    assert moved == (replace(state, valid_round=2, valid_hash=V), ())
+
+
+def test_a_missed_polka_below_the_valid_round_changes_nothing():
+    state = RoundState(round_=4, step=Step.PROPOSE, valid_round=2, valid_hash=W)
+    assert next_transition(state, GivenFacts(missed=(1, V))) is None
+
+
+def test_a_missed_polka_counts_before_the_round_is_skipped():
+    """So that whoever proposes in the round ahead proposes what has the polka."""
+    state = RoundState(round_=4, step=Step.PROPOSE)
+    facts = GivenFacts(missed=(2, V), ahead=7, proposes_in={7})
+    state, _ = next_transition(state, facts)
+    _, actions = next_transition(state, facts)
+    assert Propose(7, V, 2) in actions
