@@ -84,6 +84,7 @@ class RemoteSigner:
         self._timeout_s = timeout_s
         self._lock = threading.Lock()
         self._frames: FrameSocket | None = None
+        self._is_closed = False
         self._public: PublicKeys | None = None
         self._public = self._ask(AskPublicKeys(), Keys).public
 
@@ -118,6 +119,11 @@ class RemoteSigner:
         return self._ask(AskForeign(message), Foreign).is_foreign
 
     def close(self) -> None:
+        """A call that waits for its answer ends with SignerUnavailable, and so does every later one."""
+        self._is_closed = True
+        frames = self._frames
+        if frames is not None:
+            frames.interrupt()
         with self._lock:
             self._disconnect()
 
@@ -171,6 +177,8 @@ class RemoteSigner:
         return answer
 
     def _connected(self, deadline: float) -> FrameSocket:
+        if self._is_closed:
+            raise ConnectionAbortedError
         if self._frames is not None:
             return self._frames
         self._frames = FrameSocket(self._connect(_time_left(deadline)), MAX_ANSWER_BYTES)
@@ -197,6 +205,8 @@ class RemoteSigner:
                 )
             case FrameTooLong() | DecodeError():
                 return SignerFailed(f"signer {self._name}: not an answer of a signer: {error}")
+            case _ if self._is_closed:
+                return SignerUnavailable(f"signer {self._name}: closed by this node")
             case _ if was_open:
                 return _Stale()
             case OSError():

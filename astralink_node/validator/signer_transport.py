@@ -69,6 +69,12 @@ class FrameSocket:
                 wanted = LENGTH_BYTES + payload_length(data, self._max_received_bytes)
         return data[LENGTH_BYTES:]
 
+    def interrupt(self) -> None:
+        """From another thread: whoever sends or waits here gets an OSError or the end of the connection."""
+        with suppress(OSError):
+            # Of the plain socket class: ssl's own would let what is sent next leave unencrypted.
+            socket.socket.shutdown(self._connection, socket.SHUT_RDWR)
+
     def close(self) -> None:
         self._connection.close()
 

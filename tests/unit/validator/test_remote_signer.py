@@ -309,6 +309,20 @@ def test_a_request_at_work_is_answered_before_the_signer_stops(tmp_path, address
         assert len(asked.result(WAIT_S)) == 96
 
 
+def test_closing_the_client_ends_a_call_that_waits(tmp_path, address):
+    storage = SlowStorage()
+    with serving(tmp_path, address, storage=storage) as served, ThreadPoolExecutor(1) as threads:
+        signer = served.client()
+        asked = threads.submit(signer.sign_reveal, 4)
+        assert storage.began.wait(WAIT_S)
+        signer.close()
+        with pytest.raises(SignerUnavailable, match="closed by this node"):
+            asked.result(WAIT_S)
+        with pytest.raises(SignerUnavailable, match="closed by this node"):
+            signer.sign_reveal(4)
+        storage.may_end.set()
+
+
 def test_what_is_no_request_is_told_and_the_connection_closed(tmp_path, unix):
     with serving(tmp_path, unix):
         with socket.socket(socket.AF_UNIX) as raw:
