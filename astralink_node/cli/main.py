@@ -74,26 +74,31 @@ def run(arguments: list[str] | None = None) -> int:
     """The console script. Returns the exit code."""
     given = sys.argv[1:] if arguments is None else arguments
     if given and given[0] in _UNTIL_STOPPED:
-        with _sigterm_ends_well():
+        with _being_stopped_is_no_failure():
             return _run(given)
     return _run(given)
 
 
 @contextmanager
-def _sigterm_ends_well() -> Iterator[None]:
-    """Exit code 0 for a SIGTERM that comes while modules load and files are prepared, before the node listens for it.
+def _being_stopped_is_no_failure() -> Iterator[None]:
+    """Exit code 0 for a signal to stop that comes while modules load and files are prepared, before the node listens.
 
     As abrupt as the signal itself would be: what is prepared bears that at any moment, and no process is started yet.
+    A signal that is ignored (`nohup`) stays so.
     """
 
     def end(_signal: int, _frame: FrameType | None) -> None:
         os._exit(0)
 
-    before = signal.signal(signal.SIGTERM, end)
+    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGHUP)}
+    for number, handler in before.items():
+        if handler is not signal.SIG_IGN:
+            signal.signal(number, end)
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _run(arguments: list[str]) -> int:

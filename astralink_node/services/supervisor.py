@@ -303,10 +303,12 @@ async def _read_ready_line(stream: trio.lowlevel.FdStream) -> Serving | None:
 
 
 async def _start(module: str, arguments: Sequence[str], descriptors: Sequence[int]) -> trio.Process:
+    """In a process group of its own: what Ctrl-C or a closed terminal means to a child is the node's to say."""
     return await trio.lowlevel.open_process(
         [sys.executable, "-m", module, *arguments],
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
         pass_fds=tuple(descriptors),
+        process_group=0,
     )

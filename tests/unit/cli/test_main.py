@@ -66,14 +66,35 @@ def test_interrupted_command_says_so(monkeypatch: pytest.MonkeyPatch, capsys: py
     assert capsys.readouterr().err.strip() == "Aborted."
 
 
-@pytest.mark.parametrize(("verb", "code"), [("start", 0), ("devnet", 0), ("db", -signal.SIGTERM)])
-def test_sigterm_while_modules_load_is_no_failure_of_a_verb_that_runs_until_stopped(verb: str, code: int) -> None:
+@pytest.mark.parametrize(
+    ("verb", "name", "code"),
+    [
+        ("start", "SIGTERM", 0),
+        ("devnet", "SIGTERM", 0),
+        ("devnet", "SIGHUP", 0),
+        ("db", "SIGTERM", -signal.SIGTERM),
+        ("db", "SIGHUP", -signal.SIGHUP),
+    ],
+)
+def test_signal_while_modules_load_is_no_failure_of_a_verb_that_runs_until_stopped(
+    verb: str, name: str, code: int
+) -> None:
     script = (
         "import os, signal, sys; from astralink_node.cli import main; "
-        "main.importlib.import_module = lambda _: os.kill(os.getpid(), signal.SIGTERM); main.run([sys.argv[1]])"
+        "main.importlib.import_module = lambda _: os.kill(os.getpid(), getattr(signal, sys.argv[2])); "
+        "signal.signal(signal.SIGHUP, signal.SIG_DFL); main.run([sys.argv[1]])"
     )
-    result = subprocess.run([sys.executable, "-c", script, verb], capture_output=True, text=True, check=False)
+    result = subprocess.run([sys.executable, "-c", script, verb, name], capture_output=True, text=True, check=False)
     assert (result.returncode, result.stderr) == (code, "")
+
+
+def test_hang_up_that_is_ignored_stays_so() -> None:
+    script = (
+        "import os, signal; from astralink_node.cli import main; signal.signal(signal.SIGHUP, signal.SIG_IGN); "
+        "main.importlib.import_module = lambda _: (os.kill(os.getpid(), signal.SIGHUP), os._exit(7)); "
+        "main.run(['devnet'])"
+    )
+    assert subprocess.run([sys.executable, "-c", script], check=False).returncode == 7
 
 
 def test_root_leaves_the_handling_of_signals_as_it_found_it(capsys: pytest.CaptureFixture[str]) -> None:
