@@ -189,7 +189,7 @@ class ConsensusDriver:
     def _keep_silent_until(self, logged_height: int) -> None:
         """The database is older than the log. The log is kept: it tells what was signed; peers have the blocks."""
         found = (
-            f"the consensus log holds a proposal for height {logged_height}, but the database stands at height "
+            f"the consensus log is of height {logged_height}, but the database stands at height "
             f"{self._head.height}: an older copy of the database was put in place, or its end was lost"
         )
         if self._is_alone:

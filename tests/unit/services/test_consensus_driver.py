@@ -259,7 +259,7 @@ def test_a_database_older_than_the_log_is_refused_and_nothing_is_signed(tmp_path
     log.sync()
     log.close()
     before = dict(bench.signed)
-    with pytest.raises(ConsensusHalted, match="height 9, but the database stands at height 2"):
+    with pytest.raises(ConsensusHalted, match="log is of height 9, but the database stands at height 2"):
         bench.run(3)
     assert bench.signed == before
 
