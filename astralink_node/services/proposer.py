@@ -101,14 +101,16 @@ class Proposer:
                 checkpoint=carried.checkpoint,
                 late_credits=credits_,
             ),
-            candidates=self._pool.candidates(),
+            candidates=self._pool.candidates(long_run=round_ == 0),
             budget_ms=min(self._blocks.build_budget_ms, longest_build_ms(self._params)),
-            first_budget_ms=longest_build_ms(self._params),
+            first_budget_ms=longest_build_ms(self._params) if round_ == 0 else 0,
         )
         answer = await self._execution.build(request)
         if isinstance(answer, Built):
             for dropped in answer.dropped:
                 self._pool.drop(dropped.transaction_hash, dropped.reason)
+            if answer.put_off:
+                self._pool.put_off(answer.put_off)
         return answer
 
     async def _sleep_until(self, moment_ms: int) -> None:

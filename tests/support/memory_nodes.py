@@ -45,7 +45,7 @@ class Transfers:
         self._node = node
         self._make = make
 
-    def candidates(self) -> tuple[Candidate, ...]:
+    def candidates(self, *, long_run: bool) -> tuple[Candidate, ...]:
         return self._make(self._node.height)
 
     def drop(self, transaction_hash: bytes, reason: str) -> None:

@@ -97,7 +97,7 @@ class Source:
         self._chain = chain
         self.dropped: list[bytes] = []
 
-    def candidates(self) -> tuple[Candidate, ...]:
+    def candidates(self, *, long_run: bool) -> tuple[Candidate, ...]:
         # Every block holds one transfer, so the height is the nonce; a second one differs by its time of day.
         return (candidate(0, self._chain.execution.status().head_height),)
 
