@@ -387,9 +387,9 @@ def test_the_propose_timeout_prevotes_nil():
     assert on_timeout(PROPOSING, TimeoutKind.PROPOSE, 2, NOTHING) == (PREVOTED, (prevote(NIL),))
 
 
-def test_the_propose_timeout_leaves_the_lock():
-    after, _ = on_timeout(locked(PROPOSING, 1), TimeoutKind.PROPOSE, 2, NOTHING)
-    assert after == locked(PREVOTED, 1)
+def test_the_propose_timeout_of_a_locked_validator_prevotes_nil_and_leaves_the_lock():
+    before = locked(PROPOSING, 1)
+    assert on_timeout(before, TimeoutKind.PROPOSE, 2, NOTHING) == (locked(PREVOTED, 1), (prevote(NIL),))
 
 
 @pytest.mark.parametrize("state", [PREVOTED, PRECOMMITTED])
