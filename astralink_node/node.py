@@ -54,7 +54,11 @@ CLIENT_VERSION: Final = (
 _BACKLOG: Final = 16
 _SWITCH_INTERVAL_S: Final = 0.0005
 """Worker threads verify and sync for a millisecond at a time; with Python's 5 ms each would wait longer than that."""
-_STOP_SIGNALS: Final = (signal.SIGINT, signal.SIGTERM)
+_STOP_SIGNALS: Final = tuple(
+    number
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    if signal.getsignal(number) is not signal.SIG_IGN  # as `nohup` has it
+)
 
 _log = Log("node")
 
@@ -119,7 +123,7 @@ async def run_node(setup: NodeSetup, on_ready: OnReady) -> None:
             )
             try:
                 await _run_services(setup, genesis, execution.client, sockets, shutdown, on_ready)
-            except ExecutionGone:
+            except* ExecutionGone:
                 await trio.sleep_forever()  # execution.watch() is about to say why, and cancels this
             finally:
                 await execution.stop()
@@ -324,7 +328,7 @@ async def _while_execution_lives(task: Callable[[], Awaitable[None]]) -> None:
     """Tasks that lose the execution process wait to be cancelled: its watcher reports the reason, once."""
     try:
         await task()
-    except ExecutionGone:
+    except* ExecutionGone:
         await trio.sleep_forever()
 
 

@@ -103,7 +103,7 @@ class Proposer:
             ),
             candidates=self._pool.candidates(long_run=round_ == 0),
             budget_ms=min(self._blocks.build_budget_ms, longest_build_ms(self._params)),
-            first_budget_ms=longest_build_ms(self._params) if round_ == 0 else 0,
+            first_budget_ms=longest_build_ms(self._params),
         )
         answer = await self._execution.build(request)
         if isinstance(answer, Built):
