@@ -60,6 +60,7 @@ from consensus.height_machine import (
     VoteReceived,
     step,
 )
+from consensus.messages import VoteType
 from consensus.params import LATE_CREDIT_HEIGHTS, ConsensusParams
 from consensus.payload import ConsensusPayload, decode_payload
 from consensus.proposer_selection import ProposerRotation, decode_priorities
@@ -241,8 +242,10 @@ class ConsensusDriver:
                     if run.state.context.proposers.at(proposal.round_) == self._own_index(self._sets[0]):
                         await self._check_foreign(proposal)
                     await run.feed(ProposalReceived(proposal, arrived_ms))
-            case PeerCertificate(certificate):
+            case PeerCertificate(peer, certificate):
                 if certificate.height == height:
+                    if certificate.vote_type is VoteType.PRECOMMIT:
+                        self._peers.note_brought(peer, height)
                     await run.start()
                     await run.feed(CertificateReceived(certificate))
                 elif certificate.height in self._recent:
@@ -367,7 +370,7 @@ class ConsensusDriver:
         if self._own is not None:
             await self._own.consider(height, self._now_ms(), is_caught_up=self._peers.is_caught_up(height))
         await self._begin_height(committed.priorities)
-        self._peers.ask_whoever_is_ahead(height + 1)
+        self._peers.height_begins(height + 1)
 
     def _remember(self, state: HeightState, payload: ConsensusPayload) -> None:
         """What later blocks may credit, and what this one did."""

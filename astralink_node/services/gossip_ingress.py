@@ -8,7 +8,7 @@ The clock is read once a message, when it arrives.
 
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from math import inf
 from typing import Final, assert_never
 
@@ -22,6 +22,7 @@ from astralink_node.services.offload import Offload
 from consensus.admission import admit_proposal, admit_votes
 from consensus.certificate import Certificate, CertificateError, verify_certificate
 from consensus.gossip import (
+    MAX_BLOCK_BYTES,
     BlockGossip,
     BlockWanted,
     CertificateGossip,
@@ -46,12 +47,16 @@ MAX_BATCHES: Final = 4
 """Batches that wait; beyond them messages stay with the transport, which has a bound of its own."""
 MAX_EARLY: Final = 1024
 """Messages of the next height that wait for it; further ones are dropped and will be repeated."""
+MAX_EARLY_BODY_BYTES: Final = 4 * MAX_BLOCK_BYTES
+"""Bodies among them, together; further proposals wait without theirs, which will be asked for."""
 LINGER_S: Final = 0.05
 """How long a vote waits for others that would be verified with it, where it alone can change nothing."""
 MAX_HELD: Final = 4096
 """Votes that wait so; at more, all are verified."""
 MAX_SEEN: Final = 16_384
 """Messages of one height that are remembered in order not to verify them again; then the memory begins anew."""
+MAX_SCORED: Final = 4096
+"""Peers whose misbehaviour is remembered; whoever has the least makes room."""
 
 _log = Log("gossip")
 
@@ -75,6 +80,7 @@ class PeerVotes:
 class PeerCertificate:
     """Of the current height, or a commit of a recent one that names another block than was committed."""
 
+    peer: PeerId
     certificate: Certificate
 
 
@@ -151,6 +157,8 @@ class _Work:
     votes: dict[int, list[tuple[PeerId, SignedVote]]] = field(default_factory=dict)
     """By height."""
     others: list[PeerEvent] = field(default_factory=list)
+    elsewhere: dict[PeerId, int] = field(default_factory=dict)
+    """The greatest height, of those not worked at here, that each peer's messages are of."""
 
 
 class GossipIngress:
@@ -170,7 +178,8 @@ class GossipIngress:
         self._view = view
         self._emit = emit
         self._batches, self._waiting = trio.open_memory_channel[list[_Arrived]](MAX_BATCHES)
-        self._early: list[_Arrived] = []
+        self._early: dict[GossipMessage, _Arrived] = {}
+        self._early_body_bytes = 0
         self._held: list[tuple[PeerId, SignedVote]] = []
         """Votes that are not verified yet."""
         self._held_until_s = inf
@@ -214,20 +223,27 @@ class GossipIngress:
             return None
 
     def _score(self, peer: PeerId, what: str) -> None:
+        if peer not in self.misbehaviour and len(self.misbehaviour) >= MAX_SCORED:
+            del self.misbehaviour[min(self.misbehaviour, key=self.misbehaviour.__getitem__)]
         self.misbehaviour[peer] += 1
-        _log.warning("a peer misbehaves", peer=peer.hex(), what=what)
+        times = self.misbehaviour[peer]
+        if times & (times - 1) == 0:  # at each doubling: a peer must not be able to fill the log either
+            _log.warning("a peer misbehaves", peer=peer.hex(), times=times, what=what)
 
     # --- A batch ---------------------------------------------------------------------------------------------------
 
     async def _take(self, batch: list[_Arrived]) -> None:
         view = self._view()
+        early: list[_Arrived] = []
         if view.current.height != self._seen_height:
             self._seen.clear()
             self._seen_height = view.current.height
-        early, self._early = self._early, []
+            early = list(self._early.values())
+            self._early, self._early_body_bytes = {}, 0
         work = _Work()
         for arrived in (*early, *batch):
             self._sort(arrived, view, work)
+        work.others += [PeerAt(peer, height, asks=False) for peer, height in work.elsewhere.items()]
         self._release_votes(view, work)
         events, culprits = await self._offload(_judge, work, view)
         for peer, what in culprits:
@@ -309,10 +325,23 @@ class GossipIngress:
         """If not: keep it for the next height, or just note where its sender is."""
         if height == view.current.height:
             return True
-        if height == view.current.height + 1 and len(self._early) < MAX_EARLY:
-            self._early.append(arrived)
-        work.others.append(PeerAt(arrived.peer, height, asks=False))
+        if height == view.current.height + 1:
+            self._keep_early(arrived)
+        work.elsewhere[arrived.peer] = max(height, work.elsewhere.get(arrived.peer, 0))
         return False
+
+    def _keep_early(self, arrived: _Arrived) -> None:
+        """Unverified: the set of the next height is not known for sure. Hence each message once, and bounds."""
+        message = arrived.message
+        body_bytes = len(message.raw_block) if isinstance(message, ProposalGossip | DecidedGossip) else 0
+        if self._early_body_bytes + body_bytes > MAX_EARLY_BODY_BYTES:
+            if not isinstance(message, ProposalGossip):
+                return
+            # Its arrival is what counts for its timeliness.
+            arrived, body_bytes = replace(arrived, message=ProposalGossip(message.proposal, b"")), 0
+        if arrived.message not in self._early and len(self._early) < MAX_EARLY:
+            self._early[arrived.message] = arrived
+            self._early_body_bytes += body_bytes
 
     def _is_new(self, item: object) -> bool:
         if item in self._seen:
@@ -372,7 +401,7 @@ def _judge(work: _Work, view: HeightsView) -> tuple[list[PeerEvent], list[tuple[
         if problem:
             culprits.append((arrived.peer, problem))
         else:
-            events.append(PeerCertificate(certificate))
+            events.append(PeerCertificate(arrived.peer, certificate))
     for arrived, height, raw_block in work.blocks:
         try:
             block_hash = decode_block(raw_block).block.header.hash
@@ -386,7 +415,8 @@ def _judge(work: _Work, view: HeightsView) -> tuple[list[PeerEvent], list[tuple[
             continue
         votes = [vote for _, vote in sent]
         admission = admit_votes(votes, state.context.validator_set, view.genesis_hash, bls.batch_verify)
-        events.append(PeerVotes(admission.admitted))
+        if admission.admitted:
+            events.append(PeerVotes(admission.admitted))
         refused = set(admission.refused)
         culprits += [(peer, "a vote whose signature does not hold") for peer, vote in sent if vote in refused]
     return events + work.others, culprits

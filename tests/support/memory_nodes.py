@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from random import Random
 
 import trio
 
@@ -14,7 +15,8 @@ from astralink_node.crypto import bls
 from astralink_node.crypto.ml_dsa import Seed
 from astralink_node.evm.blocks import decode_header
 from astralink_node.services.consensus_driver import ChainSettings, ConsensusDriver
-from astralink_node.services.consensus_log import ConsensusLog
+from astralink_node.services.consensus_log import WAL_FILE
+from astralink_node.services.height_run import ConsensusHalted
 from astralink_node.services.offload import Offload, inline
 from astralink_node.services.own_validator import OwnValidator
 from astralink_node.services.proposer import Proposer
@@ -22,13 +24,15 @@ from astralink_node.storage.memory import MemoryStore
 from astralink_node.storage.store import Store
 from astralink_node.types import Address
 from astralink_node.validator.history_file import HistoryFile
-from astralink_node.validator.keys import ValidatorKeys, keys_of
-from astralink_node.validator.local_signer import LocalSigner, Signer
+from astralink_node.validator.keys import PublicKeys, ValidatorKeys, keys_of
+from astralink_node.validator.local_signer import HistoryState, LocalSigner, Signer
 from astralink_node.validator.signing_history import create_history, history_path, open_history
+from consensus.messages import CheckpointMessage, ProposalMessage, SignedMessage, VoteMessage, VoteType
 from consensus.params import ConsensusParams
 from p2p.memory_transport import MemoryNetwork
 from p2p.transport import PeerId
 from tests.support.chains import LocalChain, voting_secret
+from tests.support.kill_points import Killed, KillPoint, WatchedLog, execution_with, log_with, signer_with, tear
 
 START_MS = 1_700_000_100_000
 
@@ -59,6 +63,46 @@ def no_transactions(height: int) -> tuple[Candidate, ...]:
     return ()
 
 
+class RecordingSigner:
+    """Notes every signature that leaves the signer, for a judge who knows nothing of the signing rules."""
+
+    def __init__(self, signer: Signer, genesis_hash: bytes, released: dict[SignedMessage, bytes]) -> None:
+        self._signer = signer
+        self._genesis_hash = genesis_hash
+        self._released = released
+        self.history_state: Callable[[], HistoryState] = signer.history_state
+        self.set_floor: Callable[[int], None] = signer.set_floor
+        self.is_foreign: Callable[[ProposalMessage | VoteMessage], bool] = signer.is_foreign
+        self.sign_reveal: Callable[[int], bytes] = signer.sign_reveal
+
+    @property
+    def public(self) -> PublicKeys:
+        return self._signer.public
+
+    def sign_proposal(self, height: int, round_: int, block_hash: bytes, valid_round: int) -> bytes:
+        signature = self._signer.sign_proposal(height, round_, block_hash, valid_round)
+        self._released[ProposalMessage(self._genesis_hash, height, round_, block_hash, valid_round)] = signature
+        return signature
+
+    def sign_vote(self, vote_type: VoteType, height: int, round_: int, block_hash: bytes, valid_round: int) -> bytes:
+        signature = self._signer.sign_vote(vote_type, height, round_, block_hash, valid_round)
+        self._released[VoteMessage(self._genesis_hash, height, round_, vote_type, block_hash, valid_round)] = signature
+        return signature
+
+    def sign_checkpoint(self, epoch: int, height: int, block_hash: bytes, next_set_hash: bytes) -> bytes:
+        signature = self._signer.sign_checkpoint(epoch, height, block_hash, next_set_hash)
+        self._released[CheckpointMessage(self._genesis_hash, epoch, height, block_hash, next_set_hash)] = signature
+        return signature
+
+
+@dataclass(frozen=True, slots=True)
+class Backup:
+    """A copy of a node's chain-data folder: its database and its consensus log, never its signing history."""
+
+    store: dict[bytes, bytes]
+    log: bytes
+
+
 @dataclass
 class MemoryNode:
     """One validator: its disk survives its lives."""
@@ -75,13 +119,20 @@ class MemoryNode:
     make_transactions: Callable[[int], tuple[Candidate, ...]] = no_transactions
     """The head's height -> what waits in the mempool."""
     now_ms: Callable[[], int] = virtual_now_ms
+    name: str = ""
+    """Among peers; `node-<number>` if not given. The number says whose keys it has."""
+    shared_signer: Signer | None = None
+    """Instead of one with a history of its own."""
+    released: dict[SignedMessage, bytes] = field(default_factory=dict)
+    """Everything that left its signer, in all its lives."""
     blocks: dict[int, BlockRecord] = field(default_factory=dict)
     """Everything that it ever committed, by height."""
     committed_at_s: dict[int, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.keys: ValidatorKeys = keys_of(voting_secret(self.number), Seed(bytes([self.number + 1]) * 32), None)
-        self.peer_id = PeerId(b"node-%d" % self.number)
+        self.name = self.name or f"node-{self.number}"
+        self.peer_id = PeerId(self.name.encode())
         self.folder.mkdir(parents=True, exist_ok=True)
         if not history_path(self.signing, self.keys.public.voting_key).exists():
             storage = HistoryFile(history_path(self.signing, self.keys.public.voting_key))
@@ -90,12 +141,24 @@ class MemoryNode:
         self.store = self.make_store()
         self.chain = LocalChain(self.store, genesis=self.genesis)
         self.driver: ConsensusDriver | None = None
+        self.halted: ConsensusHalted | None = None
+        """Why its last life ended by itself."""
+        self.kill_point = KillPoint()
+        """Of the next life."""
+        self.log: WatchedLog | None = None
         self._scope: trio.CancelScope | None = None
         self.progress = trio.Event()
+        self.ended = trio.Event()
+        """Not alive: killed, or halted."""
+        self.ended.set()
 
     @property
     def signing(self) -> Path:
         return self.folder / "signing"
+
+    @property
+    def wal_path(self) -> Path:
+        return self.folder / "consensus" / WAL_FILE
 
     @property
     def voting_key(self) -> bytes:
@@ -109,38 +172,77 @@ class MemoryNode:
         """Lose all chain data; the signing history has a folder of its own."""
         self.store = self.make_store()
         self.chain = LocalChain(self.store, genesis=self.genesis)
-        (self.folder / "consensus" / "wal").unlink(missing_ok=True)
+        self.wal_path.unlink(missing_ok=True)
+
+    def back_up(self) -> Backup:
+        """Only while it is not alive, as an operator would."""
+        with_every_key = self.store.iterate(b"", b"\xff" * 64)
+        return Backup(dict(with_every_key), self.wal_path.read_bytes())
+
+    def put_back(self, backup: Backup, *, with_log: bool = True) -> None:
+        """The chain data as it was; without its log, only the database is the old one."""
+        self.store = self.make_store()
+        self.store.write(backup.store, sync=True)
+        self.chain = LocalChain(self.store, genesis=self.genesis)
+        if with_log:
+            self.wal_path.write_bytes(backup.log)
+
+    def tear_log(self, chance: Random) -> int:
+        """The power failed: see `kill_points.tear`."""
+        assert self.log is not None, "it has not lived yet"
+        return tear(self.wal_path, self.log.synced_bytes, chance)
 
     @contextmanager
     def signer(self) -> Iterator[Signer]:
+        if self.shared_signer is not None:
+            yield self.shared_signer
+            return
         with open_history(self.signing, self.keys.public.voting_key) as history:
             yield LocalSigner(self.keys, history, self.chain.execution.status().genesis_hash)
 
     async def live(self) -> None:
-        """One life of the process: recover and run, until it is killed."""
+        """One life of the process: recover and run, until it is killed or halts."""
         self.chain = LocalChain(self.store, genesis=self.genesis)
-        status = self.chain.execution.status()
-        execution = InProcessExecution(self.chain.execution)
-        log = ConsensusLog(self.folder / "consensus")
+        self.halted = None
+        if self.ended.is_set():
+            self.ended = trio.Event()
+        self.log = WatchedLog(self.folder / "consensus")
         try:
             with self.signer() as signer, trio.CancelScope() as self._scope:
-                blocks = BlocksConfig(interval_ms=self.interval_ms)
-                pool = Transfers(self, self.make_transactions)
-                self.driver = ConsensusDriver(
-                    execution,
-                    ChainSettings(status.genesis_hash, self.params, self.epoch_length),
-                    OwnValidator(signer, Address(bytes(19) + bytes([self.number])), self.offload),
-                    Proposer(execution, pool, self.params, blocks, self.now_ms, self.offload),  # type: ignore[arg-type]
-                    log,
-                    self.network.join(self.peer_id),
-                    self.now_ms,
-                    self._on_committed,
-                    self.offload,
-                )
+                self.driver = self._new_driver(signer, self.log)
                 await self.driver.run()
+        except* Killed:
+            assert self.kill_point.is_passed, "killed by nobody"
+        except* ConsensusHalted as group:
+            self.halted = only_cause(group)
         finally:
+            self.kill_point = KillPoint()
             self.network.leave(self.peer_id)
-            log.close()
+            self.log.close()
+            self.ended.set()
+            self._tell_progress()
+
+    def _new_driver(self, signer: Signer, log: WatchedLog) -> ConsensusDriver:
+        genesis_hash = self.chain.execution.status().genesis_hash
+        execution = execution_with(self.kill_point, InProcessExecution(self.chain.execution))
+        # The signature has left when the recorder has seen it; a kill after that takes nothing back.
+        recording = RecordingSigner(signer, genesis_hash, self.released)
+        own = OwnValidator(
+            signer_with(self.kill_point, recording), Address(bytes(19) + bytes([self.number])), self.offload
+        )
+        blocks = BlocksConfig(interval_ms=self.interval_ms)
+        pool = Transfers(self, self.make_transactions)
+        return ConsensusDriver(
+            execution,
+            ChainSettings(genesis_hash, self.params, self.epoch_length),
+            own,
+            Proposer(execution, pool, self.params, blocks, self.now_ms, self.offload),  # type: ignore[arg-type]
+            log_with(self.kill_point, log),
+            self.network.join(self.peer_id),
+            self.now_ms,
+            self._on_committed,
+            self.offload,
+        )
 
     def kill(self) -> None:
         """At the next moment at which it waits for anything."""
@@ -149,11 +251,21 @@ class MemoryNode:
 
     async def reach(self, height: int) -> None:
         while self.height < height:
+            assert self.halted is None, self.halted
             await self.progress.wait()
 
     def _on_committed(self, committed: Committed) -> None:
         height = decode_header(committed.block.raw_header).number
         self.blocks[height] = committed.block
         self.committed_at_s[height] = trio.current_time()
+        self._tell_progress()
+
+    def _tell_progress(self) -> None:
         self.progress.set()
         self.progress = trio.Event()
+
+
+def only_cause(group: BaseExceptionGroup[ConsensusHalted]) -> ConsensusHalted:
+    """What ended the driver's tasks; there is one reason."""
+    (cause,) = group.exceptions
+    return only_cause(cause) if isinstance(cause, BaseExceptionGroup) else cause
