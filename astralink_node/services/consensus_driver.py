@@ -182,7 +182,7 @@ class ConsensusDriver:
         elif logged is not None and logged.height > status.head_height + 1:
             self._keep_silent_until(logged.height)
         if self._own is not None:
-            await self._own.begin(status.head_height, self._now_ms(), alone=self._is_alone)
+            await self._own.begin(status.head_height, alone=self._is_alone)
         await self._begin_height(status.priorities)
         await self._commit_what_is_decided()
         self._peers.tell(HeightGossip(self._head.height + 1, 0))
@@ -287,7 +287,7 @@ class ConsensusDriver:
         own = self._own
         if own is None:
             return
-        if await self._offload(own.signer.is_foreign, signed.message(self._settings.genesis_hash)):
+        if await own.signed_elsewhere(signed.message(self._settings.genesis_hash)):
             raise ConsensusHalted(
                 f"another node signs with this validator's key 0x{own.voting_key.hex()}: it signed for height "
                 f"{signed.height} round {signed.round_} what this node did not. Find and stop it before you start "
@@ -368,7 +368,7 @@ class ConsensusDriver:
         if is_last(height, self._settings.epoch_length):
             await self._begin_checkpoint(height, voters)
         if self._own is not None:
-            await self._own.consider(height, self._now_ms(), is_caught_up=self._peers.is_caught_up(height))
+            await self._own.consider(height, is_caught_up=self._peers.is_caught_up(height))
         await self._begin_height(committed.priorities)
         self._peers.height_begins(height + 1)
 

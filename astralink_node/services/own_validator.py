@@ -7,14 +7,18 @@ for a time by the clock and until the chain is caught up, and then signs from tw
 
 from typing import Final
 
+import trio
+
 from astralink_node.log import Log
 from astralink_node.services.offload import Offload
 from astralink_node.types import Address
-from astralink_node.validator.local_signer import Signer
+from astralink_node.validator.local_signer import RefusedToSign, Signer, SignerUnavailable
 from astralink_node.validator.signing_rules import floor_after_lost_history
+from consensus.messages import ProposalMessage, VoteMessage
 
 DOPPELGANGER_WAIT_MS: Final = 30_000
-"""Wall time, never heights: a chain that stands still because of this very wait would never end it."""
+"""Time, never heights: a chain that stands still because of this very wait would never end it. By the clock that
+nobody sets: a wall clock that is put right just after the start would end it at once."""
 
 _log = Log("validator")
 
@@ -28,26 +32,55 @@ class OwnValidator:
         self.fee_recipient = fee_recipient
         self.is_signing = False
         self._offload = offload
-        self._listen_until_ms = 0
+        self._listen_until_s = 0.0
+        self._foreign_from: int | None = None
+        """With a lost history: the height from which on our key cannot have signed before the loss."""
 
-    async def begin(self, head_height: int, now_ms: int, *, alone: bool) -> None:
-        """`alone`: the key is its set's only member, so nobody else can certify the next height."""
+    async def begin(self, head_height: int, *, alone: bool) -> None:
+        """`alone`: the key is its set's only member, so nobody else can certify the next height. Raises the signer's
+        errors: a start that cannot reach it fails."""
         history = await self._offload(self.signer.history_state)
         if history.is_intact:
             self.is_signing = True
         elif alone:
             await self._set_floor(floor_after_lost_history(head_height, alone=True))
         else:
-            self._listen_until_ms = now_ms + DOPPELGANGER_WAIT_MS
+            self._listen_until_s = trio.current_time() + DOPPELGANGER_WAIT_MS / 1000
             _log.warning(
                 "the signing history is new: listening for another node with this key before anything is signed",
                 seconds=DOPPELGANGER_WAIT_MS // 1000,
             )
 
-    async def consider(self, head_height: int, now_ms: int, *, is_caught_up: bool) -> None:
-        """End the listening, if it is time. Genesis is no certified head: somebody must have made a block."""
-        if not self.is_signing and is_caught_up and head_height >= 1 and now_ms >= self._listen_until_ms:
-            await self._set_floor(floor_after_lost_history(head_height, alone=False))
+    async def consider(self, head_height: int, *, is_caught_up: bool) -> None:
+        """End the listening, if it is time. Genesis is no certified head: somebody must have made a block.
+
+        Whether others are further is their word: a liar keeps a validator with a lost history silent for as long as
+        it goes on lying, which costs rewards; not to believe it could cost the stake.
+        """
+        if self.is_signing or head_height < 1:
+            return
+        if not is_caught_up:
+            if trio.current_time() >= self._listen_until_s:
+                _log.warning("not signing yet: a peer says that it is ahead of this node", head=head_height)
+            return
+        floor = floor_after_lost_history(head_height, alone=False)
+        if self._foreign_from is None:
+            self._foreign_from = floor
+        if trio.current_time() >= self._listen_until_s:
+            try:
+                await self._set_floor(floor)
+            except (RefusedToSign, SignerUnavailable) as error:
+                _log.error("not signing yet: the signer takes no floor; it will be asked again", why=str(error))
+
+    async def signed_elsewhere(self, message: ProposalMessage | VoteMessage) -> bool:
+        """Whether another node signed this with our key; False where nobody can tell."""
+        if not self.is_signing and (self._foreign_from is None or message.height < self._foreign_from):
+            return False  # it may be our own, from before the history was lost: anybody may have kept it
+        try:
+            return await self._offload(self.signer.is_foreign, message)
+        except SignerUnavailable as error:
+            _log.error("the signer cannot be asked whether it signed this", height=message.height, why=str(error))
+            return False
 
     async def _set_floor(self, floor: int) -> None:
         await self._offload(self.signer.set_floor, floor)
