@@ -62,13 +62,14 @@ class FaultyDisk:
     """A file behind a page cache. Seeded: where it crashes, how much of a write got through, and what a sync loses.
 
     What is in the cache outlives the process and not a power failure, of which any first part of the unsynced bytes
-    may be on disk. After a failed sync the cache still shows the bytes, but no later sync writes them.
+    may be on disk. After a failed sync the cache still shows the bytes, but no later sync makes them durable.
     """
 
     def __init__(self, chance: random.Random) -> None:
         self.chance = chance
         self.durable: bytes | None = None
         self.shown: bytes | None = None
+        self.has_hole = False
         self.is_faulty = False
 
     def load(self) -> bytes | None:
@@ -85,14 +86,16 @@ class FaultyDisk:
     def sync(self) -> None:
         self._perhaps_crash()
         if self._happens(0.02):
+            self.has_hole = True
             raise OSError(5, "Input/output error")
-        if self.durable is not None and self.shown is not None and self.shown.startswith(self.durable):
+        if not self.has_hole:
             self.durable = self.shown
         self._perhaps_crash()
 
     def replace(self, data: bytes) -> None:
         self._perhaps_crash()
         self.durable = self.shown = data
+        self.has_hole = False
         self._perhaps_crash()
 
     def close(self) -> None:
@@ -177,7 +180,10 @@ class Run:
             signature = self.history.sign(message, self.make_signature)
             if self.chance.random() < 0.02:
                 raise Crash  # after the record, before the signature is released
-        except (Crash, HistoryUnwritable):
+        except HistoryUnwritable:
+            if self.chance.random() < 0.5:
+                self.restart()  # else somebody goes on asking
+        except Crash:
             self.restart()
         except RefusedToSign:
             pass
