@@ -124,9 +124,10 @@ class WholeNetwork:
             self._nursery.start_soon(node.live)
 
     async def kill(self, *nodes: MemoryNode) -> None:
-        for node in nodes or self.nodes:
+        living = [node for node in nodes or self.nodes if not node.ended.is_set()]
+        for node in living:
             node.kill()
-        for node in nodes or self.nodes:
+        for node in living:
             await node.ended.wait()
 
     async def reach(self, height: int, *nodes: MemoryNode, within_s: float = PATIENCE_S) -> float:
@@ -159,8 +160,8 @@ class WholeNetwork:
 
     @property
     def recovery_s(self) -> float:
-        """Bound on the next commit from now on, if all links are good from now on: what is repeated has been said
-        again, then one round may fail and the next one, everybody in it, does not."""
+        """Bound on everybody's next commit, if all links are good from now on: what is repeated has been said again,
+        then one round may fail, and the next one, with everybody in it, does not."""
         return (REPEAT_INTERVAL_MS + sum(round_ms(self.params, self.round_ + more) for more in range(2))) / 1000
 
     # --- Judging -----------------------------------------------------------------------------------------------
@@ -187,15 +188,15 @@ class WholeNetwork:
             if isinstance(message, VoteMessage)
         ]
 
-    def check(self, *, guilty: Sequence[MemoryNode] = ()) -> None:
-        """No fork, and nobody contradicted itself but the guilty, whose copies sign for themselves."""
+    def check(self, *, guilty: Sequence[int] = ()) -> None:
+        """No fork, and no key contradicted itself but those of these numbers, of which copies signed as well."""
         everybody = [*self.nodes, *self.others]
         chain: dict[int, tuple[str, object]] = {}
         for node in everybody:
             for height, block in node.blocks.items():
                 whose, first = chain.setdefault(height, (node.name, block))
                 assert block == first, f"height {height}: {node.name} and {whose} committed different blocks"
-        judged = [node for node in everybody if node not in guilty]
+        judged = [node for node in everybody if node.number not in guilty]
         found = find_evidence(vote for node in judged for vote in self.votes_of(node))
         assert not found, f"signatures that contradict each other left: {found}"
         slots: dict[tuple[object, ...], SignedMessage] = {}
@@ -235,5 +236,5 @@ def run_network(
         return network
 
     network = trio.run(main, clock=MockClock(autojump_threshold=0))
-    network.check(guilty=[network.nodes[number] for number in guilty])
+    network.check(guilty=guilty)
     return network
