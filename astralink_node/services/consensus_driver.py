@@ -176,6 +176,7 @@ class ConsensusDriver:
         self._head = Head(status.head_height, status.head_hash, status.head_time_ms, status.head_certificate)
         self._checkpoint_epoch = status.checkpoint_epoch
         self._sets = decode_validator_set(status.voting_set), decode_validator_set(status.next_set)
+        self._refuse_a_forked_chain()
         logged = self._log.load()
         if logged is not None and logged.height <= status.head_height:
             await self._offload(self._log.cut)
@@ -186,6 +187,14 @@ class ConsensusDriver:
         await self._begin_height(status.priorities)
         await self._commit_what_is_decided()
         self._peers.tell(HeightGossip(self._head.height + 1, 0))
+
+    def _refuse_a_forked_chain(self) -> None:
+        """Halting would be for nothing if a supervisor that starts the node again made it sign on."""
+        for path in self._log.forks():
+            raise ConsensusHalted(
+                f"this node saw the chain fork: {path} holds two certificates that contradict each other. Nothing is "
+                "signed while it lies there; move it away when the operators have agreed on how to go on"
+            )
 
     def _keep_silent_until(self, logged_height: int) -> None:
         """The database is older than the log. The log is kept: it tells what was signed; peers have the blocks."""
@@ -303,10 +312,13 @@ class ConsensusDriver:
             self.evidence[evidence] = None
 
     def _look_at_fork(self, certificate: Certificate) -> None:
-        """Two thirds signed another block at a height that is final here: nothing may be signed or said any more."""
+        """Two thirds signed another block at a height that is final here: nothing may be signed or said any more.
+
+        A polka for another one is none: it may be of an earlier round, and come when the height was just decided.
+        """
         state = self._recent[certificate.height]
         assert state.decision is not None, "only decided heights are kept"
-        if certificate.block_hash == state.decision.block_hash:
+        if certificate.vote_type is VoteType.PREVOTE or certificate.block_hash == state.decision.block_hash:
             return
         mine = certificate_of(state.decision, len(state.context.validator_set), bls.aggregate)
         path = self._log.export_fork(certificate.height, encode_certificate(mine), encode_certificate(certificate))
@@ -425,6 +437,6 @@ class ConsensusDriver:
         own_vote = None if index is None else self._checkpoints.own_vote(index)
         if own_vote is not None and self._checkpoints.is_missing:
             self._peers.tell(own_vote)
-        if self._now_ms() - run.step_since_ms >= REPEAT_INTERVAL_MS:
+        if trio.current_time() - run.step_since_s >= REPEAT_INTERVAL_MS / 1000:
             self._peers.tell(HeightGossip(run.state.height, run.state.rounds.round_))
             await run.repeat()

@@ -93,6 +93,10 @@ class ConsensusLog:
         path.write_text(json.dumps(content, indent=1) + "\n")
         return path
 
+    def forks(self) -> list[Path]:
+        """Where `export_fork` put what nobody has moved away since."""
+        return sorted(self._folder.glob("fork-*.json"))
+
     def close(self) -> None:
         self._wal.close()
 

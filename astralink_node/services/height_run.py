@@ -142,8 +142,8 @@ class HeightRun:
         self.state: HeightState = begin_height(context)
         self.bodies: dict[bytes, bytes] = {}
         """Blocks that a proposal or a quorum names, by hash."""
-        self.step_since_ms = around.now_ms()
-        self._unsigned: list[SignProposal | SignVote] = []
+        self._note_step()
+        self._unsigned: list[SignProposal | SignVote | BuildBlock] = []
         """What a signer that could not be reached still owes."""
         self._lone_refusals = 0
         self._tasks: set[trio.CancelScope] = set()
@@ -241,7 +241,13 @@ class HeightRun:
                 if answer is not None:
                     waiting.append(answer)
         if (self.state.rounds.round_, self.state.rounds.step) != before:
-            self.step_since_ms = self._around.now_ms()
+            self._note_step()
+
+    def _note_step(self) -> None:
+        self.step_since_ms = self._around.now_ms()
+        """For people."""
+        self.step_since_s = trio.current_time()
+        """By the clock that nobody sets."""
 
     async def _perform(self, output: Output) -> Input | None:
         """Do it, or start it; what our own signature makes comes back at once as an input."""
@@ -379,7 +385,8 @@ class HeightRun:
                     raise ConsensusHalted(f"the signer refuses height {height}: {reason}. {SIGNED_AND_LOST}")
                 _log.warning("no block was proposed: the signer refused", height=height, round=round_, reason=reason)
             case SignerUnavailable():
-                _log.error("no block was proposed: the signer cannot be reached", height=height, why=str(answer))
+                _log.error("the signer cannot be reached; it will be asked again", height=height, why=str(answer))
+                self._unsigned.append(BuildBlock(round_))
 
     async def _check(self, block_hash: bytes, raw_block: bytes) -> None:
         around = self._around
