@@ -1,7 +1,7 @@
 """The composition root: builds every part of a running node by hand, and takes them down in order.
 
 Reading :func:`run_node` is seeing the whole program: an execution process that owns the database, the mempool, a
-link for gateways, a gateway process, and, where the data folder holds a validator's keys, a consensus driver.
+link for gateways, a gateway process, and, where there is a validator's signer, a consensus driver.
 """
 
 import platform
@@ -24,7 +24,7 @@ from astralink_node.chain.messages import AtLatest, BlockAnswer, BlockQuestion, 
 from astralink_node.clock import now_ms
 from astralink_node.config import NodeConfig
 from astralink_node.crypto.addresses import parse_address
-from astralink_node.errors import AstraLinkError, UserError
+from astralink_node.errors import AstraLinkError
 from astralink_node.gateway.config import GatewayConfig
 from astralink_node.gateway.link_messages import NodeStatus
 from astralink_node.log import Log, configure
@@ -36,14 +36,12 @@ from astralink_node.services.gateway_link import GatewayLink
 from astralink_node.services.offload import in_thread
 from astralink_node.services.own_validator import OwnValidator
 from astralink_node.services.proposer import Proposer
+from astralink_node.services.signer_access import NotAValidator, open_local, open_remote
 from astralink_node.services.supervisor import ExecutionDied, GatewayKeeper, Serving, start_execution
 from astralink_node.services.transaction_pool import TransactionPool
 from astralink_node.txpool.pool import PoolLimits
 from astralink_node.types import Address
-from astralink_node.validator.history_file import HistoryFile
-from astralink_node.validator.keys import ValidatorKeys, load_keys
-from astralink_node.validator.local_signer import LocalSigner
-from astralink_node.validator.signing_history import SigningHistory, create_history, history_path, open_history
+from astralink_node.validator.local_signer import Signer
 from genesis.schema import GenesisFile
 from p2p.memory_transport import MemoryNetwork
 from p2p.transport import PeerId
@@ -61,10 +59,6 @@ _STOP_SIGNALS: Final = tuple(
 )
 
 _log = Log("node")
-
-
-class NotAValidator(UserError):
-    """The keys in the data folder cannot make blocks on this chain."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,16 +144,16 @@ async def _run_services(
             # Its imports take a second: it starts while keys are decrypted and the database opens. It connects
             # to the listener at once and is answered when the rest is there.
             services.start_soon(keeper.run)
-            keys = await _load_keys(setup)
             status = await execution.status()
             ready.status = status
+            signer = await _open_signer(setup, status, resources)
             # Over the socket for queries: an admission does not wait for a block in the making.
             queries = ExecutionClient(await trio.open_unix_socket(str(sockets / "execution.sock")))
             services.start_soon(queries.run)
             pool = TransactionPool(queries, genesis.chain_rules(), _pool_limits(config), status, now_ms)
             validator = None
-            if keys is not None:
-                validator = _validator(setup, genesis, status, keys, resources)
+            if signer is not None:
+                validator = _own_validator(setup, genesis, signer)
                 ready.is_validator = True
             driver: ConsensusDriver | None = None
             head = await _committed_head(execution, status)
@@ -172,7 +166,9 @@ async def _run_services(
             services.start_soon(link.serve, listener)
             services.start_soon(_while_execution_lives, pool.run)
             if validator is None:
-                _log.warning("this data folder holds no validator keys: the node makes no blocks")
+                _log.warning(
+                    "this data folder holds no validator keys, and no signer is named: the node makes no blocks"
+                )
                 return
 
             def on_committed(committed: Committed) -> None:
@@ -200,59 +196,35 @@ async def _run_services(
 # --- Parts -------------------------------------------------------------------------------------------------------
 
 
-async def _load_keys(setup: NodeSetup) -> ValidatorKeys | None:
-    """Decrypting takes about a second of another thread."""
+async def _open_signer(setup: NodeSetup, status: Status, resources: ExitStack) -> Signer | None:
+    """The settings' signer process, or the data folder's keys; None with neither."""
+    folder, genesis_hash = setup.folder, status.genesis_hash
+    if setup.config.signer.address:
+        return await trio.to_thread.run_sync(open_remote, setup.config.signer, folder, genesis_hash, resources)
     if setup.password is None:
         return None
-    return await trio.to_thread.run_sync(load_keys, setup.folder.validator_keys, setup.password)
+    opened = partial(open_local, accept_lost_history=setup.accept_lost_history)
+    return await trio.to_thread.run_sync(opened, folder, setup.password, genesis_hash, resources)
 
 
-def _validator(
-    setup: NodeSetup, genesis: GenesisFile, status: Status, keys: ValidatorKeys, resources: ExitStack
-) -> OwnValidator:
-    """The signer of this node, if it may make every block of this chain alone. Raises NotAValidator."""
-    voting_key = keys.public.voting_key
+def _own_validator(setup: NodeSetup, genesis: GenesisFile, signer: Signer) -> OwnValidator:
+    """Raises NotAValidator."""
+    voting_key = signer.public.voting_key
     members = genesis.validator_set().validators
     own = next((member for member in members if member.voting_key == voting_key), None)
     if own is None:
         known = ", ".join(f"0x{member.voting_key.hex()[:16]}..." for member in members)
+        place = setup.config.signer.address or setup.folder.validator_keys
         raise NotAValidator(
-            f"the validator key 0x{voting_key.hex()} in {setup.folder.validator_keys} is not in the genesis set "
-            f"of this chain (it has {known}): put the right keys there, or move the folder away to run without them"
+            f"the validator key 0x{voting_key.hex()} in {place} is not in the genesis set of this chain (it has "
+            f"{known}): put the right keys there, or move the folder away to run without them"
         )
     if len(members) != 1:
         raise NotAValidator(
             f"this chain has {len(members)} validators; this version runs chains with one, until nodes can connect"
         )
-    history = _open_history(setup, status, voting_key)
-    resources.callback(history.close)
-    if history.truncated_bytes:
-        _log.warning("the signing history's torn end was cut off", bytes=history.truncated_bytes)
     recipient = setup.config.blocks.fee_recipient
-    return OwnValidator(
-        LocalSigner(keys, history, status.genesis_hash),
-        parse_address(recipient) if recipient else Address(own.operator),
-        in_thread,
-    )
-
-
-def _open_history(setup: NodeSetup, status: Status, voting_key: bytes) -> SigningHistory:
-    """With `accept_lost_history` a new history may begin; `OwnValidator` then finds where signing may."""
-    path = history_path(setup.folder.signing, voting_key)
-    if setup.accept_lost_history and not path.exists():
-        storage = HistoryFile(path)
-        try:
-            create_history(storage, voting_key, key_is_new=False)
-        finally:
-            storage.close()
-    history = open_history(setup.folder.signing, voting_key)
-    if history.chain(status.genesis_hash).floor is None and not setup.accept_lost_history:
-        history.close()
-        raise NotAValidator(
-            "the signing history does not know what this key signed before, because the key was restored or its "
-            "history was lost: if no other node signs with it, start once with --new-signing-history"
-        )
-    return history
+    return OwnValidator(signer, parse_address(recipient) if recipient else Address(own.operator), in_thread)
 
 
 async def _committed_head(execution: ExecutionClient, status: Status) -> Committed:

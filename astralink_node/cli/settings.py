@@ -44,6 +44,12 @@ def node_flags(command: Callable[..., Any]) -> Callable[..., Any]:
             _flag("blocks.empty", "--empty-blocks/--no-empty-blocks", help="Build when no transaction waits."),
             _flag("blocks.fee_recipient", "--fee-recipient", metavar="ADDRESS", help="Who gets the priority fees."),
             _flag("history.archive", "--archive/--no-archive", help="Keep the state of every height."),
+            _flag(
+                "signer.address",
+                "--signer",
+                metavar="ADDRESS",
+                help="Sign through `astralink-node signer`: unix:PATH or tls:HOST:PORT.",
+            ),
             _flag("log.level", "--log-level", type=click.Choice(LEVELS), help="How much to report.  [default: info]"),
             _flag("log.format", "--log-format", type=click.Choice(FORMATS), help="Lines for people, or JSON."),
         ]

@@ -71,8 +71,8 @@ def prepare(folder: DataFolder, genesis_file: bytes) -> None:
 
 
 def _password(folder: DataFolder, config: NodeConfig, password_file: Path | None) -> str | None:
-    """The password of the validator's keys; None where the folder has no keys."""
-    if not folder.validator_keys.is_dir():
+    """The password of the validator's keys; None where the folder has no keys, or another process has them."""
+    if config.signer.address or not folder.validator_keys.is_dir():
         return None
     if password_file is None and config.validator.password_file:
         return read_secret_line(Path(config.validator.password_file).expanduser())
