@@ -7,6 +7,7 @@ sign two things, give up a lock for an older polka, or fall over.
 
 from collections import Counter
 
+import pytest
 from hypothesis import event, given
 from hypothesis import strategies as st
 
@@ -30,6 +31,8 @@ from consensus.height_machine import (
     step,
 )
 from consensus.messages import NIL, VoteType
+from consensus.params import MAX_ROUND
+from consensus.proposer_selection import ProposerRotation, advance, initial_priorities, proposer
 from consensus.replay import decode_input, encode_input, replay
 from consensus.round_machine import TimeoutKind
 from tests.support.height_machines import (
@@ -45,6 +48,7 @@ from tests.support.height_machines import (
     precommit,
     prevote,
     proposal,
+    set_of,
 )
 
 ROUNDS = 4
@@ -315,3 +319,25 @@ def test_the_order_of_votes_does_not_change_who_is_found_guilty_of_doubles(event
 def test_who_only_follows_signs_and_builds_nothing(events):
     follower = run(events, own_index=None)
     assert not any(isinstance(output, SignVote | SignProposal | BuildBlock) for output in follower.said)
+
+
+@given(
+    st.lists(st.integers(1, 60), min_size=1, max_size=9), st.integers(0, 5), st.lists(st.integers(0, 40), max_size=8)
+)
+def test_a_rotation_names_the_proposers_in_whatever_order_they_are_asked_for(powers, heights, asked):
+    validator_set = set_of(powers)
+    priorities = advance(initial_priorities(validator_set), validator_set, heights)
+    rotation = ProposerRotation(priorities, validator_set)
+    assert [rotation.at(round_) for round_ in asked] == [
+        proposer(priorities, validator_set, round_) for round_ in asked
+    ]
+
+
+def test_a_rotation_knows_its_bounds():
+    validator_set = set_of((1, 2))
+    rotation = ProposerRotation((0, 0), validator_set)
+    for round_ in (-1, MAX_ROUND + 1):
+        with pytest.raises(ValueError, match="round"):
+            rotation.at(round_)
+    with pytest.raises(ValueError, match="expected 2 priorities, found 3"):
+        ProposerRotation((0, 0, 0), validator_set)

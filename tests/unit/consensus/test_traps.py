@@ -183,8 +183,9 @@ def test_the_highest_of_several_rounds_ahead_is_taken():
     to_round(machine, 4)
     to_round(machine, 9)
     to_round(machine, 6)
-    machine.start()
+    outputs = machine.start()
     assert machine.round_ == 9
+    assert [output.round_ for output in outputs if isinstance(output, ScheduleTimeout)] == [0, 9]
 
 
 # --- Power and signature by the same key (CSA-2026-001) -----------------------------------------------------------

@@ -296,6 +296,8 @@ def test_making_room_leaves_the_votes_of_others_and_takes_back_the_power():
     assert tally.ballots(1, PREVOTE).power == 2
     assert tally.ballots(1, PRECOMMIT).power == 0
     assert rounds_of(tally, 1) == rounds_of(tally, 2) == [1]
+    other, _ = add_vote(tally, prevote(3, 1, NIL), 0)
+    assert choices(other, 1) == set()
     tally, evidence = add_vote(tally, prevote(3, 1, V), 0)
     assert evidence is None
     assert choices(tally, 1) == {(V, -1)}
