@@ -50,7 +50,7 @@ from consensus.certificate import Certificate, encode_certificate, signer_indice
 from consensus.checkpoint_tally import CheckpointSubject
 from consensus.epoch import epoch_of, is_last
 from consensus.evidence import Evidence, accused
-from consensus.gossip import BlockGossip, CheckpointVote, HeightGossip
+from consensus.gossip import CheckpointVote, HeightGossip
 from consensus.height_machine import (
     CertificateReceived,
     HeightContext,
@@ -122,7 +122,7 @@ class ConsensusDriver:
         self._offload = offload
         self._inbox, self._events = trio.open_memory_channel[_Event](MAX_EVENTS)
         self._ingress = GossipIngress(transport, now_ms, offload, self._view, self._inbox.send)
-        self._peers = PeerTalk(transport, execution, now_ms)
+        self._peers = PeerTalk(transport, execution)
         self._around = Surroundings(
             execution=execution,
             own=own,
@@ -264,7 +264,7 @@ class ConsensusDriver:
                     run.take_body(block_hash, raw_block)
             case PeerWantsBlock(peer, at, block_hash):
                 if at == height and block_hash in run.bodies:
-                    self._peers.send(peer, BlockGossip(at, run.bodies[block_hash]))
+                    self._peers.give_block(peer, at, block_hash, run.bodies[block_hash])
             case PeerAt(peer, at, asks):
                 await self._peers.note_height(peer, at, self._head.height, asks=asks)
             case PeerCheckpointVote(vote):
