@@ -16,9 +16,10 @@ import trio
 
 from astralink_node.clock import NowMs
 from astralink_node.crypto import bls
-from astralink_node.evm.blocks import MalformedBlock, decode_block
+from astralink_node.evm.blocks import MalformedBlock, SealedBlock, decode_block, encode_withdrawal
 from astralink_node.log import Log
 from astralink_node.services.offload import Offload
+from astralink_node.state.trie import ordered_root
 from consensus.admission import admit_proposal, admit_votes
 from consensus.certificate import Certificate, CertificateError, verify_certificate
 from consensus.gossip import (
@@ -36,6 +37,7 @@ from consensus.gossip import (
 )
 from consensus.height_machine import HeightState
 from consensus.messages import NIL, VoteType
+from consensus.payload import decode_payload, payload_root
 from consensus.vote_tally import MAX_ROUNDS_AHEAD
 from consensus.votes import SignedProposal, SignedVote
 from consensus.wire import DecodeError
@@ -86,7 +88,7 @@ class PeerCertificate:
 
 @dataclass(frozen=True, slots=True)
 class PeerBlock:
-    """A body of the current height, with its hash recomputed; nothing else about it is verified."""
+    """A body of the current height, with its hash recomputed, which stands for all of it; nothing else is verified."""
 
     height: int
     block_hash: bytes
@@ -404,11 +406,15 @@ def _judge(work: _Work, view: HeightsView) -> tuple[list[PeerEvent], list[tuple[
             events.append(PeerCertificate(arrived.peer, certificate))
     for arrived, height, raw_block in work.blocks:
         try:
-            block_hash = decode_block(raw_block).block.header.hash
+            sealed = decode_block(raw_block)
         except MalformedBlock as error:
             culprits.append((arrived.peer, f"a malformed block: {error}"))
             continue
-        events.append(PeerBlock(height, block_hash, raw_block))
+        foreign_part = _foreign_part(sealed)
+        if foreign_part:
+            culprits.append((arrived.peer, f"a block whose header is of other {foreign_part}"))
+        else:
+            events.append(PeerBlock(height, sealed.block.header.hash, raw_block))
     for height, sent in work.votes.items():
         state = view.state_at(height)
         if state is None:
@@ -420,6 +426,26 @@ def _judge(work: _Work, view: HeightsView) -> tuple[list[PeerEvent], list[tuple[
         refused = set(admission.refused)
         culprits += [(peer, "a vote whose signature does not hold") for peer, vote in sent if vote in refused]
     return events + work.others, culprits
+
+
+def _foreign_part(sealed: SealedBlock) -> str:
+    """What of a body its header does not commit to; empty if the hash stands for all of it.
+
+    A verdict on a block is kept by its hash: with another body under a true header, anybody could have a good block
+    held for invalid here, for good.
+    """
+    header = sealed.block.header
+    try:
+        found_root = payload_root(decode_payload(sealed.raw_payload))
+    except DecodeError:
+        return "payload"
+    if found_root != header.parent_beacon_block_root:
+        return "payload"
+    if ordered_root(sealed.block.raw_transactions) != header.transactions_root:
+        return "transactions"
+    if ordered_root([encode_withdrawal(item) for item in sealed.block.withdrawals]) != header.withdrawals_root:
+        return "withdrawals"
+    return ""
 
 
 def _problem_of(certificate: Certificate, view: HeightsView) -> str:

@@ -5,6 +5,7 @@ the seed in the test's name.
 """
 
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 from random import Random
 
@@ -12,16 +13,24 @@ import pytest
 import trio
 
 from astralink_node.crypto import bls, ml_dsa
-from astralink_node.evm.blocks import decode_header
+from astralink_node.evm.blocks import decode_block, decode_header, encode_block
 from astralink_node.services.consensus_driver import REPEAT_INTERVAL_MS
 from astralink_node.services.consensus_view import consensus_state
 from consensus.beacon import next_prev_randao
-from consensus.certificate import signer_indices
+from consensus.certificate import Certificate, signer_indices
 from consensus.checkpoint import decode_checkpoint, verify_checkpoint
 from consensus.epoch import last_height
 from consensus.evidence import accused, verify_evidence
-from consensus.gossip import VotesGossip, encode_gossip
-from consensus.messages import NO_ROUND, VoteMessage, VoteType
+from consensus.gossip import (
+    CertificateGossip,
+    DecidedGossip,
+    HeightGossip,
+    ProposalGossip,
+    VotesGossip,
+    decode_gossip,
+    encode_gossip,
+)
+from consensus.messages import NO_ROUND, VoteMessage, VoteType, encode_message, signing_root
 from consensus.payload import EMPTY_REVEAL
 from consensus.votes import SignedVote
 from p2p.transport import PeerId
@@ -281,3 +290,197 @@ def test_a_node_halts_when_a_copy_of_its_key_signs_elsewhere(tmp_path: Path) -> 
         await network.reach(network.height + 2, *network.nodes[:3])
 
     run_network(tmp_path, scenario, guilty=[3])
+
+
+# --- Byzantine peers -------------------------------------------------------------------------------------------
+
+
+def test_garbage_forged_votes_and_forged_certificates_stop_nobody_and_are_counted(tmp_path: Path) -> None:
+    liar = PeerId(b"liar")
+
+    async def scenario(network: WholeNetwork) -> None:
+        chance = Random(13)
+        transport = network.net.join(liar)
+        secret = voting_secret(99)
+        network.start()
+        await network.reach(1)
+        with trio.move_on_after(2):
+            while True:
+                height = network.height + 1
+                block_hash = chance.randbytes(32)
+                vote = VoteMessage(network.genesis_hash, height, 0, VoteType.PRECOMMIT, block_hash, NO_ROUND)
+                signature = bls.sign(secret, signing_root(encode_message(vote)))
+                forged = Certificate(VoteType.PRECOMMIT, height, 0, NO_ROUND, block_hash, b"\x0f", signature)
+                transport.broadcast(chance.randbytes(chance.randint(0, 300)))
+                transport.broadcast(
+                    encode_gossip(
+                        VotesGossip(
+                            tuple(
+                                SignedVote(VoteType.PRECOMMIT, height, 0, block_hash, NO_ROUND, index, signature)
+                                for index in range(4)
+                            )
+                        )
+                    )
+                )
+                transport.broadcast(encode_gossip(CertificateGossip(forged)))
+                transport.broadcast(encode_gossip(DecidedGossip(forged, chance.randbytes(100))))
+                await trio.sleep(0.1)
+        assert network.height >= 4
+        for node in network.nodes:
+            assert node.driver is not None
+            assert node.driver._ingress.misbehaviour[liar] > 20
+            assert set(node.driver._ingress.misbehaviour) == {liar}
+
+    network = run_network(tmp_path, scenario)
+    assert {payload.build_round for payload in network.blocks().values()} == {0}
+
+
+def test_a_true_header_over_a_wrong_body_condemns_its_sender_and_not_the_block(tmp_path: Path) -> None:
+    """A block that came to be held for invalid could never be committed, though everybody else did."""
+    liar = PeerId(b"liar")
+
+    async def scenario(network: WholeNetwork) -> None:
+        transport = network.net.join(liar)
+
+        def liar_is_quicker(sender: PeerId, receiver: PeerId) -> tuple[float, ...]:
+            return (0.0 if liar in (sender, receiver) else 0.1,)
+
+        async def spoil() -> None:
+            while True:
+                message = decode_gossip((await transport.receive()).data)
+                if isinstance(message, ProposalGossip):
+                    sealed = decode_block(message.raw_block)
+                    wrong_payload = replace(sealed, raw_payload=sealed.raw_payload[:-1] + b"\x01")
+                    wrong_list = replace(sealed, block=replace(sealed.block, raw_transactions=(b"\x02\xc0",)))
+                    for wrong in (wrong_payload, wrong_list):
+                        transport.broadcast(encode_gossip(ProposalGossip(message.proposal, encode_block(wrong))))
+
+        network.net.conditions = liar_is_quicker
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(spoil)
+            network.start()
+            await network.reach(4, within_s=10)
+            nursery.cancel_scope.cancel()
+        for node in network.nodes:
+            assert node.driver is not None
+            assert set(node.driver._ingress.misbehaviour) == {liar}
+
+    network = run_network(tmp_path, scenario)
+    assert {payload.build_round for payload in network.blocks().values()} == {0}
+
+
+def test_a_peer_that_boasts_of_its_height_does_not_keep_others_from_catching_up(tmp_path: Path) -> None:
+    liar = PeerId(b"liar")
+
+    async def scenario(network: WholeNetwork) -> None:
+        transport = network.net.join(liar)
+        *three, fourth = network.nodes
+        network.start(*three)
+        await network.reach(8, *three)
+        network.start(fourth)
+        with trio.move_on_after(3):
+            while True:
+                transport.broadcast(encode_gossip(HeightGossip(10**9, 0)))
+                await trio.sleep(0.01)
+        await votes_again(network, fourth)
+
+    run_network(tmp_path, scenario)
+
+
+def test_a_validator_that_signs_two_prevotes_is_named_by_evidence_that_holds(tmp_path: Path) -> None:
+    equivocator = 3
+
+    async def scenario(network: WholeNetwork) -> None:
+        transport = network.net.join(PeerId(b"two-faced"))
+        *three, absent = network.nodes
+        index = network.index_of(absent)
+        network.start(*three)
+        await network.reach(2, *three)
+        height = network.height + 1
+        for block_hash in (b"\xaa" * 32, b"\xbb" * 32):
+            vote = VoteMessage(network.genesis_hash, height, 0, VoteType.PREVOTE, block_hash, NO_ROUND)
+            signature = bls.sign(voting_secret(equivocator), signing_root(encode_message(vote)))
+            signed = SignedVote(VoteType.PREVOTE, height, 0, block_hash, NO_ROUND, index, signature)
+            transport.broadcast(encode_gossip(VotesGossip((signed,))))
+        await network.reach(height + 1, *three)
+        for node in three:
+            assert node.driver is not None
+            (evidence,) = node.driver.evidence
+            convicted = verify_evidence(
+                evidence, network.validator_set, network.genesis_hash, bls.fast_aggregate_verify
+            )
+            assert convicted == accused(evidence) == (index,)
+            assert evidence.height == height
+
+    run_network(tmp_path, scenario)
+
+
+# --- What the chain carries ------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def healthy(tmp_path_factory: pytest.TempPathFactory) -> WholeNetwork:
+    """Sixteen heights of four validators whose powers differ, while nothing goes wrong."""
+
+    async def scenario(network: WholeNetwork) -> None:
+        network.start()
+        await network.reach(16)
+
+    return run_network(tmp_path_factory.mktemp("healthy"), scenario, stakes_bwt=(40, 60, 80, 100))
+
+
+def test_every_epochs_checkpoint_is_carried_by_a_block_and_verifies(healthy: WholeNetwork) -> None:
+    carried = {}
+    for height, payload in healthy.blocks().items():
+        if payload.checkpoint:
+            checkpoint = decode_checkpoint(payload.checkpoint)
+            verify_checkpoint(checkpoint, healthy.validator_set, healthy.genesis_hash, ml_dsa.verify)
+            assert checkpoint.height == last_height(checkpoint.epoch, EPOCH_LENGTH) < height
+            assert checkpoint.block_hash == healthy.nodes[0].blocks[checkpoint.height].block_hash
+            assert checkpoint.next_set_hash == healthy.validator_set.hash
+            carried[checkpoint.epoch] = height
+    assert list(carried) == [0, 1, 2]
+    assert all(height <= last_height(epoch, EPOCH_LENGTH) + 2 for epoch, height in carried.items())
+
+
+def test_every_blocks_randomness_follows_from_its_parents_reveal(healthy: WholeNetwork) -> None:
+    value, reveal = bytes(32), EMPTY_REVEAL
+    seen = {value}
+    for height, payload in healthy.blocks().items():
+        value = next_prev_randao(value, reveal)
+        assert decode_header(healthy.nodes[0].blocks[height].raw_header).prev_randao == value
+        seen.add(value)
+        reveal = payload.reveal
+    assert len(seen) == 17
+
+
+def test_validators_propose_as_often_as_their_power_says(healthy: WholeNetwork) -> None:
+    """Powers are 2, 3, 4 and 5 of 14, so that in 14 heights everybody has exactly that many turns."""
+    turns = Counter(payload.proposer_index for height, payload in healthy.blocks().items() if height <= 14)
+    members = healthy.validator_set.validators
+    assert {index: members[index].power for index in turns} == {index: 20 * count for index, count in turns.items()}
+    assert sorted(turns.values()) == [2, 3, 4, 5]
+
+
+def test_the_consensus_view_shows_who_is_missing_while_the_chain_stands_still(tmp_path: Path) -> None:
+    async def scenario(network: WholeNetwork) -> None:
+        present, absent = network.nodes[:2], network.nodes[2:]
+        network.start()
+        await network.reach(2)
+        await network.kill(*absent)
+        await trio.sleep(30)
+        for node in present:
+            assert node.driver is not None
+            view = consensus_state(node.driver)
+            assert view is not None
+            assert view.height == network.height + 1
+            assert view.is_validator
+            assert view.is_signing
+            assert view.waiting_since_ms < node.now_ms() - 10_000
+            (votes,) = [shown for shown in view.rounds if shown.round_ == view.round_]
+            voters = {index for choice in votes.prevotes for index in signer_indices(choice.voters)}
+            missing = set(range(4)) - voters
+            assert missing == {network.index_of(other) for other in absent}
+            assert 3 * sum(choice.power for choice in votes.prevotes) <= 2 * view.total_power
+
+    run_network(tmp_path, scenario)

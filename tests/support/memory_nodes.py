@@ -138,8 +138,7 @@ class MemoryNode:
             storage = HistoryFile(history_path(self.signing, self.keys.public.voting_key))
             create_history(storage, self.keys.public.voting_key, key_is_new=True)
             storage.close()
-        self.store = self.make_store()
-        self.chain = LocalChain(self.store, genesis=self.genesis)
+        self._use(self.make_store())
         self.driver: ConsensusDriver | None = None
         self.halted: ConsensusHalted | None = None
         """Why its last life ended by itself."""
@@ -170,20 +169,23 @@ class MemoryNode:
 
     def wipe(self) -> None:
         """Lose all chain data; the signing history has a folder of its own."""
-        self.store = self.make_store()
-        self.chain = LocalChain(self.store, genesis=self.genesis)
+        self._use(self.make_store())
         self.wal_path.unlink(missing_ok=True)
+
+    def _use(self, store: Store) -> None:
+        self.store = store
+        self.chain = LocalChain(store, genesis=self.genesis)
+        self._is_open = True
 
     def back_up(self) -> Backup:
         """Only while it is not alive, as an operator would."""
-        with_every_key = self.store.iterate(b"", b"\xff" * 64)
-        return Backup(dict(with_every_key), self.wal_path.read_bytes())
+        return Backup(dict(self.store.iterate(b"", b"\xff" * 64)), self.wal_path.read_bytes())
 
     def put_back(self, backup: Backup, *, with_log: bool = True) -> None:
         """The chain data as it was; without its log, only the database is the old one."""
-        self.store = self.make_store()
-        self.store.write(backup.store, sync=True)
-        self.chain = LocalChain(self.store, genesis=self.genesis)
+        store = self.make_store()
+        store.write(backup.store, sync=True)
+        self._use(store)
         if with_log:
             self.wal_path.write_bytes(backup.log)
 
@@ -202,7 +204,9 @@ class MemoryNode:
 
     async def live(self) -> None:
         """One life of the process: recover and run, until it is killed or halts."""
-        self.chain = LocalChain(self.store, genesis=self.genesis)
+        if not self._is_open:
+            self._use(self.store)
+        self._is_open = False
         self.halted = None
         if self.ended.is_set():
             self.ended = trio.Event()
