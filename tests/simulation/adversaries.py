@@ -25,9 +25,11 @@ AT_ONCE_MS = 1
 class LockHider(Byzantine):
     """Makes one correct validator after another lock alone, and never helps a value that somebody is locked on.
 
-    It proposes fresh values against all locks. When the correct prevotes for a value and the adversary's own would be
-    a polka, the adversary's go to one correct validator only, just before its timeout (so late that it still gets the block, which it was not sent): that one locks and precommits,
-    nobody else has seen why. To the others it sends precommits for nil, so that they leave the round early.
+    It proposes fresh values against all locks, to all but its victim, and so late that the victim prevotes nil before
+    it can hear of the block from others. When the correct prevotes for a value and the adversary's own would be a
+    polka, the adversary's go to the victim only, just in time for it to fetch the block: it locks and precommits, and
+    nobody else has seen why. The others are sent precommits for nil, so that they leave the round early. While a lock
+    stays unseen the adversary keeps silent: the lock alone holds the others up.
     """
 
     def __init__(
@@ -92,7 +94,7 @@ class LockHider(Byzantine):
                 self.network.send(self.address, peer, VotesGossip((nil,)), AT_ONCE_MS)
 
     def _is_somebody_locked_unseen(self) -> bool:
-        """Then silence serves best: the lock refuses every fresh value, and only its holder can propose what it holds."""
+        """Somebody precommitted a block in an earlier round, and nobody has proposed it again."""
         is_known = any(received.proposal.valid_round != NO_ROUND for received in self.state.proposals.values())
         rounds = self.state.tally.rounds.items()
         return not is_known and any(
@@ -129,13 +131,13 @@ class Face(Byzantine):
         world: World,
         network: Network,
         habits: Habits,
-        address: int,
+        addresses: tuple[int, int],
         sides: tuple[Sequence[int], Sequence[int]],
         side: int,
     ) -> None:
-        super().__init__(index, setting, world, network, habits, address)
-        self._everybody = [peer for peer in (*sides[0], *sides[1]) if peer != address]
-        self._audience = [peer for peer in sides[side] if peer != address]
+        super().__init__(index, setting, world, network, habits, addresses[side])
+        self._sides = sides
+        self._addresses = addresses
         self._side = side
 
     def after_step(self) -> None:
@@ -146,13 +148,15 @@ class Face(Byzantine):
             super().cast_vote(vote_type, round_, block_hash, valid_round)
 
     def release_vote(self, vote: SignedVote) -> None:
-        for peer in self._everybody:
-            self.network.send(self.address, peer, VotesGossip((vote,)), AT_ONCE_MS)
+        for own_address, side in zip(self._addresses, self._sides, strict=True):
+            for peer in side:
+                self.network.send(own_address, peer, VotesGossip((vote,)), AT_ONCE_MS)
 
     def release_proposal(self, proposal: SignedProposal) -> None:
         if proposal.round_ % 2 == self._side:
             super().release_proposal(proposal)
 
     def tell(self, message: GossipMessage) -> None:
-        for peer in self._audience:
-            self.network.send(self.address, peer, message, AT_ONCE_MS)
+        for peer in self._sides[self._side]:
+            if peer != self.address:
+                self.network.send(self.address, peer, message, AT_ONCE_MS)

@@ -40,7 +40,9 @@ class Records:
         self.reports: set[Evidence] = set()
         self.re_proposals = 0
         self.refusals = 0
-        """Messages refused at ingress and signatures refused by signing rules."""
+        """Messages that were refused because their signatures do not hold."""
+        self._wiped: set[int] = set()
+        self._silenced: list[tuple[int, str]] = []
 
     def decided(self, index: int, decided: Decided) -> None:
         height = decided.block.height
@@ -48,8 +50,15 @@ class Records:
         self._reached[index] = height
         self.lowest = min(self._reached.values())
 
+    def signed_by(self, index: int) -> Sequence[SignedVote | SignedProposal]:
+        return self._signed[index]
+
+    def all_have(self, height: int) -> bool:
+        return self.lowest >= height
+
     def wiped(self, index: int) -> None:
         """Its database is gone."""
+        self._wiped.add(index)
         self._reached[index] = self.lowest = 0
 
     def signed(self, index: int, message: SignedVote | SignedProposal) -> None:
@@ -66,6 +75,11 @@ class Records:
     def refused(self, index: int, what: str) -> None:
         self.refusals += 1
 
+    def silenced(self, index: int, reason: str) -> None:
+        """Its signing rules refused."""
+        if index not in self._wiped:
+            self._silenced.append((index, reason))
+
     @property
     def has_fork(self) -> bool:
         return any(len(blocks) > 1 for blocks in self.decisions.values())
@@ -77,6 +91,7 @@ class Records:
         self.check_agreement()
         self.check_validity()
         self.check_honest_signatures()
+        self.check_machines_never_need_the_signing_rules()
         self.check_reports()
         self.check_nobody_honest_is_found_guilty()
 
@@ -100,6 +115,11 @@ class Records:
     def check_honest_signatures(self) -> None:
         for index, messages in self._signed.items():
             check_never_contradicts_itself(index, messages)
+
+    def check_machines_never_need_the_signing_rules(self) -> None:
+        """With its log, a machine asks for nothing that its signing rules must refuse, whatever crashed when."""
+        for index, reason in self._silenced:
+            raise Violation("signer refused", f"validator {index}: {reason}")
 
     def check_reports(self) -> None:
         """Evidence that machines reported convicts somebody, and nobody honest."""

@@ -54,8 +54,8 @@ class Links:
     loss: float = 0.0
     duplication: float = 0.0
     deafness: float = 0.0
-    """For each link, kind of message and spell of `SPELL_MS`: how likely all of that kind is lost. So prevotes may arrive
-    where precommits do not, and the other way round, which is what makes locks and leaves them hidden."""
+    """For each link, kind of message and spell of `SPELL_MS`: how likely all of that kind is lost. So prevotes may
+    arrive where precommits do not, and the other way round: that makes locks and leaves them hidden."""
     partitions: tuple[Partition, ...] = ()
 
 

@@ -81,6 +81,7 @@ class Witness(Protocol):
     def received(self, testimony: Testimony) -> None: ...
     def accused(self, index: int, evidence: Evidence) -> None: ...
     def refused(self, index: int, what: str) -> None: ...
+    def silenced(self, index: int, reason: str) -> None: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,7 +122,6 @@ class Validator:
         """Whether it saw a second certified block at a height that is final to it."""
         self.points_left: int | None = None
         """Writes, syncs, signatures and messages until the power fails; None for no failure ahead."""
-        self.on_power_failure: Callable[[], None] = lambda: None
         self._life = 0
         self._forget()
 
@@ -184,7 +184,6 @@ class Validator:
             action(*arguments)
         except PowerFailed:
             self.stop()
-            self.on_power_failure()
 
     def _later(self, delay_ms: int, action: Callable[..., None], *arguments: Any) -> None:
         self.world.after(delay_ms, self._wake, self._life, action, arguments)
@@ -298,7 +297,7 @@ class Validator:
             case ReturnStored(signature):
                 return signature
             case Refuse(reason):
-                self.witness.refused(self.index, reason)
+                self.witness.silenced(self.index, reason)
                 return None
             case _:
                 assert_never(decision)

@@ -48,6 +48,11 @@ ACTORS = (
 """What random scenarios are made of; "face" is for forks only."""
 
 
+FORK_HEIGHTS = 5
+NEVER_MS = 10_000_000
+"""Later than any run lasts."""
+
+
 @dataclass(frozen=True, slots=True)
 class Crash:
     validator: int
@@ -170,6 +175,35 @@ def random_scenario(seed: int, count: int, heights: int) -> Scenario:
         pace=pace,
         relays=chance.random() < 0.2,
     )
+
+
+def fork_scenario(seed: int, count: int, actor: str) -> Scenario:
+    """A third or more, up to two thirds, is byzantine and stands between two honest sides that do not hear each other.
+
+    With "twins" it votes twice in a round; with "face" it never does, and only forgets what it was locked on.
+    """
+    chance = Random(f"fork {seed} {count}")
+    members = list(range(count))
+    chance.shuffle(members)
+    liars = chance.choice([few for few in range(2, count - 1) if _can_fork(count, few)])
+    byzantine, correct = sorted(members[:liars]), members[liars:]
+    half = len(correct) // 2
+    sides = (tuple(sorted(correct[:half])), tuple(sorted(correct[half:])))
+    groups = ((*sides[0], *byzantine), (*sides[1], *(count + index for index in byzantine)))
+    return Scenario(
+        seed=seed,
+        powers=(1,) * count,
+        heights=FORK_HEIGHTS,
+        byzantine=dict.fromkeys(byzantine, actor),
+        links=Links(NEVER_MS, unstable_delay_ms=50, partitions=(Partition(0, NEVER_MS, groups),)),
+        sides=sides,
+    )
+
+
+def _can_fork(count: int, liars: int) -> bool:
+    """Either honest half is a quorum with the liars, who are at most two thirds."""
+    smaller = (count - liars) // 2
+    return smaller >= 1 and 3 * (smaller + liars) > 2 * count and 3 * liars <= 2 * count
 
 
 def _random_powers(chance: Random, count: int) -> tuple[int, ...]:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from random import Random
 
 from tests.simulation import byzantine as actors
@@ -10,11 +11,11 @@ from tests.simulation.bounds import commit_bound_ms
 from tests.simulation.checks import Records, Violation
 from tests.simulation.network import Network
 from tests.simulation.node import Habits, Validator
-from tests.simulation.scenario import TEAR, WIPE, Crash, Scenario
+from tests.simulation.scenario import NEVER_MS, TEAR, WIPE, Crash, Scenario
 from tests.simulation.setting import Setting
 from tests.simulation.world import World
 
-PATIENCE_MS = 600_000
+PATIENCE_MS = 120_000
 """How long a scenario without a promise of liveness may go on."""
 
 _ALONE: dict[str, Callable[[int, Setting, World, Network, Habits], Validator]] = {
@@ -73,13 +74,14 @@ class Simulation:
 
     def run(self) -> Outcome:
         """Until all correct validators have decided the scenario's heights. Raises `Violation`."""
-        self._schedule()
-        self._run_until(lambda: self.records.lowest >= self.scenario.heights, self.scenario.calm_from_ms)
-        if self.scenario.is_live:
-            self._run_within_bounds()
+        scenario = self.scenario
+        self.start()
+        if scenario.is_live:
+            self.world.run(partial(self.records.all_have, scenario.heights), scenario.calm_from_ms)
+            self.run_within_bounds(scenario.heights)
         else:
-            self._run_until(self._is_done_without_promise, self.world.elapsed_ms + PATIENCE_MS)
-        if self.scenario.is_tolerable:
+            self.world.run(self._is_done_without_promise, scenario.calm_from_ms % NEVER_MS + PATIENCE_MS)
+        if scenario.is_tolerable:
             self.records.check_safety()
         return self.outcome()
 
@@ -100,12 +102,9 @@ class Simulation:
 
     # --- Time ------------------------------------------------------------------------------------------------
 
-    def _run_until(self, is_over: Callable[[], bool], deadline_ms: int) -> bool:
-        return self.world.run(is_over, deadline_ms)
-
-    def _run_within_bounds(self) -> None:
-        """Each next height, from the moment that it is the one to wait for, within its computed bound."""
-        while self.records.lowest < self.scenario.heights:
+    def run_within_bounds(self, height: int) -> None:
+        """From a calm moment on, up to that height: each height, once it is the one to wait for, within its bound."""
+        while self.records.lowest < height:
             positions = [(v.height, v.state.rounds.round_) for v in self.correct.values()]
             goal, reached_round = max(positions)
             bound_ms = commit_bound_ms(
@@ -118,7 +117,7 @@ class Simulation:
                 Habits(0, self.scenario.build_ms, self.scenario.check_ms),
             )
             began_ms = self.world.elapsed_ms
-            if not self.world.run(lambda: self.records.lowest >= goal, began_ms + bound_ms):
+            if not self.world.run(partial(self.records.all_have, goal), began_ms + bound_ms):
                 where = {
                     i: (v.height, v.state.rounds.round_, v.state.rounds.step.name) for i, v in self.correct.items()
                 }
@@ -149,7 +148,7 @@ class Simulation:
                 ]
             case "face":
                 addresses = (index, self._second_address(index))
-                return [Face(*shared, address, self._sides(), side) for side, address in enumerate(addresses)]
+                return [Face(*shared, addresses, self._sides(), side) for side in (0, 1)]
             case "lock hider":
                 accomplices = [other for other, actor in scenario.byzantine.items() if actor == name]
                 return [LockHider(*shared, accomplices, scenario.links.stable_delay_ms)]
@@ -172,10 +171,10 @@ class Simulation:
         cut = chance.randrange(1, len(others))
         return others[:cut], others[cut:]
 
-    def _schedule(self) -> None:
+    def start(self) -> None:
+        """Make everything happen that the scenario names; nothing does before `world.run`."""
         for index, validator in self.correct.items():
             self.world.after(self.scenario.late.get(index, 0), self._first_start, validator)
-            validator.on_power_failure = lambda: None
         for actor in self.byzantine:
             self.world.after(0, actor.start)
         for crash in self.scenario.crashes:
