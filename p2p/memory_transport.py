@@ -38,9 +38,12 @@ class MemoryNetwork:
     async def run(self) -> None:
         """Deliver delayed messages until cancelled."""
         self._on_the_way, arriving = trio.open_memory_channel[tuple[float, PeerId, Received]](inf)
-        async with trio.open_nursery() as nursery:
-            async for delay_s, peer, received in arriving:
-                nursery.start_soon(self._deliver_later, delay_s, peer, received)
+        try:
+            async with trio.open_nursery() as nursery:
+                async for delay_s, peer, received in arriving:
+                    nursery.start_soon(self._deliver_later, delay_s, peer, received)
+        finally:
+            self._on_the_way = None
 
     def carry(self, sender: PeerId, receiver: PeerId, data: bytes) -> None:
         received = Received(sender, data)
@@ -52,6 +55,10 @@ class MemoryNetwork:
                 self._deliver(receiver, received)
             else:
                 self._on_the_way.send_nowait((delay_s, receiver, received))
+
+    def has(self, transport: "MemoryTransport") -> bool:
+        """Whether it is the one that goes by its name now."""
+        return self._members.get(transport.own_id) is transport
 
     def others(self, own_id: PeerId) -> list[PeerId]:
         return [peer for peer in self._members if peer != own_id]
@@ -71,15 +78,16 @@ class MemoryTransport:
 
     def __init__(self, network: MemoryNetwork, own_id: PeerId) -> None:
         self._network = network
-        self._own_id = own_id
+        self.own_id = own_id
         self._queue, self._arrived = trio.open_memory_channel[Received](MAX_QUEUED)
 
     def broadcast(self, data: bytes) -> None:
-        for peer in self._network.others(self._own_id):
-            self._network.carry(self._own_id, peer, data)
+        for peer in self._network.others(self.own_id):
+            self.send(peer, data)
 
     def send(self, peer: PeerId, data: bytes) -> None:
-        self._network.carry(self._own_id, peer, data)
+        if self._network.has(self):
+            self._network.carry(self.own_id, peer, data)
 
     async def receive(self) -> Received:
         return await self._arrived.receive()
