@@ -206,6 +206,23 @@ def test_a_missed_polka_of_an_earlier_round_asks_for_its_block_and_becomes_the_v
     assert machine.lock == (-1, NIL)
 
 
+def test_a_missed_polka_counts_only_for_a_block_that_turned_out_valid():
+    machine = started()
+    to_round(machine, 3)
+    machine.prevotes((0, 1, 2), 1, V)
+    assert machine.valid == (-1, NIL)
+    machine.checked(bad(V))
+    assert machine.valid == (-1, NIL)
+
+
+def test_an_invalid_reproposal_is_prevoted_nil():
+    machine = started()
+    to_round(machine, 1)
+    machine.certificate(certificate(PREVOTE, 0, V))
+    machine.proposal(1, V, 0)
+    assert machine.checked(bad(V)) == [SignVote(PREVOTE, 1, NIL, -1)]
+
+
 def test_a_polka_older_than_the_valid_value_asks_for_nothing():
     machine = started()
     to_round(machine, 3)
