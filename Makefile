@@ -18,7 +18,7 @@ PYTEST_FLAGS =
 WORKERS = $$(cores=$$(getconf _NPROCESSORS_ONLN 2>/dev/null || echo 2); [ "$$cores" -gt 4 ] && cores=4; echo "$$cores")
 PYTEST = $(BIN)/pytest -n $(WORKERS) $(PYTEST_FLAGS)
 
-.PHONY: help install devnet devnet-reset test lint fmt unit vectors clients-setup clients crash bench lock clean
+.PHONY: help install devnet devnet-reset test lint fmt unit vectors clients-setup clients crash bench bench-consensus mutants lock clean
 
 help: ## list the targets
 	@echo "AstraLink targets:"
@@ -62,6 +62,12 @@ crash: $(VENV)/ready ## 200 random SIGKILLs of a running node (about 20 minutes)
 bench: $(VENV)/ready ## speed beside stock py-evm, then by state size; exits 1 below the agreed ratios
 	@$(BIN)/python -m benchmarks.run
 	@$(BIN)/python -m benchmarks.bench_blocks
+
+bench-consensus: $(VENV)/ready ## what consensus costs, each figure beside its limit; exits 1 above one
+	@$(BIN)/python -m benchmarks.bench_consensus
+
+mutants: $(VENV)/ready ## break each consensus rule in turn: a test must notice (about 5 minutes)
+	@$(BIN)/python -m tests.mutants.run --json benchmarks/results/mutants.json
 
 lock: $(VENV)/ready ## resolve pyproject.toml's ranges anew into requirements.txt (needs the `uv` tool)
 	@command -v uv >/dev/null 2>&1 || { echo "uv is missing: pipx install uv" >&2; exit 1; }
