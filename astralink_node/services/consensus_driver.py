@@ -12,10 +12,11 @@ from typing import Final, assert_never
 import trio
 
 from astralink_node.chain.client import ExecutionLink
-from astralink_node.chain.messages import Commit, Committed, Invalid, NeedBlock, Status, Validate
+from astralink_node.chain.consensus_messages import Decided, ValidatorsAnswer, ValidatorsQuestion
+from astralink_node.chain.messages import AtHeight, Commit, Committed, Invalid, NeedBlock, Query, Status, Validate
 from astralink_node.clock import NowMs
 from astralink_node.crypto import bls
-from astralink_node.evm.blocks import decode_header
+from astralink_node.evm.blocks import decode_block, decode_header
 from astralink_node.log import Log
 from astralink_node.services.checkpoint_keeper import CheckpointKeeper
 from astralink_node.services.consensus_log import ConsensusLog
@@ -48,7 +49,7 @@ from astralink_node.services.proposer import Carried, Head, Proposer
 from astralink_node.validator.local_signer import RefusedToSign, SignerUnavailable
 from consensus.certificate import Certificate, encode_certificate, signer_indices
 from consensus.checkpoint_tally import CheckpointSubject
-from consensus.epoch import epoch_of, is_last
+from consensus.epoch import epoch_of, is_last, last_height
 from consensus.evidence import Evidence, accused
 from consensus.gossip import CheckpointVote, HeightGossip
 from consensus.height_machine import (
@@ -184,6 +185,7 @@ class ConsensusDriver:
             self._keep_silent_until(logged.height)
         if self._own is not None:
             await self._own.begin(status.head_height, alone=self._is_alone)
+        await self._resume_checkpoint()
         await self._begin_height(status.priorities)
         await self._commit_what_is_decided()
         self._peers.tell(HeightGossip(self._head.height + 1, 0))
@@ -378,7 +380,10 @@ class ConsensusDriver:
         )
         self._on_committed(committed)
         if is_last(height, self._settings.epoch_length):
-            await self._begin_checkpoint(height, voters)
+            subject = CheckpointSubject(
+                epoch_of(height, self._settings.epoch_length), height, block.block_hash, self._sets[0].hash
+            )
+            await self._begin_checkpoint(subject, voters)
         if self._own is not None:
             await self._own.consider(height, is_caught_up=self._peers.is_caught_up(height))
         await self._begin_height(committed.priorities)
@@ -399,25 +404,38 @@ class ConsensusDriver:
         checkpoint = self._checkpoints.newest(self._checkpoint_epoch)
         return Carried(dict(self._recent), dict(self._credited), checkpoint)
 
-    async def _begin_checkpoint(self, height: int, voters: ValidatorSet) -> None:
+    async def _begin_checkpoint(self, subject: CheckpointSubject, voters: ValidatorSet) -> None:
         """An epoch ended: sign its checkpoint, and gather the others' signatures."""
-        epoch = epoch_of(height, self._settings.epoch_length)
-        subject = CheckpointSubject(epoch, height, self._head.block_hash, self._sets[0].hash)
         await self._offload(self._checkpoints.begin, subject, voters)
         own, index = self._own, self._own_index(voters)
         if own is None or index is None or not own.is_signing:
             return
         try:
             signature = await self._offload(
-                own.signer.sign_checkpoint, epoch, height, subject.block_hash, subject.next_set_hash
+                own.signer.sign_checkpoint, subject.epoch, subject.height, subject.block_hash, subject.next_set_hash
             )
         except (RefusedToSign, SignerUnavailable) as error:
-            _log.warning("the checkpoint was not signed", epoch=epoch, why=str(error))
+            _log.warning("the checkpoint was not signed", epoch=subject.epoch, why=str(error))
             return
         key = own.signer.public.checkpoint_key
-        vote = CheckpointVote(epoch, height, subject.block_hash, subject.next_set_hash, index, key, signature)
+        vote = CheckpointVote(
+            subject.epoch, subject.height, subject.block_hash, subject.next_set_hash, index, key, signature
+        )
         await self._offload(self._checkpoints.add, vote)
         self._peers.tell(vote)
+
+    async def _resume_checkpoint(self) -> None:
+        """An epoch ended whose checkpoint no block carries: what was gathered for it went with the last run."""
+        epoch = epoch_of(self._head.height + 1, self._settings.epoch_length) - 1
+        if epoch <= self._checkpoint_epoch:
+            return
+        height = last_height(epoch, self._settings.epoch_length)
+        voters = await self._execution.query(Query(AtHeight(height), ValidatorsQuestion()))
+        decided = await self._execution.decided(height)
+        if isinstance(voters, ValidatorsAnswer) and isinstance(decided, Decided):
+            block_hash = decode_block(decided.raw_block).block.header.hash
+            subject = CheckpointSubject(epoch, height, block_hash, voters.next_set_hash)
+            await self._begin_checkpoint(subject, decode_validator_set(voters.voting_set))
 
     # --- Peers -----------------------------------------------------------------------------------------------------
 

@@ -173,6 +173,21 @@ def test_a_node_killed_around_any_write_signature_or_commit_goes_on(tmp_path: Pa
     run_network(tmp_path, scenario)
 
 
+def test_all_four_killed_at_an_epochs_end_still_make_its_checkpoint(tmp_path: Path) -> None:
+    async def scenario(network: WholeNetwork) -> None:
+        end = last_height(0, EPOCH_LENGTH)
+        network.start()
+        await network.reach(end)
+        await network.kill()
+        assert network.height == end
+        network.start()
+        await network.reach(end + 3)
+
+    network = run_network(tmp_path, scenario)
+    carried = [payload.checkpoint for payload in network.blocks().values() if payload.checkpoint]
+    assert [decode_checkpoint(raw).epoch for raw in carried] == [0]
+
+
 # --- Links -----------------------------------------------------------------------------------------------------
 
 
