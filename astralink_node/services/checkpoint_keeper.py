@@ -20,7 +20,8 @@ from consensus.gossip import CheckpointVote
 from consensus.validator_set import ValidatorSet
 
 MAX_EARLY_VOTES: Final = 512
-"""Votes on a checkpoint whose block this node has not committed yet."""
+"""Votes on a checkpoint whose block this node has not committed yet; further ones are dropped. Nobody can verify
+them, so they are kept until the next epoch ends and not longer."""
 
 _log = Log("checkpoint")
 
@@ -32,22 +33,23 @@ class CheckpointKeeper:
         self._genesis_hash = genesis_hash
         self._tally: CheckpointTally | None = None
         self._complete = b""
-        self._early: list[CheckpointVote] = []
+        self._early: dict[CheckpointVote, None] = {}
 
     def begin(self, subject: CheckpointSubject, validator_set: ValidatorSet) -> None:
         """An epoch's last block is committed; what an earlier one still lacks is given up."""
         self._tally = CheckpointTally(subject, validator_set)
         self._complete = b""
-        early, self._early = self._early, []
+        early, self._early = self._early, {}
         for vote in early:
-            self.add(vote)
+            if vote.epoch == subject.epoch:
+                self.add(vote)
 
     def add(self, vote: CheckpointVote) -> bool:
         """Take a vote in; whether it was of use."""
         tally = self._tally
         if tally is None or vote.epoch > tally.subject.epoch:
             if len(self._early) < MAX_EARLY_VOTES:
-                self._early.append(vote)
+                self._early[vote] = None
             return False
         if vote.validator_index in tally.votes:
             return False
