@@ -22,7 +22,7 @@ from consensus.gossip import (
 )
 from consensus.messages import NIL, VoteType
 from consensus.params import MAX_HEIGHT, MAX_ROUND, MAX_VALIDATORS
-from consensus.votes import SignedProposal, SignedVote
+from consensus.votes import VOTE_BYTES, SignedProposal, SignedVote
 from consensus.wire import DecodeError
 from p2p.transport import PeerId
 from tests.support.signed_messages import GENESIS, SignedSet
@@ -111,10 +111,10 @@ def test_a_message_cut_or_continued_is_refused(message, data):
     encoded = encode_gossip(message)
     with pytest.raises(DecodeError):
         decode_gossip(encoded + b"\0")
+    cut = encoded[: data.draw(st.integers(0, len(encoded) - 1))]
+    if isinstance(message, VotesGossip) and len(cut) % VOTE_BYTES == 1:
+        cut = cut[:-1]  # whole votes are a message
     with pytest.raises(DecodeError):
-        cut = encoded[: data.draw(st.integers(0, len(encoded) - 1))]
-        if isinstance(message, VotesGossip) and len(cut) > 1 and len(cut) % 149 == 1:
-            cut = cut[:-1]  # whole votes are a message
         decode_gossip(cut)
 
 
