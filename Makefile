@@ -16,6 +16,8 @@ DEVNET_FLAGS =
 PYTEST_FLAGS =
 # One pytest worker a core; at most four, since several tests start node processes of their own.
 WORKERS = $$(cores=$$(getconf _NPROCESSORS_ONLN 2>/dev/null || echo 2); [ "$$cores" -gt 4 ] && cores=4; echo "$$cores")
+UV_COMPILE = uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
+	--no-emit-find-links --prerelease=if-necessary-or-explicit --custom-compile-command "make lock"
 PYTEST = $(BIN)/pytest -n $(WORKERS) $(PYTEST_FLAGS)
 
 .PHONY: help install devnet devnet-reset test lint fmt unit vectors clients-setup clients crash bench bench-consensus mutants lock clean
@@ -69,17 +71,19 @@ bench-consensus: $(VENV)/ready ## what consensus costs, each figure beside its l
 mutants: $(VENV)/ready ## break each consensus rule in turn: a test must notice (about 5 minutes)
 	@$(BIN)/python -m tests.mutants.run --json benchmarks/results/mutants.json
 
-lock: $(VENV)/ready ## resolve pyproject.toml's ranges anew into requirements.txt (needs the `uv` tool)
+# fastecdsa is left out: it is C source that needs Python's and GMP's headers, and py-libp2p imports it for secio
+# alone, which p2p/libp2p_patches.py takes out.
+lock: $(VENV)/ready ## resolve pyproject.toml's ranges anew into requirements*.txt (needs the `uv` tool)
 	@command -v uv >/dev/null 2>&1 || { echo "uv is missing: pipx install uv" >&2; exit 1; }
-	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
-		--no-emit-find-links --all-extras --prerelease=if-necessary-or-explicit \
-		--custom-compile-command "make lock" -o requirements.txt pyproject.toml
+	$(UV_COMPILE) --all-extras --no-emit-package fastecdsa --no-emit-package python-baseconv \
+		--no-emit-package varint -o requirements.txt pyproject.toml
+	$(UV_COMPILE) --no-deps --group source -o requirements-source.txt
 
 clean: ## delete everything that set-up and tests made (not a devnet's chain)
 	rm -rf $(VENV) $(CLIENTS)/node_modules $(CLIENTS)/artifacts tests/fixtures/unpacked build dist *.egg-info
 	rm -rf .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 
-$(VENV)/ready: requirements.txt pyproject.toml .ci/set_up.sh
+$(VENV)/ready: requirements.txt requirements-source.txt pyproject.toml .ci/set_up.sh
 	@PYTHON="$(PYTHON)" sh .ci/set_up.sh python $(VENV)
 
 $(CLIENTS)/node_modules/.ready: $(CLIENTS)/package-lock.json $(CLIENTS)/package.json .ci/set_up.sh

@@ -49,11 +49,16 @@ set_up_python() {
         printf 'no C compiler: if a package has no ready-made wheel for this machine, install the Debian package gcc\n'
     "$venv/bin/python" -m pip install -qq --no-deps --require-hashes -r requirements.txt ||
         fail "set-up failed: pip could not install the locked packages (see above; run the same target again)"
+    # Pure Python, but without wheels: built by the setuptools that was locked and is installed by now.
+    "$venv/bin/python" -m pip install -qq --no-deps --require-hashes --no-build-isolation -r requirements-source.txt ||
+        fail "set-up failed: pip could not build the locked packages (see above; run the same target again)"
     "$venv/bin/python" -m pip install -qq --no-deps --no-build-isolation --no-index -e . ||
         fail "set-up failed: pip could not install this project (see above)"
-    "$venv/bin/python" -m pip check >/dev/null || {
+    # One package is left out on purpose (see `lock` in the Makefile), and pip may name no other.
+    left_out='libp2p 0.8.1 requires fastecdsa, which is not installed.'
+    [ "$("$venv/bin/python" -m pip check)" = "$left_out" ] || {
         "$venv/bin/python" -m pip check
-        fail "set-up failed: the installed packages do not fit together"
+        fail "set-up failed: the installed packages do not fit together (one line about fastecdsa is expected)"
     }
     rm -f "$venv/incomplete"
     : >"$venv/ready"
