@@ -6,6 +6,7 @@ from consensus.certificate import bitmap_of
 from consensus.height_machine import HeightState
 from consensus.messages import NO_ROUND, VoteType
 from consensus.round_machine import Step
+from consensus.vote_tally import MAX_ROUNDS_AHEAD
 
 
 def consensus_state(driver: ConsensusDriver) -> ConsensusState | None:
@@ -15,7 +16,7 @@ def consensus_state(driver: ConsensusDriver) -> ConsensusState | None:
         return None
     state, rounds = run.state, run.state.rounds
     is_started = rounds.step is not Step.NOT_STARTED
-    shown = sorted({*state.tally.rounds, rounds.round_})[-MAX_ROUNDS_SHOWN:]
+    shown = _rounds_shown(state)
     return ConsensusState(
         height=state.height,
         round_=rounds.round_,
@@ -31,6 +32,14 @@ def consensus_state(driver: ConsensusDriver) -> ConsensusState | None:
         is_validator=driver.is_validator,
         is_signing=state.context.own_index is not None,
     )
+
+
+def _rounds_shown(state: HeightState) -> list[int]:
+    """Those nearest to the present one, ascending. Rounds far ahead are left out: a single validator can name them,
+    and who proposes there takes as many steps to find out."""
+    current = state.rounds.round_
+    known = {round_ for round_ in state.tally.rounds if round_ <= current + MAX_ROUNDS_AHEAD}
+    return sorted(sorted({*known, current}, key=lambda round_: abs(round_ - current))[:MAX_ROUNDS_SHOWN])
 
 
 def _votes_of(state: HeightState, round_: int) -> RoundVotes:
