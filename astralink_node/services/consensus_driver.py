@@ -143,7 +143,9 @@ class ConsensusDriver:
         """Decided heights whose late precommits may still be credited."""
         self._credited: dict[int, frozenset[int]] = {}
         self.evidence: dict[Evidence, None] = {}
-        """What was proven against validators, oldest first."""
+        """What was proven against validators, oldest first; nobody is named twice for one height."""
+        self._named: set[tuple[int, int]] = set()
+        """(height, validator's index) of everybody whom `evidence` names."""
         self._silent_below = 0
         """The log holds this height, above the database's next one: nothing below it is signed or logged."""
         self._nursery: trio.Nursery
@@ -291,6 +293,9 @@ class ConsensusDriver:
             await run.start()
             if vote.validator_index == self._own_index(self._sets[0]):
                 await self._check_foreign(vote)
+            has_voted = vote.validator_index in run.state.tally.ballots(vote.round_, vote.vote_type).votes
+            if has_voted and (vote.height, vote.validator_index) in self._named:
+                return  # it could only be convicted again, and the log shall not grow with every lie
             await run.feed(VoteReceived(vote))
 
     async def _check_foreign(self, signed: SignedVote | SignedProposal) -> None:
@@ -306,12 +311,15 @@ class ConsensusDriver:
             )
 
     def _keep_evidence(self, evidence: Evidence) -> None:
-        if evidence in self.evidence:
+        indices = accused(evidence)
+        named = {(evidence.height, index) for index in indices}
+        if named <= self._named:
             return
-        guilty = ",".join(str(index) for index in accused(evidence))
+        guilty = ",".join(str(index) for index in indices)
         _log.warning("a validator contradicts itself", height=evidence.height, accused=guilty)
         if len(self.evidence) < MAX_EVIDENCE:
             self.evidence[evidence] = None
+            self._named |= named
 
     def _look_at_fork(self, certificate: Certificate) -> None:
         """Two thirds signed another block at a height that is final here: nothing may be signed or said any more.

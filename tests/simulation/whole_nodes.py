@@ -7,6 +7,7 @@ counts as well.
 
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from random import Random
 
@@ -14,6 +15,7 @@ import trio
 from trio._core import _run as scheduler
 from trio.testing import MockClock
 
+from astralink_node.chain.messages import Candidate
 from astralink_node.services.consensus_driver import REPEAT_INTERVAL_MS
 from astralink_node.storage.memory import MemoryStore
 from consensus.evidence import find_evidence
@@ -26,7 +28,7 @@ from genesis.presets import DEVNET_ACCOUNTS, DEVNET_BALANCE_WEI, DEVNET_CHAIN_ID
 from genesis.schema import GenesisAccount
 from p2p.memory_transport import MemoryNetwork
 from p2p.transport import PeerId
-from tests.support.chains import BLOCK_INTERVAL_MS, GENESIS_TIMESTAMP, LocalChain, genesis_validator
+from tests.support.chains import BLOCK_INTERVAL_MS, GENESIS_TIMESTAMP, LocalChain, candidate, genesis_validator
 from tests.support.memory_nodes import MemoryNode
 
 INTERVAL_MS = 500
@@ -51,6 +53,12 @@ def genesis_of(stakes_bwt: Sequence[int], epoch_length: int = EPOCH_LENGTH) -> b
         epoch_length=epoch_length,
         max_gas_target=15_000_000,
     ).encode()
+
+
+@cache
+def one_transfer(head_height: int) -> tuple[Candidate, ...]:
+    """For every block one: the heights are the nonces."""
+    return (candidate(0, head_height),)
 
 
 @dataclass
@@ -107,7 +115,16 @@ class WholeNetwork:
         name = name or f"node-{number}"
         folder = self.folder / name
         return MemoryNode(
-            number, folder, self.net, self.genesis, self.params, EPOCH_LENGTH, INTERVAL_MS, name=name, **options
+            number,
+            folder,
+            self.net,
+            self.genesis,
+            self.params,
+            EPOCH_LENGTH,
+            INTERVAL_MS,
+            name=name,
+            make_transactions=one_transfer,
+            **options,
         )
 
     def index_of(self, node: MemoryNode) -> int:
@@ -196,6 +213,9 @@ class WholeNetwork:
         for node in everybody:
             for height, block in node.blocks.items():
                 whose, first = chain.setdefault(height, (node.name, block))
+                assert len(block.raw_transactions) == 1, (
+                    f"height {height} carries {len(block.raw_transactions)} transfers"
+                )
                 assert block == first, f"height {height}: {node.name} and {whose} committed different blocks"
         judged = [node for node in everybody if node.number not in guilty]
         found = find_evidence(vote for node in judged for vote in self.votes_of(node))
