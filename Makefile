@@ -20,7 +20,7 @@ UV_COMPILE = uv pip compile --quiet --universal --python-version 3.11 --generate
 	--no-emit-find-links --prerelease=if-necessary-or-explicit --custom-compile-command "make lock"
 PYTEST = $(BIN)/pytest -n $(WORKERS) $(PYTEST_FLAGS)
 
-.PHONY: help install devnet devnet-reset test lint fmt unit vectors clients-setup clients crash bench bench-consensus mutants lock clean
+.PHONY: help install devnet devnet-reset test lint fmt unit vectors clients-setup clients crash bench bench-consensus mutants simulation lock clean
 
 help: ## list the targets
 	@echo "AstraLink targets:"
@@ -67,6 +67,9 @@ bench: $(VENV)/ready ## speed beside stock py-evm, then by state size; exits 1 b
 
 bench-consensus: $(VENV)/ready ## what consensus costs, each figure beside its limit; exits 1 above one
 	@$(BIN)/python -m benchmarks.bench_consensus
+
+simulation: $(VENV)/ready ## 20,000 heights of simulated networks, every promise checked (about 20 minutes)
+	@$(BIN)/python -m tests.simulation.campaign --heights 20000 --json benchmarks/results/simulation.json
 
 mutants: $(VENV)/ready ## break each consensus rule in turn: a test must notice (about 5 minutes)
 	@$(BIN)/python -m tests.mutants.run --json benchmarks/results/mutants.json
