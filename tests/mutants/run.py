@@ -179,7 +179,9 @@ def main() -> int:
     seconds = sum(verdict.seconds for verdict in verdicts)
     print(f"\n{len(verdicts)} mutants, {len(survivors)} survive, {seconds:.0f} s")
     if arguments.json:
-        write_result(arguments.json, {**circumstances(0), "mutants": [asdict(verdict) for verdict in verdicts]})
+        command = " ".join(["python", "-m", "tests.mutants.run", *sys.argv[1:]])
+        rows = [asdict(verdict) for verdict in verdicts]
+        write_result(arguments.json, {**circumstances(seed=0), "command": command, "mutants": rows})
     return 1 if survivors else 0
 
 
