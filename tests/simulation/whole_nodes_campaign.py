@@ -21,9 +21,10 @@ from random import Random
 
 import trio
 
+from consensus.messages import VoteType
 from tests.simulation.whole_nodes import PARAMS, WholeNetwork, run_network
 from tests.support.kill_points import KillPoint
-from tests.support.memory_nodes import Backup, MemoryNode, virtual_now_ms
+from tests.support.memory_nodes import Backup, MemoryNode, after, virtual_now_ms
 
 LAST_FAULT_S = (5.0, 30.0)
 """Between these, faults end."""
@@ -51,10 +52,11 @@ def run_once(seed: int, folder: Path) -> Outcome:
         network.links.delay_s = chance.choice((0.0, 0.01, 0.1, 0.3))
         network.start()
         fragile = chance.choice(network.nodes[:3])
+        rate = chance.choice((0.03, 0.1, 0.2))  # of each kind of fault, a second
         async with trio.open_nursery() as nursery:
             for node in network.nodes:
-                nursery.start_soon(_torment, network, node, Random(chance.random()), stable_s, node is fragile)
-            nursery.start_soon(_torment_links, network, chance, stable_s)
+                nursery.start_soon(_torment, network, node, Random(chance.random()), stable_s, rate, node is fragile)
+            nursery.start_soon(_torment_links, network, chance, stable_s, rate)
         outcomes.append(await _recover(network))
 
     # The first three hold less than a third each: whoever loses its data counts as faulty at that height.
@@ -65,20 +67,27 @@ def run_once(seed: int, folder: Path) -> Outcome:
 
 
 def _set_clocks(network: WholeNetwork, chance: Random) -> None:
-    """Any two are apart by the precision at most."""
+    """Any two are apart by the precision at most. In half of the runs workers and execution take time as well."""
+    is_slow = chance.random() < 0.5
     half_ms = PARAMS.precision_ms // 2
     for node in network.nodes:
         skew_ms = chance.randint(-half_ms, half_ms)
         node.now_ms = lambda skew_ms=skew_ms: virtual_now_ms() + skew_ms
+        if is_slow:
+            pace = Random(chance.random())
+            node.offload = after(lambda pace=pace: pace.random() ** 4 * 0.02)
+            node.execution_latency_s = lambda pace=pace: pace.random() ** 4 * 0.2
 
 
-async def _torment(network: WholeNetwork, node: MemoryNode, chance: Random, stable_s: float, is_fragile: bool) -> None:
+async def _torment(
+    network: WholeNetwork, node: MemoryNode, chance: Random, stable_s: float, rate: float, is_fragile: bool
+) -> None:
     """Kill and restart it until it is time to stop; then it lives."""
     copy: Backup | None = None
     while True:
         with trio.move_on_at(stable_s):
-            if chance.random() < 0.5:
-                await trio.sleep(chance.expovariate(0.2))
+            if node.kill_point.at is None:
+                await trio.sleep(chance.expovariate(rate))
                 await network.kill(node)
             else:  # it has met its kill point, or does not live that long
                 await node.ended.wait()
@@ -100,12 +109,12 @@ async def _torment(network: WholeNetwork, node: MemoryNode, chance: Random, stab
                 copy = node.back_up()
         with trio.move_on_at(stable_s):
             await trio.sleep(chance.expovariate(0.5))
-        if chance.random() < 0.7:
-            node.kill_point = KillPoint(chance.randint(1, 150))
+        if chance.random() < 0.5:
+            node.kill_point = KillPoint(chance.randint(1, round(30 / rate)))
         network.start(node)
 
 
-async def _torment_links(network: WholeNetwork, chance: Random, stable_s: float) -> None:
+async def _torment_links(network: WholeNetwork, chance: Random, stable_s: float, rate: float) -> None:
     links = network.links
     with trio.move_on_at(stable_s):
         while True:
@@ -120,7 +129,7 @@ async def _torment_links(network: WholeNetwork, chance: Random, stable_s: float)
                     links.split(members[:cut], members[cut:])
                 case _:
                     links.groups, links.chance = (), None
-            await trio.sleep(chance.expovariate(0.2))
+            await trio.sleep(chance.expovariate(rate))
     links.groups, links.chance = (), None
 
 
@@ -131,6 +140,9 @@ async def _recover(network: WholeNetwork) -> Outcome:
     first_s = await network.reach(height + 1, within_s=bound_s)
     for more in range(2, HEIGHTS_AFTER + 1):
         await network.reach(height + more, within_s=network.recovery_s)
+    for node in network.nodes:
+        voted = {vote.height for vote in network.votes_of(node) if vote.vote_type is VoteType.PRECOMMIT}
+        assert max(voted, default=0) > height, f"{node.name} follows but does not vote: {network.standing()}"
     return Outcome(height, bound_s, first_s)
 
 

@@ -1,14 +1,15 @@
 """Whole validators in one process: real execution, keys and histories on disk, an in-memory network between them."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from random import Random
+from typing import Any
 
 import trio
 
-from astralink_node.chain.client import InProcessExecution
+from astralink_node.chain.client import ExecutionLink, InProcessExecution
 from astralink_node.chain.messages import BlockRecord, Candidate, Committed
 from astralink_node.config import BlocksConfig
 from astralink_node.crypto import bls
@@ -17,7 +18,7 @@ from astralink_node.evm.blocks import decode_header
 from astralink_node.services.consensus_driver import ChainSettings, ConsensusDriver
 from astralink_node.services.consensus_log import WAL_FILE
 from astralink_node.services.height_run import ConsensusHalted
-from astralink_node.services.offload import Offload, inline
+from astralink_node.services.offload import Offload, T, Ts, inline
 from astralink_node.services.own_validator import OwnValidator
 from astralink_node.services.proposer import Proposer
 from astralink_node.storage.memory import MemoryStore
@@ -40,6 +41,37 @@ START_MS = 1_700_000_100_000
 def virtual_now_ms() -> int:
     """The wall clock of all nodes: trio's, so that a mock clock moves both."""
     return START_MS + int(trio.current_time() * 1000)
+
+
+def after(latency_s: Callable[[], float]) -> Offload:
+    """Like `inline`, but an answer takes its time on both ways, as with a worker thread."""
+
+    async def offload(work: Callable[[*Ts], T], *arguments: *Ts) -> T:
+        await trio.sleep(latency_s())
+        result = work(*arguments)
+        await trio.sleep(latency_s())
+        return result
+
+    return offload
+
+
+class SlowExecution:
+    """Every call takes its time before the work and after it, as over a socket; calls may overlap."""
+
+    def __init__(self, inner: ExecutionLink, latency_s: Callable[[], float]) -> None:
+        self._inner = inner
+        self._latency_s = latency_s
+
+    def __getattr__(self, name: str) -> Callable[[Any], Awaitable[Any]]:
+        method = getattr(self._inner, name)
+
+        async def call(*arguments: Any) -> Any:
+            await trio.sleep(self._latency_s())
+            answer = await method(*arguments)
+            await trio.sleep(self._latency_s())
+            return answer
+
+        return call
 
 
 class Transfers:
@@ -119,6 +151,8 @@ class MemoryNode:
     make_transactions: Callable[[int], tuple[Candidate, ...]] = no_transactions
     """The head's height -> what waits in the mempool."""
     now_ms: Callable[[], int] = virtual_now_ms
+    execution_latency_s: Callable[[], float] | None = None
+    """What a call of execution takes on each way, in virtual time."""
     name: str = ""
     """Among peers; `node-<number>` if not given. The number says whose keys it has."""
     shared_signer: Signer | None = None
@@ -228,7 +262,10 @@ class MemoryNode:
 
     def _new_driver(self, signer: Signer, log: WatchedLog) -> ConsensusDriver:
         genesis_hash = self.chain.execution.status().genesis_hash
-        execution = execution_with(self.kill_point, InProcessExecution(self.chain.execution))
+        execution: ExecutionLink = InProcessExecution(self.chain.execution)
+        if self.execution_latency_s is not None:
+            execution = SlowExecution(execution, self.execution_latency_s)  # type: ignore[assignment]
+        execution = execution_with(self.kill_point, execution)
         # The signature has left when the recorder has seen it; a kill after that takes nothing back.
         recording = RecordingSigner(signer, genesis_hash, self.released)
         own = OwnValidator(
