@@ -52,6 +52,8 @@ set_up_python() {
     # Pure Python, but without wheels: built by the setuptools that was locked and is installed by now.
     "$venv/bin/python" -m pip install -qq --no-deps --require-hashes --no-build-isolation -r requirements-source.txt ||
         fail "set-up failed: pip could not build the locked packages (see above; run the same target again)"
+    # trio-typing, which py-libp2p imports, brings stubs of an old trio that would hide trio's own types from mypy.
+    rm -rf "$venv"/lib/python3.1?/site-packages/trio-stubs
     "$venv/bin/python" -m pip install -qq --no-deps --no-build-isolation --no-index -e . ||
         fail "set-up failed: pip could not install this project (see above)"
     # One package is left out on purpose (see `lock` in the Makefile), and pip may name no other.

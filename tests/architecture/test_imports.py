@@ -38,7 +38,8 @@ ONLY_IMPORTERS = {
         "astralink_node/node.py",
         "p2p/*",
     ],
-    "libp2p": ["p2p/libp2p_transport.py"],
+    "libp2p": ["p2p/libp2p_host.py", "p2p/libp2p_patches.py"],
+    "multiaddr": ["p2p/libp2p_host.py"],
     "click": ["astralink_node/cli/*"],
 }
 

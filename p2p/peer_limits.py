@@ -1,0 +1,81 @@
+"""What a peer may cost: named bounds, and buckets of tokens for what has a rate. Pure: time is an argument, in seconds.
+
+Each bound says what happens when it is reached. None of them is part of a protocol: other nodes may choose others.
+"""
+
+from dataclasses import dataclass, field
+from typing import Final
+
+HANDSHAKE_TIMEOUT_S: Final = 8.0
+"""From a connection's first byte to a multiplexer; beyond, the connection is closed. A dial has as long an address."""
+WRITE_TIMEOUT_S: Final = 8.0
+"""How long one piece of at most 64 KB may wait for a peer that does not read; then its socket is closed."""
+STALL_TIMEOUT_S: Final = 8.0
+"""How long a stream may wait for its peer to read; then the stream is reset."""
+NEGOTIATE_TIMEOUT_S: Final = 8.0
+"""How long two sides may take to agree on a new stream's protocol; then the stream is reset."""
+PING_INTERVAL_S: Final = 3.0
+"""A connection is probed this often."""
+MAX_MISSED_PINGS: Final = 2
+"""Probes in sequence without an answer, or anything else, after which the connection is closed."""
+
+MAX_NEGOTIATION_BYTES: Final = 1024
+"""One message of the protocol negotiation; a longer one ends the connection or stream. Names here are below 100."""
+MAX_STREAM_WINDOW: Final = 1 << 20
+"""Bytes that a peer may send on one stream before we read; it begins at 256 KiB, as yamux says, and grows to this."""
+MAX_UNREAD_BYTES: Final = 16 << 20
+"""Of all streams of a connection together; beyond, the connection is closed."""
+MAX_OUTGOING_BYTES: Final = 64 << 10
+"""That wait for the socket; further writers wait. Small, since a vote waits behind them."""
+MAX_OUTBOUND_STREAMS: Final = 128
+"""On one connection; opening another fails at once."""
+
+
+@dataclass(frozen=True, slots=True)
+class HostLimits:
+    """The bounds that an operator may set. Whoever comes when one is reached is closed without a word."""
+
+    inbound: int = 96
+    """Connections that others dialled."""
+    outbound: int = 96
+    """Connections that this node dialled; further dials fail."""
+    inbound_each_ip: int = 32
+    """A development network runs dozens of nodes on one machine."""
+    handshakes: int = 64
+    """Inbound connections that are not authenticated yet; a new one closes the oldest, which has had its time."""
+    handshakes_each_ip: int = 32
+    """Likewise, of one IP address."""
+    streams_each_peer: int = 32
+    """Streams that a peer may hold open to us; a further one is reset."""
+
+
+@dataclass(slots=True)
+class TokenBucket:
+    """At most `burst` tokens at once and `rate` a second in the long run."""
+
+    rate: float
+    burst: float
+    tokens: float = field(init=False)
+    updated: float = field(init=False, default=0.0)
+
+    def __post_init__(self) -> None:
+        self.tokens = self.burst
+
+    def take(self, count: float, now: float) -> bool:
+        """Take the tokens if they are there."""
+        self._refill(now)
+        if self.tokens < count:
+            return False
+        self.tokens -= count
+        return True
+
+    def borrow(self, count: float, now: float) -> float:
+        """Take them in any case; the seconds until the bucket is out of debt."""
+        self._refill(now)
+        self.tokens -= count
+        return max(0.0, -self.tokens / self.rate)
+
+    def _refill(self, now: float) -> None:
+        if now > self.updated:
+            self.tokens = min(self.burst, self.tokens + (now - self.updated) * self.rate)
+            self.updated = now
