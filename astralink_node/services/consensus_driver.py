@@ -20,8 +20,8 @@ from astralink_node.evm.blocks import decode_block, decode_header
 from astralink_node.log import Log
 from astralink_node.services.checkpoint_keeper import CheckpointKeeper
 from astralink_node.services.consensus_log import ConsensusLog
-from astralink_node.services.gossip_ingress import (
-    GossipIngress,
+from astralink_node.services.gossip_ingress import GossipIngress
+from astralink_node.services.gossip_judge import (
     HeightsView,
     PeerAt,
     PeerBlock,

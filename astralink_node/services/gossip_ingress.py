@@ -1,13 +1,12 @@
 """From bytes off the network to events that the consensus driver may believe: decode, drop repeats, verify.
 
-Signatures are checked here against the set of their height; what does not hold is scored against whoever sent it and
-goes no further. Votes are checked together, when enough wait to matter: one pairing product then stands for many.
-Messages of the next height wait for it; those of heights further on, or long past, only tell where the sender is.
-The clock is read once a message, when it arrives.
+What `gossip_judge` finds wrong is scored against whoever sent it and goes no further. Votes are checked together, when
+enough wait to matter: one pairing product then stands for many. Messages of the next height wait for it; those of
+heights further on, or long past, only tell where the sender is. The clock is read once a message, when it arrives.
 """
 
 from collections import Counter
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass, field, replace
 from math import inf
 from typing import Final, assert_never
@@ -15,15 +14,22 @@ from typing import Final, assert_never
 import trio
 
 from astralink_node.clock import NowMs
-from astralink_node.crypto import bls
-from astralink_node.evm.blocks import MalformedBlock, SealedBlock, decode_block, encode_withdrawal
 from astralink_node.log import Log
+from astralink_node.services.gossip_judge import (
+    Arrived,
+    HeightsView,
+    PeerAt,
+    PeerCheckpointVote,
+    PeerEvent,
+    PeerWantsBlock,
+    Work,
+    judge,
+)
 from astralink_node.services.offload import Offload
-from astralink_node.state.trie import ordered_root
-from consensus.admission import admit_proposal, admit_votes
-from consensus.certificate import Certificate, CertificateError, verify_certificate
+from consensus.certificate import Certificate
 from consensus.gossip import (
     MAX_BLOCK_BYTES,
+    MAX_VOTES,
     BlockGossip,
     BlockWanted,
     CertificateGossip,
@@ -36,10 +42,9 @@ from consensus.gossip import (
     decode_gossip,
 )
 from consensus.height_machine import HeightState
-from consensus.messages import NIL, VoteType
-from consensus.payload import decode_payload, payload_root
+from consensus.messages import VoteType
 from consensus.vote_tally import MAX_ROUNDS_AHEAD
-from consensus.votes import SignedProposal, SignedVote
+from consensus.votes import SignedVote
 from consensus.wire import DecodeError
 from p2p.transport import PeerId, Received, Transport
 
@@ -55,112 +60,29 @@ LINGER_S: Final = 0.05
 """How long a vote waits for others that would be verified with it, where it alone can change nothing."""
 MAX_HELD: Final = 4096
 """Votes that wait so; at more, all are verified."""
+MAX_HELD_OF_PEER: Final = MAX_VOTES
+"""... of one peer. More are dropped; whoever means them says them again."""
+MAX_SUBJECTS: Final = 64
+"""Values (of a height, round, type and validRound) that one peer's waiting votes may be for: each costs a hash to the
+curve and a pairing. Whoever repeats what it holds speaks of three slots and of few values."""
 MAX_SEEN: Final = 16_384
 """Messages of one height that are remembered in order not to verify them again; then the memory begins anew."""
+SHUN_AT: Final = 16
+"""Each time that a peer has misbehaved so often more ..."""
+SHUN_S: Final = 60.0
+"""... nothing that it sends is looked at for this long."""
 MAX_SCORED: Final = 4096
 """Peers whose misbehaviour is remembered; whoever has the least makes room."""
 
 _log = Log("gossip")
 
 
-# --- What the driver is told -----------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class PeerProposal:
-    peer: PeerId
-    proposal: SignedProposal
-    arrived_ms: int
-
-
-@dataclass(frozen=True, slots=True)
-class PeerVotes:
-    votes: tuple[SignedVote, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class PeerCertificate:
-    """Of the current height, or a commit of a recent one that names another block than was committed."""
-
-    peer: PeerId
-    certificate: Certificate
-
-
-@dataclass(frozen=True, slots=True)
-class PeerBlock:
-    """A body of the current height, with its hash recomputed, which stands for all of it; nothing else is verified."""
-
-    height: int
-    block_hash: bytes
-    raw_block: bytes
-
-
-@dataclass(frozen=True, slots=True)
-class PeerWantsBlock:
-    peer: PeerId
-    height: int
-    block_hash: bytes
-
-
-@dataclass(frozen=True, slots=True)
-class PeerAt:
-    """Where a peer's messages show it to be."""
-
-    peer: PeerId
-    height: int
-    asks: bool
-    """It said so itself, in order to be told what it lacks."""
-
-
-@dataclass(frozen=True, slots=True)
-class PeerCheckpointVote:
-    """Not verified: the driver's checkpoints know what it must say."""
-
-    vote: CheckpointVote
-
-
-PeerEvent = PeerProposal | PeerVotes | PeerCertificate | PeerBlock | PeerWantsBlock | PeerAt | PeerCheckpointVote
-
-
-@dataclass(frozen=True, slots=True)
-class HeightsView:
-    """What the driver stands at when a batch is verified. Values only: they go to another thread."""
-
-    current: HeightState
-    recent: Mapping[int, HeightState]
-    """Decided heights of which late precommits are still of use."""
-    known_blocks: frozenset[bytes]
-    """Hashes of the bodies that are here already."""
-    genesis_hash: bytes
-
-    def state_at(self, height: int) -> HeightState | None:
-        return self.current if height == self.current.height else self.recent.get(height)
-
-
-# --- Taking in -------------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class _Arrived:
-    peer: PeerId
-    message: GossipMessage
-    at_ms: int
-
-
 @dataclass(slots=True)
-class _Work:
-    """A batch sorted by what there is to verify."""
+class _Held:
+    """Of one peer's votes that wait."""
 
-    proposals: list[tuple[_Arrived, ProposalGossip, int]] = field(default_factory=list)
-    """With the index of the round's proposer."""
-    certificates: list[tuple[_Arrived, Certificate]] = field(default_factory=list)
-    blocks: list[tuple[_Arrived, int, bytes]] = field(default_factory=list)
-    """(from whom, height, body)"""
-    votes: dict[int, list[tuple[PeerId, SignedVote]]] = field(default_factory=dict)
-    """By height."""
-    others: list[PeerEvent] = field(default_factory=list)
-    elsewhere: dict[PeerId, int] = field(default_factory=dict)
-    """The greatest height, of those not worked at here, that each peer's messages are of."""
+    count: int = 0
+    subjects: set[tuple[object, ...]] = field(default_factory=set)
 
 
 class GossipIngress:
@@ -179,23 +101,25 @@ class GossipIngress:
         self._offload = offload
         self._view = view
         self._emit = emit
-        self._batches, self._waiting = trio.open_memory_channel[list[_Arrived]](MAX_BATCHES)
-        self._early: dict[GossipMessage, _Arrived] = {}
+        self._batches, self._waiting = trio.open_memory_channel[list[Arrived]](MAX_BATCHES)
+        self._early: dict[GossipMessage, Arrived] = {}
         self._early_body_bytes = 0
         self._held: list[tuple[PeerId, SignedVote]] = []
         """Votes that are not verified yet."""
+        self._held_of: dict[PeerId, _Held] = {}
         self._held_until_s = inf
         self._seen: set[object] = set()
         self._seen_height = 0
         self.misbehaviour: Counter[PeerId] = Counter()
         """Messages of each peer that were malformed, or whose signatures do not hold."""
+        self._shunned_until_s: dict[PeerId, float] = {}
 
     async def run(self) -> None:
         """Take messages in until cancelled."""
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._receive)
             while True:
-                batch: list[_Arrived] = []
+                batch: list[Arrived] = []
                 with trio.move_on_at(self._held_until_s):
                     batch = await self._waiting.receive()
                 await self._take(batch)
@@ -217,43 +141,50 @@ class GossipIngress:
             if batch:
                 await self._batches.send(batch)
 
-    def _decode(self, received: Received, now_ms: int) -> _Arrived | None:
+    def _decode(self, received: Received, now_ms: int) -> Arrived | None:
+        if trio.current_time() < self._shunned_until_s.get(received.peer, 0.0):
+            return None
         try:
-            return _Arrived(received.peer, decode_gossip(received.data), now_ms)
+            return Arrived(received.peer, decode_gossip(received.data), now_ms)
         except DecodeError as error:
             self._score(received.peer, f"a malformed message: {error}")
             return None
 
     def _score(self, peer: PeerId, what: str) -> None:
         if peer not in self.misbehaviour and len(self.misbehaviour) >= MAX_SCORED:
-            del self.misbehaviour[min(self.misbehaviour, key=self.misbehaviour.__getitem__)]
+            least = min(self.misbehaviour, key=self.misbehaviour.__getitem__)
+            del self.misbehaviour[least]
+            self._shunned_until_s.pop(least, None)
         self.misbehaviour[peer] += 1
         times = self.misbehaviour[peer]
         if times & (times - 1) == 0:  # at each doubling: a peer must not be able to fill the log either
             _log.warning("a peer misbehaves", peer=peer.hex(), times=times, what=what)
+        if times % SHUN_AT == 0:
+            self._shunned_until_s[peer] = trio.current_time() + SHUN_S
 
     # --- A batch ---------------------------------------------------------------------------------------------------
 
-    async def _take(self, batch: list[_Arrived]) -> None:
+    async def _take(self, batch: list[Arrived]) -> None:
         view = self._view()
-        early: list[_Arrived] = []
+        early: list[Arrived] = []
         if view.current.height != self._seen_height:
             self._seen.clear()
             self._seen_height = view.current.height
             early = list(self._early.values())
             self._early, self._early_body_bytes = {}, 0
-        work = _Work()
+        work = Work()
         for arrived in (*early, *batch):
             self._sort(arrived, view, work)
         work.others += [PeerAt(peer, height, asks=False) for peer, height in work.elsewhere.items()]
         self._release_votes(view, work)
-        events, culprits = await self._offload(_judge, work, view)
-        for peer, what in culprits:
+        verdict = await self._offload(judge, work, view)
+        for peer, what in verdict.culprits:
             self._score(peer, what)
-        for event in events:
+        self._seen.difference_update(verdict.refused_votes)  # good ones may be among them
+        for event in verdict.events:
             await self._emit(event)
 
-    def _sort(self, arrived: _Arrived, view: HeightsView, work: _Work) -> None:
+    def _sort(self, arrived: Arrived, view: HeightsView, work: Work) -> None:
         """Put a message where it belongs; what is known, or of no use, goes nowhere."""
         message, current = arrived.message, view.current
         match message:
@@ -293,17 +224,25 @@ class GossipIngress:
             case _:
                 assert_never(message)
 
-    def _sort_votes(self, arrived: _Arrived, votes: Iterable[SignedVote], view: HeightsView, work: _Work) -> None:
+    def _sort_votes(self, arrived: Arrived, votes: Iterable[SignedVote], view: HeightsView, work: Work) -> None:
         for vote in votes:
             if vote.height in view.recent:
                 is_of_use = vote.vote_type is VoteType.PRECOMMIT
             else:
-                alone = _Arrived(arrived.peer, VotesGossip((vote,)), arrived.at_ms)
+                alone = Arrived(arrived.peer, VotesGossip((vote,)), arrived.at_ms)
                 is_of_use = self._is_of_current_height(alone, vote.height, view, work)
-            if is_of_use and self._is_new(vote):
-                self._held.append((arrived.peer, vote))
+            if is_of_use:
+                self._hold(arrived.peer, vote)
 
-    def _release_votes(self, view: HeightsView, work: _Work) -> None:
+    def _hold(self, peer: PeerId, vote: SignedVote) -> None:
+        held, subject = self._held_of.setdefault(peer, _Held()), _subject(vote)
+        has_room = held.count < MAX_HELD_OF_PEER and (subject in held.subjects or len(held.subjects) < MAX_SUBJECTS)
+        if has_room and self._is_new(vote):
+            held.count += 1
+            held.subjects.add(subject)
+            self._held.append((peer, vote))
+
+    def _release_votes(self, view: HeightsView, work: Work) -> None:
         """Verify the held votes of every slot where they can matter now, and all once the oldest has waited."""
         if not self._held:
             return
@@ -318,12 +257,18 @@ class GossipIngress:
             if vote.vote_type is VoteType.PREVOTE and vote.height != view.current.height:
                 continue  # its height was decided while it waited
             work.votes.setdefault(vote.height, []).append((peer, vote))
+        if released:
+            self._held_of = {}
+            for peer, vote in self._held:
+                held = self._held_of.setdefault(peer, _Held())
+                held.count += 1
+                held.subjects.add(_subject(vote))
         if not self._held:
             self._held_until_s = inf
         elif self._held_until_s == inf:
             self._held_until_s = now_s + LINGER_S
 
-    def _is_of_current_height(self, arrived: _Arrived, height: int, view: HeightsView, work: _Work) -> bool:
+    def _is_of_current_height(self, arrived: Arrived, height: int, view: HeightsView, work: Work) -> bool:
         """If not: keep it for the next height, or just note where its sender is."""
         if height == view.current.height:
             return True
@@ -332,7 +277,7 @@ class GossipIngress:
         work.elsewhere[arrived.peer] = max(height, work.elsewhere.get(arrived.peer, 0))
         return False
 
-    def _keep_early(self, arrived: _Arrived) -> None:
+    def _keep_early(self, arrived: Arrived) -> None:
         """Unverified: the set of the next height is not known for sure. Hence each message once, and bounds."""
         message = arrived.message
         body_bytes = len(message.raw_block) if isinstance(message, ProposalGossip | DecidedGossip) else 0
@@ -361,6 +306,11 @@ def _slot(vote: SignedVote) -> _Slot:
     return (vote.height, vote.round_, vote.vote_type)
 
 
+def _subject(vote: SignedVote) -> tuple[object, ...]:
+    """What is signed: votes of the same share a message."""
+    return (*_slot(vote), vote.block_hash, vote.valid_round)
+
+
 def _urgent_slots(state: HeightState, votes: Iterable[SignedVote]) -> frozenset[_Slot]:
     """Where these votes, if they hold, would complete a quorum that is not there yet, or f+1 in a later round."""
     validator_set, tally = state.context.validator_set, state.tally
@@ -383,80 +333,3 @@ def _contradicts(state: HeightState | None, certificate: Certificate) -> bool:
     """Whether the certificate is for another block than the one that this node committed at a recent height."""
     decision = state.decision if state is not None else None
     return decision is not None and decision.block_hash != certificate.block_hash
-
-
-# --- Judging: in a worker thread, on values alone ----------------------------------------------------------------
-
-
-def _judge(work: _Work, view: HeightsView) -> tuple[list[PeerEvent], list[tuple[PeerId, str]]]:
-    """What holds, as events, and who sent the rest. Blocks come after what names them, votes last."""
-    events: list[PeerEvent] = []
-    culprits: list[tuple[PeerId, str]] = []
-    for arrived, message, proposer_index in work.proposals:
-        proposal, validator_set = message.proposal, view.current.context.validator_set
-        if admit_proposal(proposal, proposer_index, validator_set, view.genesis_hash, bls.verify):
-            events.append(PeerProposal(arrived.peer, proposal, arrived.at_ms))
-        else:
-            culprits.append((arrived.peer, f"a proposal of round {proposal.round_} that its proposer did not sign"))
-    for arrived, certificate in work.certificates:
-        problem = _problem_of(certificate, view)
-        if problem:
-            culprits.append((arrived.peer, problem))
-        else:
-            events.append(PeerCertificate(arrived.peer, certificate))
-    for arrived, height, raw_block in work.blocks:
-        try:
-            sealed = decode_block(raw_block)
-        except MalformedBlock as error:
-            culprits.append((arrived.peer, f"a malformed block: {error}"))
-            continue
-        foreign_part = _foreign_part(sealed)
-        if foreign_part:
-            culprits.append((arrived.peer, f"a block whose header is of other {foreign_part}"))
-        else:
-            events.append(PeerBlock(height, sealed.block.header.hash, raw_block))
-    for height, sent in work.votes.items():
-        state = view.state_at(height)
-        if state is None:
-            continue
-        votes = [vote for _, vote in sent]
-        admission = admit_votes(votes, state.context.validator_set, view.genesis_hash, bls.batch_verify)
-        if admission.admitted:
-            events.append(PeerVotes(admission.admitted))
-        refused = set(admission.refused)
-        culprits += [(peer, "a vote whose signature does not hold") for peer, vote in sent if vote in refused]
-    return events + work.others, culprits
-
-
-def _foreign_part(sealed: SealedBlock) -> str:
-    """What of a body its header does not commit to; empty if the hash stands for all of it.
-
-    A verdict on a block is kept by its hash: with another body under a true header, anybody could have a good block
-    held for invalid here, for good.
-    """
-    header = sealed.block.header
-    try:
-        found_root = payload_root(decode_payload(sealed.raw_payload))
-    except DecodeError:
-        return "payload"
-    if found_root != header.parent_beacon_block_root:
-        return "payload"
-    if ordered_root(sealed.block.raw_transactions) != header.transactions_root:
-        return "transactions"
-    if ordered_root([encode_withdrawal(item) for item in sealed.block.withdrawals]) != header.withdrawals_root:
-        return "withdrawals"
-    return ""
-
-
-def _problem_of(certificate: Certificate, view: HeightsView) -> str:
-    """Why the certificate is not to be believed; empty if it is."""
-    state = view.state_at(certificate.height)
-    if state is None:
-        return "a certificate of another height"
-    if certificate.block_hash == NIL:
-        return "a certificate for no block"
-    try:
-        verify_certificate(certificate, state.context.validator_set, view.genesis_hash, bls.fast_aggregate_verify)
-    except CertificateError as error:
-        return f"a certificate that does not hold: {error}"
-    return ""

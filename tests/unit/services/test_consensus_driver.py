@@ -18,7 +18,7 @@ from astralink_node.crypto.ml_dsa import Seed
 from astralink_node.evm.blocks import decode_header
 from astralink_node.services.consensus_driver import REPEAT_INTERVAL_MS, ChainSettings, ConsensusDriver
 from astralink_node.services.consensus_log import ConsensusLog, ConsensusLogDamaged
-from astralink_node.services.gossip_ingress import PeerCertificate, PeerProposal, PeerVotes
+from astralink_node.services.gossip_judge import PeerCertificate, PeerProposal, PeerVotes
 from astralink_node.services.height_run import ConsensusHalted
 from astralink_node.services.offload import inline
 from astralink_node.services.own_validator import OwnValidator

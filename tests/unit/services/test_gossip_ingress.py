@@ -15,7 +15,13 @@ from astralink_node.services import gossip_ingress
 from astralink_node.services.gossip_ingress import (
     LINGER_S,
     MAX_BATCH,
+    MAX_SUBJECTS,
+    SHUN_AT,
+    SHUN_S,
     GossipIngress,
+)
+from astralink_node.services.gossip_judge import (
+    Arrived,
     HeightsView,
     PeerAt,
     PeerBlock,
@@ -356,7 +362,7 @@ def test_a_batch_holds_no_more_messages_than_it_may(bench: Bench) -> None:
         sizes: list[int] = []
         plain = bench.ingress._take
 
-        async def noting(batch: list[gossip_ingress._Arrived]) -> None:
+        async def noting(batch: list[Arrived]) -> None:
             sizes.append(len(batch))
             await plain(batch)
 
@@ -366,6 +372,83 @@ def test_a_batch_holds_no_more_messages_than_it_may(bench: Bench) -> None:
         await bench.take()
         assert sum(sizes) == MAX_BATCH + 1
         assert max(sizes) <= MAX_BATCH
+
+    bench.run(scenario)
+
+
+# --- Floods ----------------------------------------------------------------------------------------------------
+
+
+def forged(count: int) -> tuple[SignedVote, ...]:
+    """Votes that nobody cast, in the names of members 0 to 3, each of them another one."""
+    return tuple(
+        replace(SET.vote(index % 4, block_hash=index.to_bytes(32, "big")), signature=SET.vote(0).signature)
+        for index in range(1, count + 1)
+    )
+
+
+def test_many_forged_votes_cost_few_checks_and_stand_in_nobodys_way(bench: Bench) -> None:
+    async def scenario(bench: Bench) -> None:
+        bench.send(VotesGossip(forged(MAX_SUBJECTS)))
+        good = [SET.vote(index) for index in range(3)]
+        bench.send_votes(*good, peer=BOB)
+        assert votes_of(await bench.take()) == good
+        # Together, then by sender, then towards the first bad one: each time half as many.
+        assert sum(bench.checked) <= 5 * (MAX_SUBJECTS + len(good))
+        assert bench.ingress.misbehaviour == {ANN: MAX_SUBJECTS}
+
+    bench.run(scenario)
+
+
+def test_good_votes_among_many_forged_ones_count_when_somebody_else_brings_them(bench: Bench) -> None:
+    async def scenario(bench: Bench) -> None:
+        good = [SET.vote(index) for index in range(3)]
+        bench.send(VotesGossip((*good, *forged(MAX_SUBJECTS - 1))))
+        found = votes_of(await bench.take())
+        bench.send_votes(*good, peer=BOB)
+        assert {*found, *votes_of(await bench.take())} == set(good)
+
+    bench.run(scenario)
+
+
+def test_one_bad_vote_among_many_of_a_peer_is_found_and_the_others_count(bench: Bench) -> None:
+    async def scenario(bench: Bench) -> None:
+        good = [SET.vote(index, round_=round_) for round_ in range(5) for index in range(4)]
+        bench.send(VotesGossip((*good, SET.vote(3, round_=9, signer=2))))
+        assert set(votes_of([*await bench.take(), *await bench.linger()])) == set(good)
+        assert bench.ingress.misbehaviour == {ANN: 1}
+
+    bench.run(scenario)
+
+
+def test_votes_of_one_peer_for_too_many_things_at_once_are_dropped(bench: Bench) -> None:
+    """Each costs a hash to the curve and a pairing; a peer that repeats what it holds speaks of a few."""
+
+    async def scenario(bench: Bench) -> None:
+        bench.send(VotesGossip(tuple(SET.vote(0, round_=round_) for round_ in range(MAX_SUBJECTS + 4))))
+        await bench.take()
+        assert len(votes_of(await bench.linger())) == MAX_SUBJECTS
+        assert bench.ingress.misbehaviour == {}
+        last = SET.vote(0, round_=MAX_SUBJECTS + 3)
+        bench.send_votes(last)
+        await bench.take()
+        assert votes_of(await bench.linger()) == [last], "but not forgotten for good"
+
+    bench.run(scenario)
+
+
+def test_whoever_misbehaves_again_and_again_is_not_listened_to_for_a_while(bench: Bench) -> None:
+    async def scenario(bench: Bench) -> None:
+        for _ in range(SHUN_AT):
+            bench.peers[ANN].send(OWN, b"")
+        await bench.take()
+        bench.send(HeightGossip(3, 0))
+        bench.peers[ANN].send(OWN, b"")
+        assert await bench.take() == []
+        assert bench.ingress.misbehaviour == {ANN: SHUN_AT}
+        bench.clock.jump(SHUN_S)
+        bench.send(HeightGossip(3, 0))
+        assert await bench.take() == [PeerAt(ANN, 3, asks=True)]
 
     bench.run(scenario)
 

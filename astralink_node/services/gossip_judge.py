@@ -1,0 +1,247 @@
+"""What of peers' messages the consensus driver may believe, and who sent the rest.
+
+Values in, values out, for a worker thread: signatures are checked against the set of their height, bodies are decoded
+and their hashes computed. `gossip_ingress` decides what is looked at, and when.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Final
+
+from astralink_node.crypto import bls
+from astralink_node.evm.blocks import MalformedBlock, SealedBlock, decode_block, encode_withdrawal
+from astralink_node.state.trie import ordered_root
+from consensus.admission import Admission, admit_proposal, admit_votes
+from consensus.certificate import Certificate, CertificateError, verify_certificate
+from consensus.gossip import CheckpointVote, GossipMessage, ProposalGossip
+from consensus.height_machine import HeightState
+from consensus.messages import NIL
+from consensus.payload import decode_payload, payload_root
+from consensus.validator_set import ValidatorSet
+from consensus.votes import SignedProposal, SignedVote
+from consensus.wire import DecodeError
+from p2p.transport import PeerId
+
+MAX_FAILED_CHECKS: Final = 16
+"""How often a search among one peer's votes for bad ones may fail: enough to find one among all that it may have
+here. What it could not clear is dropped, and counted against the peer. Without a bound each forged vote costs some
+twenty checks: a message of 1,500 took 48 s."""
+
+# --- What the driver is told -----------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class PeerProposal:
+    peer: PeerId
+    proposal: SignedProposal
+    arrived_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class PeerVotes:
+    votes: tuple[SignedVote, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class PeerCertificate:
+    """Of the current height, or a commit of a recent one that names another block than was committed."""
+
+    peer: PeerId
+    certificate: Certificate
+
+
+@dataclass(frozen=True, slots=True)
+class PeerBlock:
+    """A body of the current height, with its hash recomputed, which stands for all of it; nothing else is verified."""
+
+    height: int
+    block_hash: bytes
+    raw_block: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class PeerWantsBlock:
+    peer: PeerId
+    height: int
+    block_hash: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class PeerAt:
+    """Where a peer's messages show it to be."""
+
+    peer: PeerId
+    height: int
+    asks: bool
+    """It said so itself, in order to be told what it lacks."""
+
+
+@dataclass(frozen=True, slots=True)
+class PeerCheckpointVote:
+    """Not verified: the driver's checkpoints know what it must say."""
+
+    vote: CheckpointVote
+
+
+PeerEvent = PeerProposal | PeerVotes | PeerCertificate | PeerBlock | PeerWantsBlock | PeerAt | PeerCheckpointVote
+
+
+@dataclass(frozen=True, slots=True)
+class HeightsView:
+    """What the driver stands at when a batch is verified. Values only: they go to another thread."""
+
+    current: HeightState
+    recent: Mapping[int, HeightState]
+    """Decided heights of which late precommits are still of use."""
+    known_blocks: frozenset[bytes]
+    """Hashes of the bodies that are here already."""
+    genesis_hash: bytes
+
+    def state_at(self, height: int) -> HeightState | None:
+        return self.current if height == self.current.height else self.recent.get(height)
+
+
+# --- Judging -----------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Arrived:
+    peer: PeerId
+    message: GossipMessage
+    at_ms: int
+
+
+@dataclass(slots=True)
+class Work:
+    """A batch sorted by what there is to verify."""
+
+    proposals: list[tuple[Arrived, ProposalGossip, int]] = field(default_factory=list)
+    """With the index of the round's proposer."""
+    certificates: list[tuple[Arrived, Certificate]] = field(default_factory=list)
+    blocks: list[tuple[Arrived, int, bytes]] = field(default_factory=list)
+    """(from whom, height, body)"""
+    votes: dict[int, list[tuple[PeerId, SignedVote]]] = field(default_factory=dict)
+    """By height."""
+    others: list[PeerEvent] = field(default_factory=list)
+    elsewhere: dict[PeerId, int] = field(default_factory=dict)
+    """The greatest height, of those not worked at here, that each peer's messages are of."""
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    events: list[PeerEvent]
+    culprits: list[tuple[PeerId, str]]
+    """Who sent what does not hold."""
+    refused_votes: set[SignedVote]
+
+
+def judge(work: Work, view: HeightsView) -> Verdict:
+    """What holds, as events, and who sent the rest. Blocks come after what names them, votes last."""
+    events: list[PeerEvent] = []
+    culprits: list[tuple[PeerId, str]] = []
+    refused_votes: set[SignedVote] = set()
+    for arrived, message, proposer_index in work.proposals:
+        proposal, validator_set = message.proposal, view.current.context.validator_set
+        if admit_proposal(proposal, proposer_index, validator_set, view.genesis_hash, bls.verify):
+            events.append(PeerProposal(arrived.peer, proposal, arrived.at_ms))
+        else:
+            culprits.append((arrived.peer, f"a proposal of round {proposal.round_} that its proposer did not sign"))
+    for arrived, certificate in work.certificates:
+        problem = _problem_of(certificate, view)
+        if problem:
+            culprits.append((arrived.peer, problem))
+        else:
+            events.append(PeerCertificate(arrived.peer, certificate))
+    for arrived, height, raw_block in work.blocks:
+        try:
+            sealed = decode_block(raw_block)
+        except MalformedBlock as error:
+            culprits.append((arrived.peer, f"a malformed block: {error}"))
+            continue
+        foreign_part = _foreign_part(sealed)
+        if foreign_part:
+            culprits.append((arrived.peer, f"a block whose header is of other {foreign_part}"))
+        else:
+            events.append(PeerBlock(height, sealed.block.header.hash, raw_block))
+    for height, sent in work.votes.items():
+        state = view.state_at(height)
+        if state is None:
+            continue
+        admission = _admit(sent, state.context.validator_set, view.genesis_hash)
+        if admission.admitted:
+            events.append(PeerVotes(admission.admitted))
+        refused_votes.update(admission.refused)
+        culprits += [(peer, "a vote whose signature does not hold") for peer, vote in sent if vote in refused_votes]
+    return Verdict(events + work.others, culprits, refused_votes)
+
+
+def _admit(sent: Sequence[tuple[PeerId, SignedVote]], validator_set: ValidatorSet, genesis_hash: bytes) -> Admission:
+    """All together, as it mostly goes well; else by sender, so that nobody pays for others' forgeries."""
+    votes = [vote for _, vote in sent]
+    check = _PatientCheck(failures=1)
+    together = admit_votes(votes, validator_set, genesis_hash, check)
+    if not check.is_exhausted:
+        return together
+    of_peer: dict[PeerId, list[SignedVote]] = {}
+    for peer, vote in sent:
+        of_peer.setdefault(peer, []).append(vote)
+    admitted: set[SignedVote] = set()
+    for theirs in of_peer.values():
+        check = _PatientCheck(failures=MAX_FAILED_CHECKS)
+        admitted.update(admit_votes(theirs, validator_set, genesis_hash, check).admitted)
+    return Admission(
+        admitted=tuple(vote for vote in votes if vote in admitted),
+        refused=tuple(vote for vote in votes if vote not in admitted),
+    )
+
+
+class _PatientCheck:
+    """bls.batch_verify that gives up: after so many failures everything fails, without being looked at."""
+
+    def __init__(self, failures: int) -> None:
+        self._failures_left = failures
+
+    @property
+    def is_exhausted(self) -> bool:
+        return self._failures_left == 0
+
+    def __call__(self, keys: Sequence[bytes], messages: Sequence[bytes], signatures: Sequence[bytes]) -> bool:
+        if self._failures_left == 0:
+            return False
+        holds = bls.batch_verify(keys, messages, signatures)
+        self._failures_left -= not holds
+        return holds
+
+
+def _foreign_part(sealed: SealedBlock) -> str:
+    """What of a body its header does not commit to; empty if the hash stands for all of it.
+
+    A verdict on a block is kept by its hash: with another body under a true header, anybody could have a good block
+    held for invalid here, for good.
+    """
+    header = sealed.block.header
+    try:
+        found_root = payload_root(decode_payload(sealed.raw_payload))
+    except DecodeError:
+        return "payload"
+    if found_root != header.parent_beacon_block_root:
+        return "payload"
+    if ordered_root(sealed.block.raw_transactions) != header.transactions_root:
+        return "transactions"
+    if ordered_root([encode_withdrawal(item) for item in sealed.block.withdrawals]) != header.withdrawals_root:
+        return "withdrawals"
+    return ""
+
+
+def _problem_of(certificate: Certificate, view: HeightsView) -> str:
+    """Why the certificate is not to be believed; empty if it is."""
+    state = view.state_at(certificate.height)
+    if state is None:
+        return "a certificate of another height"
+    if certificate.block_hash == NIL:
+        return "a certificate for no block"
+    try:
+        verify_certificate(certificate, state.context.validator_set, view.genesis_hash, bls.fast_aggregate_verify)
+    except CertificateError as error:
+        return f"a certificate that does not hold: {error}"
+    return ""

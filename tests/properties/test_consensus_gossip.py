@@ -1,0 +1,158 @@
+"""Properties of the gossip codec: one spelling for each message, and nothing that a stranger sends raises anything
+but DecodeError; what decodes can be judged by the ingress without an exception."""
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from astralink_node.services.gossip_judge import Arrived, HeightsView, Work, judge
+from consensus.certificate import Certificate
+from consensus.checkpoint import ML_DSA_KEY_BYTES, ML_DSA_SIGNATURE_BYTES
+from consensus.gossip import (
+    BlockGossip,
+    BlockWanted,
+    CertificateGossip,
+    CheckpointVote,
+    DecidedGossip,
+    HeightGossip,
+    ProposalGossip,
+    VotesGossip,
+    decode_gossip,
+    encode_gossip,
+)
+from consensus.messages import NIL, VoteType
+from consensus.params import MAX_HEIGHT, MAX_ROUND, MAX_VALIDATORS
+from consensus.votes import VOTE_BYTES, SignedProposal, SignedVote
+from consensus.wire import DecodeError
+from p2p.transport import PeerId
+from tests.support.signed_messages import GENESIS, SignedSet
+
+hashes = st.binary(min_size=32, max_size=32)
+values = hashes.filter(lambda value: value != NIL)
+signatures = st.binary(min_size=96, max_size=96)
+heights = st.integers(1, MAX_HEIGHT)
+bodies = st.binary(max_size=80)
+SET = SignedSet(4)
+
+
+@st.composite
+def rounds(draw, *, may_rest=True):
+    """(round, validRound)"""
+    round_ = draw(st.integers(0, MAX_ROUND))
+    return round_, draw(st.integers(-1, round_ - 1)) if may_rest else -1
+
+
+@st.composite
+def votes(draw, height=heights) -> SignedVote:
+    vote_type, block_hash = draw(st.sampled_from(VoteType)), draw(hashes | st.just(NIL))
+    round_, valid_round = draw(rounds(may_rest=vote_type is VoteType.PREVOTE and block_hash != NIL))
+    index = draw(st.integers(0, MAX_VALIDATORS - 1) | st.integers(0, 5))
+    return SignedVote(vote_type, draw(height), round_, block_hash, valid_round, index, draw(signatures))
+
+
+@st.composite
+def proposals(draw, height=heights) -> SignedProposal:
+    round_, valid_round = draw(rounds())
+    return SignedProposal(draw(height), round_, draw(values), valid_round, draw(signatures))
+
+
+@st.composite
+def certificates(draw, height=heights) -> Certificate:
+    vote = draw(votes(height))
+    bitmap = draw(st.binary(min_size=1, max_size=64))
+    return Certificate(
+        vote.vote_type, vote.height, vote.round_, vote.valid_round, vote.block_hash, bitmap, vote.signature
+    )
+
+
+checkpoint_votes = st.builds(
+    CheckpointVote,
+    epoch=st.integers(0, 2**64 - 1),
+    height=st.integers(0, MAX_HEIGHT),
+    block_hash=hashes,
+    next_set_hash=hashes,
+    validator_index=st.integers(0, MAX_VALIDATORS - 1),
+    key=st.binary(min_size=8, max_size=8).map(lambda part: part * (ML_DSA_KEY_BYTES // 8)),
+    signature=st.binary(min_size=3, max_size=3).map(lambda part: part * (ML_DSA_SIGNATURE_BYTES // 3)),
+)
+
+messages = st.one_of(
+    st.builds(ProposalGossip, proposals(), bodies),
+    st.lists(votes(), min_size=1, max_size=5).map(lambda found: VotesGossip(tuple(found))),
+    st.builds(CertificateGossip, certificates()),
+    st.builds(HeightGossip, st.integers(0, MAX_HEIGHT), st.integers(0, MAX_ROUND)),
+    st.builds(DecidedGossip, certificates(), bodies),
+    st.builds(BlockWanted, st.integers(0, MAX_HEIGHT), hashes),
+    st.builds(BlockGossip, st.integers(0, MAX_HEIGHT), bodies),
+    checkpoint_votes,
+)
+
+
+@given(messages)
+def test_a_message_round_trips(message):
+    assert decode_gossip(encode_gossip(message)) == message
+
+
+@given(messages, st.data())
+def test_a_changed_byte_gives_another_message_or_none(message, data):
+    encoded = bytearray(encode_gossip(message))
+    position = data.draw(st.integers(0, len(encoded) - 1))
+    encoded[position] ^= data.draw(st.integers(1, 255))
+    try:
+        changed = decode_gossip(bytes(encoded))
+    except DecodeError:
+        return
+    assert changed != message
+    assert encode_gossip(changed) == encoded
+
+
+@given(messages.filter(lambda message: not hasattr(message, "raw_block")), st.data())
+def test_a_message_cut_or_continued_is_refused(message, data):
+    encoded = encode_gossip(message)
+    with pytest.raises(DecodeError):
+        decode_gossip(encoded + b"\0")
+    cut = encoded[: data.draw(st.integers(0, len(encoded) - 1))]
+    if isinstance(message, VotesGossip) and len(cut) % VOTE_BYTES == 1:
+        cut = cut[:-1]  # whole votes are a message
+    with pytest.raises(DecodeError):
+        decode_gossip(cut)
+
+
+@given(st.binary(max_size=300) | st.builds(lambda kind, rest: bytes([kind]) + rest, st.integers(0, 9), st.binary()))
+def test_arbitrary_bytes_decode_canonically_or_not_at_all(data):
+    try:
+        message = decode_gossip(data)
+    except DecodeError:
+        return
+    assert encode_gossip(message) == data
+
+
+# --- Judging ---------------------------------------------------------------------------------------------------
+
+PEER = PeerId(b"peer")
+VIEW = HeightsView(SET.state(5), {4: SET.state(4)}, frozenset(), GENESIS)
+here = st.sampled_from([4, 5])
+
+
+@given(
+    st.lists(proposals(here), max_size=3),
+    st.lists(certificates(here), max_size=3),
+    st.lists(bodies, max_size=3),
+    st.lists(votes(here), max_size=8),
+)
+@settings(max_examples=40)
+def test_whatever_decodes_is_judged_and_nothing_forged_holds(found_proposals, found_certificates, found_bodies, cast):
+    work = Work()
+    for index, proposal in enumerate(found_proposals):
+        message = ProposalGossip(proposal, b"")
+        work.proposals.append((Arrived(PEER, message, 0), message, index))
+    for certificate in found_certificates:
+        work.certificates.append((Arrived(PEER, CertificateGossip(certificate), 0), certificate))
+    for body in found_bodies:
+        work.blocks.append((Arrived(PEER, BlockGossip(5, body), 0), 5, body))
+    for vote in cast:
+        work.votes.setdefault(vote.height, []).append((PEER, vote))
+    verdict = judge(work, VIEW)
+    assert verdict.events == []
+    assert verdict.refused_votes == set(cast)
+    assert len(verdict.culprits) == len(found_proposals) + len(found_certificates) + len(found_bodies) + len(cast)
