@@ -46,6 +46,7 @@ class LockHider(Byzantine):
         self._accomplices = frozenset(accomplices)
         self._network_delay_ms = network_delay_ms
         self._round_began_ms = world.now_ms
+        self._locked_height = 0
 
     def cast_vote(self, vote_type: VoteType, round_: int, block_hash: bytes, valid_round: int) -> None:
         """It votes in `schedule_timeout` only."""
@@ -95,13 +96,16 @@ class LockHider(Byzantine):
 
     def _is_somebody_locked_unseen(self) -> bool:
         """Somebody precommitted a block in an earlier round, and nobody has proposed it again."""
-        is_known = any(received.proposal.valid_round != NO_ROUND for received in self.state.proposals.values())
-        rounds = self.state.tally.rounds.items()
-        return not is_known and any(
+        if any(received.proposal.valid_round != NO_ROUND for received in self.state.proposals.values()):
+            return False
+        is_locked = any(
             round_ < self.state.rounds.round_ and vote.block_hash != NIL
-            for round_, (_, precommits) in rounds
+            for round_, (_, precommits) in self.state.tally.rounds.items()
             for vote in precommits.votes.values()
         )
+        if is_locked:
+            self._locked_height = self.height  # the tally forgets old rounds, the adversary does not
+        return self._locked_height == self.height
 
     def _victim(self, round_: int) -> int:
         """The correct validator whose next turn to propose is the furthest away."""

@@ -8,7 +8,8 @@ from dataclasses import replace
 import pytest
 
 from consensus import height_machine, round_machine
-from tests.simulation.bounds import commit_bound_ms
+from consensus.params import ConsensusParams
+from tests.simulation.bounds import commit_bound_ms, first_long_round
 from tests.simulation.checks import Violation
 from tests.simulation.network import Links, Partition
 from tests.simulation.node import Habits
@@ -153,16 +154,17 @@ def test_a_polka_that_is_never_repeated_stalls_as_well() -> None:
 
 
 def test_the_bound_is_what_the_decision_record_says() -> None:
-    """Four validators, default parameters, nobody byzantine, 50 ms of delay: r* = 3, decided by round 4."""
-    setting = Setting(FOUR, Scenario(1, FOUR, 1).params)
+    """Four validators, default parameters, nobody byzantine, 50 ms of delay: r* = 11, decided by round 13."""
+    setting = Setting(FOUR, ConsensusParams())
     bound_ms = commit_bound_ms(setting.params, setting.rotation(1), (), 0, 0, 50, Habits())
-    rounds_ms = sum(5_000 + 1_500 * round_ + 2_050 + 100 for round_ in range(5))
-    assert bound_ms == 3_000 + 100 + rounds_ms
+    assert first_long_round(setting.params, 50, Habits()) == 11
+    rounds_ms = sum(5_000 + 1_500 * round_ + 4_050 + 100 for round_ in range(14))
+    assert bound_ms == 2 * 4_050 + rounds_ms
 
 
 def test_the_bound_grows_with_byzantine_proposers_and_with_missing_heights() -> None:
-    setting = Setting(FOUR, Scenario(1, FOUR, 1).params)
+    setting = Setting(FOUR, ConsensusParams())
     plain = commit_bound_ms(setting.params, setting.rotation(1), (), 0, 0, 50, Habits())
-    next_proposer = setting.rotation(1).at(4)
+    next_proposer = setting.rotation(1).at(13)
     assert commit_bound_ms(setting.params, setting.rotation(1), (next_proposer,), 0, 0, 50, Habits()) > plain
     assert commit_bound_ms(setting.params, setting.rotation(1), (), 0, 7, 50, Habits(check_ms=5)) == plain + 7 * 105
