@@ -3,8 +3,9 @@
 Each bound says what happens when it is reached. None of them is part of a protocol: other nodes may choose others.
 """
 
+from collections.abc import Hashable
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, Generic, TypeVar
 
 HANDSHAKE_TIMEOUT_S: Final = 8.0
 """From a connection's first byte to a multiplexer; beyond, the connection is closed. A dial has as long an address."""
@@ -79,3 +80,40 @@ class TokenBucket:
         if now > self.updated:
             self.tokens = min(self.burst, self.tokens + (now - self.updated) * self.rate)
             self.updated = now
+
+
+Key = TypeVar("Key", bound=Hashable)
+
+
+class PeerBuckets(Generic[Key]):
+    """A bucket for each peer (or peer and purpose) that asked lately.
+
+    Reconnecting does not fill it. Where more than MAX_BUCKETS are remembered, the one unused longest is forgotten: it
+    is the fullest, unless thousands of peers ask at once.
+    """
+
+    MAX_BUCKETS: Final = 4096
+
+    def __init__(self, rate: float, burst: float) -> None:
+        self._rate = rate
+        self._burst = burst
+        self._buckets: dict[Key, TokenBucket] = {}
+
+    def take(self, key: Key, count: float, now: float) -> bool:
+        return self._bucket(key, now).take(count, now)
+
+    def borrow(self, key: Key, count: float, now: float) -> float:
+        return self._bucket(key, now).borrow(count, now)
+
+    def __len__(self) -> int:
+        return len(self._buckets)
+
+    def _bucket(self, key: Key, now: float) -> TokenBucket:
+        bucket = self._buckets.pop(key, None)
+        if bucket is None:
+            bucket = TokenBucket(self._rate, self._burst)
+            bucket.updated = now
+            if len(self._buckets) >= self.MAX_BUCKETS:
+                del self._buckets[next(iter(self._buckets))]
+        self._buckets[key] = bucket
+        return bucket

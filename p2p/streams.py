@@ -55,6 +55,11 @@ class Stream:
         self._read_ahead = bytearray()
         self._writing = trio.Lock()
 
+    @property
+    def is_open(self) -> bool:
+        """Neither side has closed it, as far as is known here."""
+        return not (self._muxed.closed or self._muxed.recv_closed or self._muxed.send_closed)
+
     async def read(self, max_bytes: int = READ_BYTES) -> bytes:
         """At least one byte, or none at the end. Raises StreamFailed where the peer reset it."""
         if not self._read_ahead and not await self._read_more():
