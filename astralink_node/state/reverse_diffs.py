@@ -12,12 +12,16 @@ from typing import Final
 from astralink_node.errors import AstraLinkError
 from astralink_node.state.errors import StateDamaged
 from astralink_node.state.flat_state import HeadState
-from astralink_node.storage.keys import DIFFS, diff_key, diff_list_key, encode_height
+from astralink_node.storage.keys import DIFFS, decode_height, diff_key, diff_list_key, encode_height
 from astralink_node.storage.store import PointReader, Reader
 
 _ABSENT: Final = b"\x00"
 _PRESENT: Final = b"\x01"
 _LAST_HEIGHT: Final = 2**64 - 1
+_READ_ON: Final = 16
+"""Diffs that are passed over by reading on; a seek costs about as much."""
+_END: Final = (b"\xff" * 128, b"")
+"""Above every key."""
 _LENGTHS: Final = tuple(bytes((length,)) for length in range(256))
 
 
@@ -87,6 +91,49 @@ class HistoricalReader:
         for _, entry in self._reader.iterate(diff_key(key, self._next_height), diff_key(key, _LAST_HEIGHT)):
             return _decode_entry(entry)
         return self._reader.get(key)
+
+    def entries(self, start: bytes, stop: bytes) -> Iterator[tuple[bytes, bytes]]:
+        """The flat entries with ``start <= key < stop``, in key order. All their keys are as long as ``start``."""
+        present = self._reader.iterate(start, stop)
+        key, value = next(present, _END)
+        for changed_key, earlier in self._changed(start, stop):
+            while key < changed_key:
+                yield key, value
+                key, value = next(present, _END)
+            if key == changed_key:
+                key, value = next(present, _END)
+            if earlier is not None:
+                yield changed_key, earlier
+        while key != _END[0]:
+            yield key, value
+            key, value = next(present, _END)
+
+    def _changed(self, start: bytes, stop: bytes) -> Iterator[tuple[bytes, bytes | None]]:
+        """(key, its value at this height) of every key in the range that a later block changed, in key order.
+
+        A key that changes with every block has a diff for each: what is of no use is skipped, a few at a time by
+        reading on, many by seeking.
+        """
+        length = len(start)
+        table = DIFFS + _LENGTHS[length]
+        position, end = table + start, table + stop
+        found = b""
+        """The last key whose value is known."""
+        while True:
+            skipped = 0
+            for entry_key, entry in self._reader.iterate(position, end):
+                key = entry_key[2 : 2 + length]
+                if key == found:
+                    skipped, position = skipped + 1, diff_key(key, _LAST_HEIGHT) + b"\x00"
+                elif decode_height(entry_key[-8:]) < self._next_height:
+                    skipped, position = skipped + 1, diff_key(key, self._next_height)
+                else:
+                    found, skipped = key, 0
+                    yield key, _decode_entry(entry)
+                if skipped > _READ_ON:
+                    break
+            else:
+                return
 
 
 class HistoricalState(HeadState):

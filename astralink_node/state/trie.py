@@ -82,6 +82,18 @@ def trie_root(items: Iterable[tuple[bytes, bytes]]) -> Hash32:
     return walk.finish(walk.build(b"", 0, sorted([(key.hex(), value) for key, value in items])), b"")
 
 
+def subtrie(items: list[tuple[str, bytes]], depth: int) -> Item:
+    """What a node at ``depth`` holds for the subtrie of ``items``: a hash, a small node itself, or nothing.
+
+    Items are (key in hex digits, value), sorted, alike in their first ``depth`` digits.
+    """
+    walk = _Walk(_get_nothing)
+    node = walk.build(b"", depth, items)
+    if depth:
+        return b"" if node is None else walk.seal(node, b"")
+    return b"" if node is None else walk.finish(node, b"")
+
+
 def ordered_root(values: Sequence[bytes]) -> Hash32:
     """The root over a block's transactions, receipts or withdrawals: keyed by the RLP of their index."""
     return trie_root((encode_integer(index), value) for index, value in enumerate(values))
