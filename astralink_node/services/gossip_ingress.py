@@ -29,7 +29,6 @@ from astralink_node.services.offload import Offload
 from consensus.certificate import Certificate
 from consensus.gossip import (
     MAX_BLOCK_BYTES,
-    MAX_VOTES,
     BlockGossip,
     BlockWanted,
     CertificateGossip,
@@ -60,9 +59,10 @@ LINGER_S: Final = 0.05
 """How long a vote waits for others that would be verified with it, where it alone can change nothing."""
 MAX_HELD: Final = 4096
 """Votes that wait so; at more, all are verified."""
-MAX_HELD_OF_PEER: Final = MAX_VOTES
-"""... of one peer. More are dropped; whoever means them says them again."""
-MAX_SUBJECTS: Final = 64
+MIN_ROOM_OF_PEER: Final = 64
+"""Among them, of one peer: at least so many, else four for each member of the set; whoever repeats what it holds sends
+three. Further ones are dropped, and count when they are said again."""
+MAX_SUBJECTS: Final = 16
 """Values (of a height, round, type and validRound) that one peer's waiting votes may be for: each costs a hash to the
 curve and a pairing. Whoever repeats what it holds speaks of three slots and of few values."""
 MAX_SEEN: Final = 16_384
@@ -232,11 +232,11 @@ class GossipIngress:
                 alone = Arrived(arrived.peer, VotesGossip((vote,)), arrived.at_ms)
                 is_of_use = self._is_of_current_height(alone, vote.height, view, work)
             if is_of_use:
-                self._hold(arrived.peer, vote)
+                self._hold(arrived.peer, vote, max(MIN_ROOM_OF_PEER, 4 * len(view.current.context.validator_set)))
 
-    def _hold(self, peer: PeerId, vote: SignedVote) -> None:
+    def _hold(self, peer: PeerId, vote: SignedVote, room_of_peer: int) -> None:
         held, subject = self._held_of.setdefault(peer, _Held()), _subject(vote)
-        has_room = held.count < MAX_HELD_OF_PEER and (subject in held.subjects or len(held.subjects) < MAX_SUBJECTS)
+        has_room = held.count < room_of_peer and (subject in held.subjects or len(held.subjects) < MAX_SUBJECTS)
         if has_room and self._is_new(vote):
             held.count += 1
             held.subjects.add(subject)

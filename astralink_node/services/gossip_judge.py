@@ -25,7 +25,7 @@ from p2p.transport import PeerId
 MAX_FAILED_CHECKS: Final = 16
 """How often a search among one peer's votes for bad ones may fail: enough to find one among all that it may have
 here. What it could not clear is dropped, and counted against the peer. Without a bound each forged vote costs some
-twenty checks: a message of 1,500 took 48 s."""
+twenty checks, and a stranger's one message of them most of a minute."""
 
 # --- What the driver is told -----------------------------------------------------------------------------------
 

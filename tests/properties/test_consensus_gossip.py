@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from astralink_node.services.gossip_judge import Arrived, HeightsView, Work, judge
+from astralink_node.services.gossip_judge import Arrived, HeightsView, PeerBlock, Work, judge
 from consensus.certificate import Certificate
 from consensus.checkpoint import ML_DSA_KEY_BYTES, ML_DSA_SIGNATURE_BYTES
 from consensus.gossip import (
@@ -25,6 +25,7 @@ from consensus.params import MAX_HEIGHT, MAX_ROUND, MAX_VALIDATORS
 from consensus.votes import VOTE_BYTES, SignedProposal, SignedVote
 from consensus.wire import DecodeError
 from p2p.transport import PeerId
+from tests.support.chains import LocalChain, candidate
 from tests.support.signed_messages import GENESIS, SignedSet
 
 hashes = st.binary(min_size=32, max_size=32)
@@ -156,3 +157,24 @@ def test_whatever_decodes_is_judged_and_nothing_forged_holds(found_proposals, fo
     assert verdict.events == []
     assert verdict.refused_votes == set(cast)
     assert len(verdict.culprits) == len(found_proposals) + len(found_certificates) + len(found_bodies) + len(cast)
+
+
+BUILT = LocalChain().build([candidate(0, 0), candidate(0, 1)])
+
+
+@given(
+    st.lists(st.tuples(st.integers(0, len(BUILT.raw_block) - 1), st.integers(0, 255)), max_size=3),
+    st.binary(max_size=2),
+)
+def test_a_body_that_differs_in_a_byte_is_another_block_or_its_senders_fault(changes, tail):
+    """Two bodies of one hash would let whoever sends the bad one first have the good one refused."""
+    body = bytearray(BUILT.raw_block)
+    for position, value in changes:
+        body[position] = value
+    raw_block = bytes(body) + tail
+    work = Work(blocks=[(Arrived(PEER, BlockGossip(5, raw_block), 0), 5, raw_block)])
+    verdict = judge(work, VIEW)
+    assert len(verdict.events) + len(verdict.culprits) == 1
+    for event in verdict.events:
+        assert isinstance(event, PeerBlock)
+        assert (event.block_hash == BUILT.block_hash) == (raw_block == BUILT.raw_block)

@@ -437,6 +437,21 @@ def test_votes_of_one_peer_for_too_many_things_at_once_are_dropped(bench: Bench)
     bench.run(scenario)
 
 
+def test_of_one_peers_votes_no_more_wait_than_it_could_mean(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(gossip_ingress, "MIN_ROOM_OF_PEER", 1)
+
+    async def scenario(bench: Bench) -> None:
+        votes = [SET.vote(index, round_=round_) for round_ in range(5) for index in range(4)]
+        bench.send_votes(*votes)
+        bench.send_votes(SET.vote(0, PRECOMMIT), peer=BOB)
+        found = votes_of([*await bench.take(), *await bench.linger()])
+        assert set(found) == {*votes[: 4 * len(SET.set)], SET.vote(0, PRECOMMIT)}
+        bench.send_votes(*votes)
+        assert set(votes_of([*await bench.take(), *await bench.linger()])) == set(votes[4 * len(SET.set) :])
+
+    bench.run(scenario)
+
+
 def test_whoever_misbehaves_again_and_again_is_not_listened_to_for_a_while(bench: Bench) -> None:
     async def scenario(bench: Bench) -> None:
         for _ in range(SHUN_AT):
