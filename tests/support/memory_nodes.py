@@ -206,6 +206,14 @@ class MemoryNode:
         self._use(self.make_store())
         self.wal_path.unlink(missing_ok=True)
 
+    def lose_history(self) -> None:
+        """The signing folder is gone, and its operator starts with --new-signing-history."""
+        path = history_path(self.signing, self.keys.public.voting_key)
+        path.unlink()
+        storage = HistoryFile(path)
+        create_history(storage, self.keys.public.voting_key, key_is_new=False)
+        storage.close()
+
     def _use(self, store: Store) -> None:
         self.store = store
         self.chain = LocalChain(store, genesis=self.genesis)
