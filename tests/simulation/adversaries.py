@@ -1,11 +1,11 @@
 """Byzantine validators that act as one: to keep a correct minority from deciding, or to fork the chain.
 
-`LockHider` needs less than a third of the power and attacks liveness where our rule differs from the paper's (lines 23
-and 29 without "or lockedValue = v"). `Face` needs a third or more and forks without ever signing twice in a round,
-so that only amnesia can convict it; a fork by double votes is what `byzantine.Twins` do.
+`LockHider` and `Splitter` need less than a third of the power and attack liveness where our rule differs from the
+paper's (lines 23 and 29 without "or lockedValue = v"). `Face` needs a third or more and forks without ever signing
+twice in a round, so that only amnesia can convict it; a fork by double votes is what `byzantine.Twin` does.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from consensus.gossip import GossipMessage, HeightGossip, ProposalGossip, VotesGossip
 from consensus.messages import NIL, NO_ROUND, VoteType
@@ -108,14 +108,67 @@ class LockHider(Byzantine):
         return self._locked_height == self.height
 
     def _victim(self, round_: int) -> int:
-        """The correct validator whose next turn to propose is the furthest away."""
-        count = len(self.setting.validator_set)
-        waiting = [index for index in range(count) if index not in self._accomplices]
-        for turn in range(round_ + 1, round_ + 4 * count):
-            proposer = self.setting.rotation(self.height).at(turn)
-            if len(waiting) > 1 and proposer in waiting:
-                waiting.remove(proposer)
-        return waiting[-1]
+        return furthest_from_proposing(self.setting, self.height, round_, self._accomplices)
+
+    def repeat(self) -> None:
+        self.tell(HeightGossip(self.height, self.state.rounds.round_))
+
+
+def furthest_from_proposing(setting: Setting, height: int, round_: int, liars: Collection[int]) -> int:
+    """The correct validator whose next turn after that round is the last to come."""
+    count = len(setting.validator_set)
+    waiting = [index for index in range(count) if index not in liars]
+    for turn in range(round_ + 1, round_ + 4 * count):
+        proposer = setting.rotation(height).at(turn)
+        if len(waiting) > 1 and proposer in waiting:
+            waiting.remove(proposer)
+    return waiting[-1]
+
+
+class Splitter(Byzantine):
+    """Makes a lock at the very end of each round of its own, however long the round is.
+
+    It proposes to just so many correct validators that they are a quorum with the adversary. All of these but the
+    victim it then tells nil, so that they run through their timeouts while the rest still waits for a proposal; the
+    victim, which has heard too little to start any, is shown the missing prevotes when the others are about to leave.
+    They take everybody else with them, and the lock is known to its holder alone. It signs twice for this, and is
+    silent otherwise.
+    """
+
+    def __init__(
+        self, index: int, setting: Setting, world: World, network: Network, habits: Habits, gang: "list[Splitter]"
+    ) -> None:
+        super().__init__(index, setting, world, network, habits)
+        self._gang = gang
+        gang.append(self)
+
+    def cast_vote(self, vote_type: VoteType, round_: int, block_hash: bytes, valid_round: int) -> None:
+        """It votes in `_take_part` only."""
+
+    def propose(self, round_: int, block_hash: bytes, valid_round: int) -> None:
+        liars = {member.index for member in self._gang}
+        victim = furthest_from_proposing(self.setting, self.height, round_, liars)
+        early = [victim]
+        for index in range(len(self.setting.validator_set)):
+            has_enough = self.setting.validator_set.has_quorum(self.setting.power_of([*early, *liars]))
+            if not has_enough and index not in (*liars, victim):
+                early.append(index)
+        block = self.new_block(round_)
+        proposal = ProposalGossip(self.make_proposal(round_, block.hash, NO_ROUND), encode_block(block))
+        for peer in early:
+            self.network.send(self.address, peer, proposal, AT_ONCE_MS)
+        for member in self._gang:
+            member.take_part(round_, block.hash, early[1:], victim)
+
+    def take_part(self, round_: int, block_hash: bytes, early: Sequence[int], victim: int) -> None:
+        height, params = self.height, self.setting.params
+        for vote_type in VoteType:
+            nil = self.make_vote(vote_type, height, round_, NIL, NO_ROUND)
+            for peer in early:
+                self.network.send(self.address, peer, VotesGossip((nil,)), AT_ONCE_MS)
+        vote = self.make_vote(VoteType.PREVOTE, height, round_, block_hash, NO_ROUND)
+        ends_ms = params.prevote_timeout_at(round_) + params.precommit_timeout_at(round_) + self.habits.check_ms
+        self.network.send(self.address, victim, VotesGossip((vote,)), ends_ms)
 
     def repeat(self) -> None:
         self.tell(HeightGossip(self.height, self.state.rounds.round_))

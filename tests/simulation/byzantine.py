@@ -9,7 +9,6 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from consensus.certificate import Certificate, bitmap_of
-from consensus.evidence import Evidence, Testimony
 from consensus.gossip import (
     CertificateGossip,
     DecidedGossip,
@@ -21,24 +20,13 @@ from consensus.gossip import (
 from consensus.messages import NIL, NO_ROUND, ProposalMessage, VoteMessage, VoteType, encode_message, signing_root
 from consensus.votes import SignedProposal, SignedVote
 from tests.simulation.blocks import encode_block
-from tests.simulation.disk import Decided
 from tests.simulation.network import Network
 from tests.simulation.node import Habits, Validator
 from tests.simulation.setting import GENESIS_HASH, Setting
+from tests.simulation.witness import Unseen
 from tests.simulation.world import World
 
 _NO_PARENT = bytes(31) + b"\x01"
-
-
-class Unseen:
-    """A witness of those whose deeds nobody vouches for."""
-
-    def decided(self, index: int, decided: Decided) -> None: ...
-    def signed(self, index: int, message: SignedVote | SignedProposal) -> None: ...
-    def received(self, testimony: Testimony) -> None: ...
-    def accused(self, index: int, evidence: Evidence) -> None: ...
-    def refused(self, index: int, what: str) -> None: ...
-    def silenced(self, index: int, reason: str) -> None: ...
 
 
 class Byzantine(Validator):

@@ -23,7 +23,7 @@ class Violation(AssertionError):
 
 
 class Records:
-    """A `node.Witness` of the honest validators of one run."""
+    """The `Witness` of the honest validators of one run."""
 
     def __init__(self, setting: Setting, honest: Iterable[int]) -> None:
         self._setting = setting

@@ -8,11 +8,10 @@ validators (`byzantine`) override how it signs and tells.
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Protocol, assert_never
+from typing import Any, assert_never
 
 from astralink_node.validator.signing_rules import Refuse, ReturnStored, Signed, SignNew, decide, record
 from consensus.certificate import Certificate
-from consensus.evidence import Evidence, Testimony
 from consensus.gossip import (
     BlockGossip,
     BlockWanted,
@@ -57,6 +56,7 @@ from tests.simulation.disk import Decided, Disk
 from tests.simulation.network import Network
 from tests.simulation.setting import GENESIS_HASH, Setting
 from tests.simulation.signatures import aggregate
+from tests.simulation.witness import Witness
 from tests.simulation.world import World
 
 REPEAT_INTERVAL_MS = 1_000
@@ -71,17 +71,6 @@ MAX_EARLY = 64
 
 class PowerFailed(Exception):
     """The simulated machine stopped in the middle of what it did."""
-
-
-class Witness(Protocol):
-    """Sees what honest validators do; the checks ask it afterwards."""
-
-    def decided(self, index: int, decided: Decided) -> None: ...
-    def signed(self, index: int, message: SignedVote | SignedProposal) -> None: ...
-    def received(self, testimony: Testimony) -> None: ...
-    def accused(self, index: int, evidence: Evidence) -> None: ...
-    def refused(self, index: int, what: str) -> None: ...
-    def silenced(self, index: int, reason: str) -> None: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -401,9 +390,9 @@ class Validator:
             case DecidedGossip(certificate, raw_block):
                 self._take_decided(sender, certificate, raw_block)
             case BlockWanted(height, block_hash):
-                raw_block = self._find_body(height, block_hash)
-                if raw_block is not None:
-                    self.network.send(self.address, sender, BlockGossip(height, raw_block))
+                body = self._find_body(height, block_hash)
+                if body is not None:
+                    self.network.send(self.address, sender, BlockGossip(height, body))
             case BlockGossip(_, raw_block):
                 if hash_of(raw_block) in self._wanted and is_block(raw_block):
                     self.keep_body(raw_block)

@@ -45,7 +45,7 @@ ACTORS = (
     "twins",
     "lock hider",
 )
-"""What random scenarios are made of; "face" is for forks only."""
+"""What random scenarios are made of; "face" is for forks only, "splitter" for tests of liveness."""
 
 
 FORK_HEIGHTS = 5

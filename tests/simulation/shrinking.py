@@ -81,9 +81,13 @@ def _simplifications(scenario: Scenario) -> Iterator[Scenario]:
         yield replace(scenario, skews_ms=())
     if len(set(scenario.powers)) > 1:
         yield replace(scenario, powers=(1,) * len(scenario.powers))
-    for name, plain in (("build_ms", 0), ("check_ms", 0), ("relays", False), ("pace", DEFAULT)):
-        if getattr(scenario, name) != plain:
-            yield replace(scenario, **{name: plain})
+    plain = (
+        replace(scenario, build_ms=0),
+        replace(scenario, check_ms=0),
+        replace(scenario, relays=False),
+        replace(scenario, pace=DEFAULT),
+    )
+    yield from (simpler for simpler in plain if simpler != scenario)
 
 
 def _calmer(scenario: Scenario) -> Iterator[Scenario]:
@@ -95,8 +99,10 @@ def _calmer(scenario: Scenario) -> Iterator[Scenario]:
     for number in range(len(links.partitions)):
         partitions = (*links.partitions[:number], *links.partitions[number + 1 :])
         yield replace(scenario, links=replace(links, partitions=partitions))
-    for name in ("loss", "deafness", "duplication"):
-        if getattr(links, name):
-            yield replace(scenario, links=replace(links, **{name: 0.0}))
-    if links.unstable_delay_ms > links.stable_delay_ms:
-        yield replace(scenario, links=replace(links, unstable_delay_ms=links.stable_delay_ms))
+    calmer = (
+        replace(links, loss=0.0),
+        replace(links, deafness=0.0),
+        replace(links, duplication=0.0),
+        replace(links, unstable_delay_ms=min(links.unstable_delay_ms, links.stable_delay_ms)),
+    )
+    yield from (replace(scenario, links=simpler) for simpler in calmer if simpler != links)

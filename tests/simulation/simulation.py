@@ -6,7 +6,7 @@ from functools import partial
 from random import Random
 
 from tests.simulation import byzantine as actors
-from tests.simulation.adversaries import Face, LockHider
+from tests.simulation.adversaries import Face, LockHider, Splitter
 from tests.simulation.bounds import commit_bound_ms
 from tests.simulation.checks import Records, Violation
 from tests.simulation.network import Network
@@ -61,6 +61,7 @@ class Simulation:
         self.records = Records(self.setting, scenario.correct)
         self.correct: dict[int, Validator] = {}
         self.byzantine: list[Validator] = []
+        self._gang: list[Splitter] = []
         for index in range(len(scenario.powers)):
             if index not in scenario.byzantine:
                 validator = Validator(index, self.setting, self.world, self.network, self.records, self._habits(index))
@@ -152,6 +153,8 @@ class Simulation:
             case "lock hider":
                 accomplices = [other for other, actor in scenario.byzantine.items() if actor == name]
                 return [LockHider(*shared, accomplices, scenario.links.stable_delay_ms)]
+            case "splitter":
+                return [Splitter(*shared, self._gang)]
             case _:
                 return [_ALONE[name](*shared)]
 

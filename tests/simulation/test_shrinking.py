@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from pathlib import Path
 from types import ModuleType
 
 import pytest
@@ -70,7 +71,7 @@ def test_a_broken_rule_is_found_and_its_failure_shrunk(
 
 
 def test_a_campaign_prints_the_seed_and_the_shrunk_scenario_and_replays_it(
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setattr("sys.argv", ["campaign", "--heights", "2000", "--nodes", "4"])
     with broken(LOG_FORGOTTEN):
