@@ -14,10 +14,11 @@ import pytest
 import trio
 
 from astralink_node.crypto import bls, ml_dsa
-from astralink_node.evm.blocks import decode_block, decode_header, encode_block
+from astralink_node.evm.blocks import Withdrawal, decode_block, decode_header, encode_block
 from astralink_node.services.consensus_driver import REPEAT_INTERVAL_MS
 from astralink_node.services.consensus_view import consensus_state
 from astralink_node.services.own_validator import DOPPELGANGER_WAIT_MS
+from astralink_node.types import Address
 from consensus.beacon import next_prev_randao
 from consensus.certificate import Certificate, signer_indices
 from consensus.checkpoint import decode_checkpoint, verify_checkpoint
@@ -421,7 +422,9 @@ def test_a_true_header_over_a_wrong_body_condemns_its_sender_and_not_the_block(t
                     sealed = decode_block(message.raw_block)
                     wrong_payload = replace(sealed, raw_payload=sealed.raw_payload[:-1] + b"\x01")
                     wrong_list = replace(sealed, block=replace(sealed.block, raw_transactions=(b"\x02\xc0",)))
-                    for wrong in (wrong_payload, wrong_list):
+                    gift = Withdrawal(index=0, validator_index=0, address=Address(bytes(20)), amount_gwei=1)
+                    wrong_withdrawals = replace(sealed, block=replace(sealed.block, withdrawals=(gift,)))
+                    for wrong in (wrong_payload, wrong_list, wrong_withdrawals):
                         transport.broadcast(encode_gossip(ProposalGossip(message.proposal, encode_block(wrong))))
 
         network.net.conditions = liar_is_quicker
