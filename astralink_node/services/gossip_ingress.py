@@ -24,6 +24,7 @@ from astralink_node.services.gossip_judge import (
     PeerWantsBlock,
     Work,
     judge,
+    named_by,
 )
 from astralink_node.services.offload import Offload
 from consensus.certificate import Certificate
@@ -110,6 +111,8 @@ class GossipIngress:
         self._held_until_s = inf
         self._seen: set[object] = set()
         self._seen_height = 0
+        self._named: set[bytes] = set()
+        """Blocks of that height whose bodies are of use, the driver knowing of them yet or not."""
         self.misbehaviour: Counter[PeerId] = Counter()
         """Messages of each peer that were malformed, or whose signatures do not hold."""
         self._shunned_until_s: dict[PeerId, float] = {}
@@ -169,10 +172,11 @@ class GossipIngress:
         early: list[Arrived] = []
         if view.current.height != self._seen_height:
             self._seen.clear()
+            self._named.clear()
             self._seen_height = view.current.height
             early = list(self._early.values())
             self._early, self._early_body_bytes = {}, 0
-        work = Work()
+        work = Work(named=frozenset(self._named))
         for arrived in (*early, *batch):
             self._sort(arrived, view, work)
         work.others += [PeerAt(peer, height, asks=False) for peer, height in work.elsewhere.items()]
@@ -181,6 +185,7 @@ class GossipIngress:
         for peer, what in verdict.culprits:
             self._score(peer, what)
         self._seen.difference_update(verdict.refused_votes)  # good ones may be among them
+        self._named |= named_by(verdict.events)
         for event in verdict.events:
             await self._emit(event)
 

@@ -4,16 +4,25 @@ Values in, values out, for a worker thread: signatures are checked against the s
 and their hashes computed. `gossip_ingress` decides what is looked at, and when.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
 from astralink_node.crypto import bls
-from astralink_node.evm.blocks import MalformedBlock, SealedBlock, decode_block, encode_withdrawal
+from astralink_node.evm import rlp
+from astralink_node.evm.blocks import (
+    MAX_HEADER_BYTES,
+    MalformedBlock,
+    SealedBlock,
+    decode_block,
+    encode_withdrawal,
+)
+from astralink_node.evm.transactions import TX_BASE_GAS
 from astralink_node.state.trie import ordered_root
 from consensus.admission import Admission, admit_proposal, admit_votes
 from consensus.certificate import Certificate, CertificateError, verify_certificate
 from consensus.gossip import CheckpointVote, GossipMessage, ProposalGossip
+from consensus.hashing import keccak256
 from consensus.height_machine import HeightState
 from consensus.messages import NIL
 from consensus.payload import decode_payload, payload_root
@@ -26,6 +35,9 @@ MAX_FAILED_CHECKS: Final = 16
 """How often a search among one peer's votes for bad ones may fail: enough to find one among all that it may have
 here. What it could not clear is dropped, and counted against the peer. Without a bound each forged vote costs some
 twenty checks, and a stranger's one message of them most of a minute."""
+
+MARKS_OF_A_BODY: Final = 16
+"""A body that is not its header's counts as so many bad signatures: looking into it may take seconds."""
 
 # --- What the driver is told -----------------------------------------------------------------------------------
 
@@ -120,6 +132,8 @@ class Work:
     certificates: list[tuple[Arrived, Certificate]] = field(default_factory=list)
     blocks: list[tuple[Arrived, int, bytes]] = field(default_factory=list)
     """(from whom, height, body)"""
+    named: frozenset[bytes] = frozenset()
+    """Blocks that proposals and certificates name which were believed lately: their bodies are looked into."""
     votes: dict[int, list[tuple[PeerId, SignedVote]]] = field(default_factory=dict)
     """By height."""
     others: list[PeerEvent] = field(default_factory=list)
@@ -131,7 +145,7 @@ class Work:
 class Verdict:
     events: list[PeerEvent]
     culprits: list[tuple[PeerId, str]]
-    """Who sent what does not hold."""
+    """Who sent what does not hold; what weighs more is there more than once."""
     refused_votes: set[SignedVote]
 
 
@@ -152,17 +166,17 @@ def judge(work: Work, view: HeightsView) -> Verdict:
             culprits.append((arrived.peer, problem))
         else:
             events.append(PeerCertificate(arrived.peer, certificate))
+    wanted = work.named | named_by(events) | {hash_ for hash_, known in view.current.blocks.items() if known is None}
     for arrived, height, raw_block in work.blocks:
-        try:
-            sealed = decode_block(raw_block)
-        except MalformedBlock as error:
-            culprits.append((arrived.peer, f"a malformed block: {error}"))
-            continue
-        foreign_part = _foreign_part(sealed)
-        if foreign_part:
-            culprits.append((arrived.peer, f"a block whose header is of other {foreign_part}"))
-        else:
-            events.append(PeerBlock(height, sealed.block.header.hash, raw_block))
+        block_hash = _header_hash(raw_block)
+        if block_hash is None:
+            culprits.append((arrived.peer, "a block without a header"))
+        elif block_hash in wanted:  # anybody may make a block that is long to decode
+            problem = _problem_of_body(raw_block)
+            if problem:
+                culprits += [(arrived.peer, problem)] * MARKS_OF_A_BODY
+            else:
+                events.append(PeerBlock(height, block_hash, raw_block))
     for height, sent in work.votes.items():
         state = view.state_at(height)
         if state is None:
@@ -213,6 +227,37 @@ class _PatientCheck:
         return holds
 
 
+def named_by(events: Iterable[PeerEvent]) -> set[bytes]:
+    """Hashes of blocks whose bodies are of use, as these say."""
+    found = set()
+    for event in events:
+        if isinstance(event, PeerProposal):
+            found.add(event.proposal.block_hash)
+        elif isinstance(event, PeerCertificate):
+            found.add(event.certificate.block_hash)
+    return found
+
+
+def _header_hash(raw_block: bytes) -> bytes | None:
+    """The keccak of what stands where an encoded block has its header, and of nothing else; None if nothing does."""
+    try:
+        _, start, _ = rlp.item_bounds(raw_block, 0, len(raw_block))
+        is_list, _, end = rlp.item_bounds(raw_block, start, len(raw_block))
+    except rlp.MalformedRlp:
+        return None
+    return keccak256(raw_block[start:end]) if is_list and end - start <= MAX_HEADER_BYTES else None
+
+
+def _problem_of_body(raw_block: bytes) -> str:
+    """Why it is no block, or not the one whose header it bears; empty if it is."""
+    try:
+        sealed = decode_block(raw_block)
+    except MalformedBlock as error:
+        return f"a malformed block: {error}"
+    foreign_part = _foreign_part(sealed)
+    return f"a block whose header is of other {foreign_part}" if foreign_part else ""
+
+
 def _foreign_part(sealed: SealedBlock) -> str:
     """What of a body its header does not commit to; empty if the hash stands for all of it.
 
@@ -226,7 +271,8 @@ def _foreign_part(sealed: SealedBlock) -> str:
         return "payload"
     if found_root != header.parent_beacon_block_root:
         return "payload"
-    if ordered_root(sealed.block.raw_transactions) != header.transactions_root:
+    has_room = len(sealed.block.raw_transactions) <= header.gas_limit // TX_BASE_GAS
+    if not has_room or ordered_root(sealed.block.raw_transactions) != header.transactions_root:
         return "transactions"
     if ordered_root([encode_withdrawal(item) for item in sealed.block.withdrawals]) != header.withdrawals_root:
         return "withdrawals"

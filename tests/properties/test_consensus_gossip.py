@@ -156,7 +156,8 @@ def test_whatever_decodes_is_judged_and_nothing_forged_holds(found_proposals, fo
     verdict = judge(work, VIEW)
     assert verdict.events == []
     assert verdict.refused_votes == set(cast)
-    assert len(verdict.culprits) == len(found_proposals) + len(found_certificates) + len(found_bodies) + len(cast)
+    signed = len(found_proposals) + len(found_certificates) + len(cast)
+    assert signed <= len(verdict.culprits) <= signed + len(found_bodies)
 
 
 BUILT = LocalChain().build([candidate(0, 0), candidate(0, 1)])
@@ -166,15 +167,13 @@ BUILT = LocalChain().build([candidate(0, 0), candidate(0, 1)])
     st.lists(st.tuples(st.integers(0, len(BUILT.raw_block) - 1), st.integers(0, 255)), max_size=3),
     st.binary(max_size=2),
 )
-def test_a_body_that_differs_in_a_byte_is_another_block_or_its_senders_fault(changes, tail):
+def test_a_body_that_differs_in_a_byte_is_not_taken(changes, tail):
     """Two bodies of one hash would let whoever sends the bad one first have the good one refused."""
     body = bytearray(BUILT.raw_block)
     for position, value in changes:
         body[position] = value
     raw_block = bytes(body) + tail
-    work = Work(blocks=[(Arrived(PEER, BlockGossip(5, raw_block), 0), 5, raw_block)])
-    verdict = judge(work, VIEW)
-    assert len(verdict.events) + len(verdict.culprits) == 1
-    for event in verdict.events:
-        assert isinstance(event, PeerBlock)
-        assert (event.block_hash == BUILT.block_hash) == (raw_block == BUILT.raw_block)
+    arrived = (Arrived(PEER, BlockGossip(5, raw_block), 0), 5, raw_block)
+    verdict = judge(Work(blocks=[arrived], named=frozenset([BUILT.block_hash])), VIEW)
+    taken = [PeerBlock(5, BUILT.block_hash, raw_block)] if raw_block == BUILT.raw_block else []
+    assert verdict.events == taken

@@ -21,6 +21,7 @@ from astralink_node.services.gossip_ingress import (
     GossipIngress,
 )
 from astralink_node.services.gossip_judge import (
+    MARKS_OF_A_BODY,
     Arrived,
     HeightsView,
     PeerAt,
@@ -45,7 +46,14 @@ from consensus.gossip import (
     VotesGossip,
     encode_gossip,
 )
-from consensus.height_machine import CertificateReceived, HeightState, StartHeight, VoteReceived, step
+from consensus.height_machine import (
+    CertificateReceived,
+    HeightState,
+    ProposalReceived,
+    StartHeight,
+    VoteReceived,
+    step,
+)
 from consensus.messages import NIL
 from consensus.params import MAX_HEIGHT, MAX_ROUND
 from consensus.vote_tally import MAX_ROUNDS_AHEAD
@@ -152,9 +160,12 @@ def shifted(signed: SignedVote, difference: G2Point) -> SignedVote:
     return replace(signed, signature=bytes(point.to_compressed_bytes()))
 
 
-@pytest.fixture(scope="module")
+BUILT = LocalChain().build()
+
+
+@pytest.fixture
 def raw_block() -> bytes:
-    return LocalChain().build().raw_block
+    return BUILT.raw_block
 
 
 # --- Malformed bytes -------------------------------------------------------------------------------------------
@@ -474,7 +485,7 @@ def test_whoever_misbehaves_again_and_again_is_not_listened_to_for_a_while(bench
 def test_messages_of_the_next_height_wait_for_it(bench: Bench, raw_block: bytes) -> None:
     async def scenario(bench: Bench) -> None:
         early = [SET.vote(index, height=HEIGHT + 1) for index in range(3)]
-        proposal = SET.proposal(0, height=HEIGHT + 1)
+        proposal = SET.proposal(0, BUILT.block_hash, height=HEIGHT + 1)
         bench.send(ProposalGossip(proposal, raw_block))
         bench.send_votes(*early)
         assert await bench.take() == [PeerAt(ANN, HEIGHT + 1, asks=False)]
@@ -523,7 +534,9 @@ def test_bodies_that_wait_for_the_next_height_are_bounded_together(
     monkeypatch.setattr(gossip_ingress, "MAX_EARLY_BODY_BYTES", len(raw_block))
 
     async def scenario(bench: Bench) -> None:
-        first, second = (SET.proposal(round_, height=HEIGHT + 1, round_=round_) for round_ in range(2))
+        first, second = (
+            SET.proposal(round_, BUILT.block_hash, height=HEIGHT + 1, round_=round_) for round_ in range(2)
+        )
         bench.send(ProposalGossip(first, raw_block), ProposalGossip(second, raw_block))
         await bench.take()
         bench.step_to(SET.state(HEIGHT + 1))
@@ -564,9 +577,9 @@ def test_a_height_that_a_peer_tells_and_what_it_wants_are_passed_on(bench: Bench
 
 def test_a_proposal_comes_with_its_arrival_and_before_its_body(bench: Bench, raw_block: bytes) -> None:
     async def scenario(bench: Bench) -> None:
-        bench.send(ProposalGossip(SET.proposal(0), raw_block))
+        bench.send(ProposalGossip(SET.proposal(0, BUILT.block_hash), raw_block))
         proposed, body = await bench.take()
-        assert proposed == PeerProposal(ANN, SET.proposal(0), NOW_MS)
+        assert proposed == PeerProposal(ANN, SET.proposal(0, BUILT.block_hash), NOW_MS)
         assert isinstance(body, PeerBlock)
         assert (body.height, body.raw_block) == (HEIGHT, raw_block)
 
@@ -598,9 +611,52 @@ def test_a_proposal_of_a_round_far_ahead_is_dropped_before_its_proposer_is_compu
 
 def test_bodies_that_are_here_are_not_decoded_again(bench: Bench, raw_block: bytes) -> None:
     async def scenario(bench: Bench) -> None:
-        bench.view = replace(bench.view, known_blocks=frozenset([BLOCK]))
-        bench.send(ProposalGossip(SET.proposal(0), raw_block), DecidedGossip(SET.certificate(), raw_block))
+        hash_ = BUILT.block_hash
+        bench.view = replace(bench.view, known_blocks=frozenset([hash_]))
+        bench.send(ProposalGossip(SET.proposal(0, hash_), raw_block))
+        bench.send(DecidedGossip(SET.certificate(block_hash=hash_), raw_block))
         assert [type(event) for event in await bench.take()] == [PeerProposal, PeerCertificate]
+
+    bench.run(scenario)
+
+
+def test_a_body_that_nothing_names_is_not_looked_into(bench: Bench, raw_block: bytes) -> None:
+    """One of millions of transactions takes minutes, and anybody may make it."""
+
+    async def scenario(bench: Bench) -> None:
+        bench.send(BlockGossip(HEIGHT, raw_block), ProposalGossip(SET.proposal(0), raw_block))
+        assert await bench.take() == [PeerProposal(ANN, SET.proposal(0), NOW_MS)]
+        assert bench.ingress.misbehaviour == {}
+
+    bench.run(scenario)
+
+
+def test_a_body_is_taken_also_where_the_driver_has_not_heard_of_its_proposal_yet(
+    bench: Bench, raw_block: bytes
+) -> None:
+    async def scenario(bench: Bench) -> None:
+        proposal = SET.proposal(0, BUILT.block_hash)
+        bench.send(ProposalGossip(proposal, b""))
+        assert [type(event) for event in await bench.take()] == [PeerProposal]
+        bench.send(ProposalGossip(proposal, raw_block), peer=BOB)
+        assert await bench.take() == [PeerBlock(HEIGHT, BUILT.block_hash, raw_block)]
+
+    bench.run(scenario)
+
+
+def test_a_body_that_the_machine_waits_for_is_taken_and_no_other_under_its_header(
+    bench: Bench, raw_block: bytes
+) -> None:
+    async def scenario(bench: Bench) -> None:
+        waiting = ProposalReceived(SET.proposal(0, BUILT.block_hash), NOW_MS)
+        bench.view = replace(bench.view, current=step(started(SET.state()), waiting)[0])
+        bench.send(BlockGossip(HEIGHT, raw_block[:-1] + b"\xff"))
+        assert await bench.take() == []
+        assert bench.ingress.misbehaviour == {ANN: MARKS_OF_A_BODY}
+        bench.send(HeightGossip(1, 0))
+        assert await bench.take() == [], "it is not listened to for a while"
+        bench.send(BlockGossip(HEIGHT, raw_block), peer=BOB)
+        assert await bench.take() == [PeerBlock(HEIGHT, BUILT.block_hash, raw_block)]
 
     bench.run(scenario)
 
