@@ -326,6 +326,8 @@ def _bounds(data: bytes, at: int) -> tuple[int, int]:
 
 def _read_varint(data: bytes, at: int) -> tuple[int, int]:
     """(value, position behind it): at most ten bytes, and of them 64 bits."""
+    if at < len(data) and data[at] < 0x80:
+        return data[at], at + 1  # most tags and lengths
     value = shift = 0
     while True:
         if at >= len(data):

@@ -1,157 +1,288 @@
-"""Properties of the gossip codec: one spelling for each message, and nothing that a stranger sends raises anything
-but DecodeError; what decodes can be judged by the ingress without an exception."""
+"""The gossip router against whatever peers say and the application does, in any order: what never happens."""
+
+from __future__ import annotations
+
+from random import Random
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from astralink_node.services.gossip_ingress import HeightsView, _Arrived, _judge, _Work
-from consensus.certificate import Certificate
-from consensus.checkpoint import ML_DSA_KEY_BYTES, ML_DSA_SIGNATURE_BYTES
-from consensus.gossip import (
-    BlockGossip,
-    BlockWanted,
-    CertificateGossip,
-    CheckpointVote,
-    DecidedGossip,
-    HeightGossip,
-    ProposalGossip,
-    VotesGossip,
-    decode_gossip,
-    encode_gossip,
-)
-from consensus.messages import NIL, VoteType
-from consensus.params import MAX_HEIGHT, MAX_ROUND, MAX_VALIDATORS
-from consensus.votes import VOTE_BYTES, SignedProposal, SignedVote
-from consensus.wire import DecodeError
+from p2p import gossip_memory, gossipsub
+from p2p.gossip_events import Deliver, GossipVersion, Output, Penalise, Send, Verdict, message_id_of
+from p2p.gossip_wire import GossipMessage, IHave, Prune, Rpc, Subscription
+from p2p.gossipsub import HEARTBEAT_MS, Router
 from p2p.transport import PeerId
-from tests.support.signed_messages import GENESIS, SignedSet
 
-hashes = st.binary(min_size=32, max_size=32)
-values = hashes.filter(lambda value: value != NIL)
-signatures = st.binary(min_size=96, max_size=96)
-heights = st.integers(1, MAX_HEIGHT)
-bodies = st.binary(max_size=80)
-SET = SignedSet(4)
+PEERS = [PeerId(bytes([number])) for number in range(4)]
+TOPICS = ["a", "b"]
+LARGE_BYTES = 100
+"""From here on the machine's router takes messages for large."""
+DATA = [b"small 1", b"small 2", b"L" * LARGE_BYTES]
+
+BOUNDS = {
+    "peers": gossipsub.MAX_PEERS,
+    "topics": gossipsub.MAX_OWN_TOPICS,
+    "fanouts": gossipsub.MAX_FANOUT_TOPICS,
+    "seen": gossip_memory.MAX_SEEN,
+    "waiting": gossip_memory.MAX_WAITING,
+    "waiting_bytes": gossip_memory.MAX_WAITING_BYTES,
+    "cached": gossip_memory.MAX_CACHED,
+    "cached_bytes": gossip_memory.MAX_CACHED_BYTES,
+    "promises": gossip_memory.MAX_PROMISES,
+    "backoffs": gossip_memory.MAX_BACKOFFS,
+    "topics_of_a_peer": gossipsub.MAX_TOPICS_OF_A_PEER,
+    "unwanted_of_a_peer": gossipsub.MAX_UNWANTED_OF_A_PEER,
+}
+
+peers = st.sampled_from(PEERS)
+topics = st.sampled_from(TOPICS)
+ids = st.lists(st.builds(message_id_of, topics, st.sampled_from(DATA)), max_size=4).map(tuple)
+messages = st.lists(st.builds(GossipMessage, topics, st.sampled_from(DATA)), min_size=1, max_size=3).map(tuple)
+rpcs = st.builds(Rpc, publish=messages) | st.builds(
+    Rpc,
+    subscriptions=st.lists(st.builds(Subscription, topics, st.booleans()), max_size=2).map(tuple),
+    publish=st.just(()) | messages,
+    ihave=st.lists(st.builds(IHave, topics, ids), max_size=2).map(tuple),
+    iwant=ids,
+    graft=st.lists(topics, max_size=2).map(tuple),
+    prune=st.lists(st.builds(Prune, topics, st.none() | st.integers(0, 2**64 - 1)), max_size=1).map(tuple),
+    idontwant=ids,
+)
 
 
-@st.composite
-def rounds(draw, *, may_rest=True):
-    """(round, validRound)"""
-    round_ = draw(st.integers(0, MAX_ROUND))
-    return round_, draw(st.integers(-1, round_ - 1)) if may_rest else -1
+class AnyPeersAnyApplication(RuleBasedStateMachine):
+    """A model of who has, or declined, which message stands beside the router; the outputs are held against it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.patch = pytest.MonkeyPatch()
+        self.patch.setattr(gossipsub, "FLOOD_MAX_BYTES", LARGE_BYTES - 1)
+        self.patch.setattr(gossipsub, "IDONTWANT_MIN_BYTES", LARGE_BYTES)
+        self.router = Router(Random(0))
+        self.now_ms = 0
+        self.connected: dict[PeerId, set[bytes]] = {}
+        """peer -> ids that it declined on this connection."""
+        self.subscribed: set[str] = set()
+        self.senders: dict[bytes, set[PeerId]] = {}
+        """id -> who sent the message, as long as the router keeps it."""
+        self.waiting: dict[bytes, None] = {}
+        self.accepted: set[bytes] = set()
+        self.published: set[bytes] = set()
+        self.beats = 0
+        self.kept_until: dict[bytes, int] = {}
+        """id -> the heartbeat at which the message leaves the cache."""
+
+    @initialize()
+    def form_a_mesh(self) -> None:
+        """Where most begins; the rules take it apart again."""
+        for topic in TOPICS:
+            self.subscribe(topic)
+        for peer in PEERS:
+            self.connect(peer, GossipVersion.V1_2, is_outbound=False)
+            subscriptions = tuple(Subscription(topic, subscribes=True) for topic in TOPICS)
+            self.hear(peer, Rpc(subscriptions, graft=tuple(TOPICS)))
+
+    def teardown(self) -> None:
+        self.patch.undo()
+
+    def take(self, outputs: list[Output], *, new_from: PeerId | None = None) -> None:
+        for output in outputs:
+            match output:
+                case Send(peer, rpc):
+                    assert peer in self.connected, "nothing goes to a peer that is not there"
+                    assert rpc != Rpc(), "nothing empty goes out"
+                    for message in rpc.publish:
+                        message_id = message_id_of(message.topic, message.data)
+                        assert message_id in self.accepted | self.published, "nothing goes out without a verdict"
+                        assert message_id not in self.connected[peer], "nothing that the peer declined"
+                        assert peer not in self.senders.get(message_id, set()), "nothing back to who sent it"
+                    assert set(rpc.graft) <= self.subscribed
+                case Deliver(peer, topic, data, message_id):
+                    assert peer == new_from
+                    assert topic in self.subscribed
+                    assert message_id == message_id_of(topic, data)
+                    assert message_id not in self.waiting, "nothing is delivered twice"
+                    assert message_id not in self.accepted | self.published
+                    self.waiting[message_id] = None
+                case Penalise(peer, _):
+                    assert peer in PEERS
+
+    @rule(topic=topics)
+    def subscribe(self, topic: str) -> None:
+        self.subscribed.add(topic)
+        self.take(self.router.subscribe(topic))
+
+    @rule(topic=topics)
+    def unsubscribe(self, topic: str) -> None:
+        self.take(self.router.unsubscribe(topic, self.now_ms))
+        self.subscribed.discard(topic)
+
+    @rule(peer=peers, version=st.sampled_from(GossipVersion), is_outbound=st.booleans())
+    def connect(self, peer: PeerId, version: GossipVersion, *, is_outbound: bool) -> None:
+        self.connected[peer] = set()
+        self.take(self.router.peer_connected(peer, version, is_outbound=is_outbound))
+
+    @rule(peer=peers)
+    def disconnect(self, peer: PeerId) -> None:
+        self.connected.pop(peer, None)
+        self.router.peer_disconnected(peer)
+
+    @rule(peer=peers, rpc=rpcs)
+    def hear(self, peer: PeerId, rpc: Rpc) -> None:
+        if peer in self.connected:
+            self.connected[peer] |= set(rpc.idontwant)
+            for message in rpc.publish:
+                message_id = message_id_of(message.topic, message.data)
+                is_gone = self.kept_until.get(message_id, self.beats + 1) <= self.beats
+                if message.topic in self.subscribed and not is_gone:
+                    self.senders.setdefault(message_id, set()).add(peer)
+        self.take(self.router.rpc(peer, rpc, self.now_ms), new_from=peer)
+
+    @rule(topic=topics, data=st.sampled_from(DATA))
+    def publish(self, topic: str, data: bytes) -> None:
+        message_id = message_id_of(topic, data)
+        self.published.add(message_id)
+        self.waiting.pop(message_id, None)
+        self.keep(message_id)
+        self.take(self.router.publish(topic, data, self.now_ms))
+
+    @precondition(lambda self: self.waiting)
+    @rule(choice=st.data(), verdict=st.sampled_from(Verdict))
+    def judge(self, choice: st.DataObject, verdict: Verdict) -> None:
+        message_id = choice.draw(st.sampled_from(list(self.waiting)))
+        del self.waiting[message_id]
+        if verdict is Verdict.ACCEPT:
+            self.accepted.add(message_id)
+            self.keep(message_id)
+        else:
+            self.kept_until[message_id] = self.beats
+            self.senders.pop(message_id)
+        self.take(self.router.verdict(message_id, verdict))
+
+    @rule(after_ms=st.integers(0, 2 * HEARTBEAT_MS))
+    def heartbeat(self, after_ms: int) -> None:
+        # Below the time for which the router remembers what it has seen: this model forgets nothing.
+        self.now_ms = min(self.now_ms + after_ms, gossip_memory.WAITING_TTL_MS - 1)
+        self.take(self.router.heartbeat(self.now_ms))
+        self.beats += 1
+        for message_id in [message_id for message_id, beat in self.kept_until.items() if beat <= self.beats]:
+            self.senders.pop(message_id, None)
+
+    def keep(self, message_id: bytes) -> None:
+        """As the cache does: until it leaves, however often it is put in again."""
+        if self.kept_until.get(message_id, 0) <= self.beats:
+            self.kept_until[message_id] = self.beats + gossip_memory.HISTORY_WINDOWS
+
+    @invariant()
+    def meshes_hold_only_peers_that_are_there(self) -> None:
+        for topic in TOPICS:
+            assert set(self.router.mesh(topic)) <= self.connected.keys()
+            assert topic in self.subscribed or self.router.mesh(topic) == ()
+
+    @invariant()
+    def tables_keep_their_bounds(self) -> None:
+        assert {table: size for table, size in self.router.table_sizes().items() if size > BOUNDS[table]} == {}
 
 
-@st.composite
-def votes(draw, height=heights) -> SignedVote:
-    vote_type, block_hash = draw(st.sampled_from(VoteType)), draw(hashes | st.just(NIL))
-    round_, valid_round = draw(rounds(may_rest=vote_type is VoteType.PREVOTE and block_hash != NIL))
-    index = draw(st.integers(0, MAX_VALIDATORS - 1) | st.integers(0, 5))
-    return SignedVote(vote_type, draw(height), round_, block_hash, valid_round, index, draw(signatures))
+TestAnyPeersAnyApplication = AnyPeersAnyApplication.TestCase
+TestAnyPeersAnyApplication.settings = settings(max_examples=100, stateful_step_count=40)
 
 
-@st.composite
-def proposals(draw, height=heights) -> SignedProposal:
-    round_, valid_round = draw(rounds())
-    return SignedProposal(draw(height), round_, draw(values), valid_round, draw(signatures))
+# --- Growth --------------------------------------------------------------------------------------------------------
 
 
-@st.composite
-def certificates(draw, height=heights) -> Certificate:
-    vote = draw(votes(height))
-    bitmap = draw(st.binary(min_size=1, max_size=64))
-    return Certificate(
-        vote.vote_type, vote.height, vote.round_, vote.valid_round, vote.block_hash, bitmap, vote.signature
+SMALL_BOUNDS = {
+    (gossip_memory, "MAX_SEEN"): 64,
+    (gossip_memory, "MAX_WAITING"): 24,
+    (gossip_memory, "MAX_WAITING_BYTES"): 100_000,
+    (gossip_memory, "MAX_WAITING_OF_A_PEER"): 8,
+    (gossip_memory, "MAX_WAITING_BYTES_OF_A_PEER"): 50_000,
+    (gossip_memory, "MAX_CACHED"): 16,
+    (gossip_memory, "MAX_CACHED_BYTES"): 200_000,
+    (gossip_memory, "MAX_PROMISES"): 16,
+    (gossip_memory, "MAX_BACKOFFS"): 16,
+    (gossipsub, "MAX_PEERS"): 10,
+    (gossipsub, "MAX_OWN_TOPICS"): 3,
+    (gossipsub, "MAX_FANOUT_TOPICS"): 4,
+    (gossipsub, "MAX_TOPICS_OF_A_PEER"): 5,
+    (gossipsub, "MAX_UNWANTED_OF_A_PEER"): 20,
+}
+TABLE_OF = {
+    "MAX_SEEN": "seen",
+    "MAX_WAITING": "waiting",
+    "MAX_WAITING_BYTES": "waiting_bytes",
+    "MAX_CACHED": "cached",
+    "MAX_CACHED_BYTES": "cached_bytes",
+    "MAX_PROMISES": "promises",
+    "MAX_BACKOFFS": "backoffs",
+    "MAX_PEERS": "peers",
+    "MAX_OWN_TOPICS": "topics",
+    "MAX_FANOUT_TOPICS": "fanouts",
+    "MAX_TOPICS_OF_A_PEER": "topics_of_a_peer",
+    "MAX_UNWANTED_OF_A_PEER": "unwanted_of_a_peer",
+}
+
+
+@given(st.integers(0, 2**32))
+@settings(max_examples=15)
+def test_random_attackers_fill_every_table_to_its_bound_and_no_further(seed: int) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        for (module, name), value in SMALL_BOUNDS.items():
+            patch.setattr(module, name, value)
+        largest = attack(Random(seed), steps=1_500)
+    for (_, name), bound in SMALL_BOUNDS.items():
+        if name in TABLE_OF:
+            assert largest[TABLE_OF[name]] <= bound, name
+            if "BYTES" not in name:
+                assert largest[TABLE_OF[name]] == bound, f"{name} was never reached, so that nothing was shown"
+
+
+def attack(chance: Random, steps: int) -> dict[str, int]:
+    """Identities without end, each saying anything, to a router whose application judges one message in three."""
+    router = Router(Random(0))
+    own_topics = ["a", "b", "c"]
+    for topic in own_topics:
+        router.subscribe(topic)
+    largest = dict.fromkeys(router.table_sizes(), 0)
+    identities: list[PeerId] = []
+    now_ms = 0
+    for step in range(steps):
+        if step % 5 == 0:
+            identities.append(PeerId(chance.randbytes(8)))
+            router.peer_connected(identities[-1], GossipVersion.V1_2, is_outbound=chance.random() < 0.2)
+        if step % 11 == 0:
+            router.peer_disconnected(identities.pop(chance.randrange(len(identities))))
+        if identities:
+            for output in router.rpc(chance.choice(identities), random_rpc(chance, own_topics), now_ms):
+                if isinstance(output, Deliver) and chance.random() < 0.3:
+                    router.verdict(output.message_id, chance.choice(list(Verdict)))
+        if step % 7 == 0:
+            router.publish(
+                chance.choice([*own_topics, chance.randbytes(2).hex()]),
+                chance.randbytes(chance.choice([20, 17_000])),
+                now_ms,
+            )
+        if step % 100 == 0:
+            now_ms += HEARTBEAT_MS
+            router.heartbeat(now_ms)
+        for table, size in router.table_sizes().items():
+            largest[table] = max(largest[table], size)
+    return largest
+
+
+def random_rpc(chance: Random, own_topics: list[str]) -> Rpc:
+    def some_ids() -> tuple[bytes, ...]:
+        return tuple(chance.randbytes(20) for _ in range(chance.randrange(6)))
+
+    topic = chance.choice([*own_topics, chance.randbytes(2).hex()])
+    return Rpc(
+        subscriptions=(Subscription(topic, chance.random() < 0.9),),
+        publish=(GossipMessage(topic, chance.randbytes(chance.choice([10, 5_000]))),),
+        ihave=(IHave(topic, some_ids()),),
+        iwant=some_ids(),
+        graft=(topic,),
+        prune=(Prune(topic, chance.randrange(100)),) if chance.random() < 0.3 else (),
+        idontwant=some_ids(),
     )
-
-
-checkpoint_votes = st.builds(
-    CheckpointVote,
-    epoch=st.integers(0, 2**64 - 1),
-    height=st.integers(0, MAX_HEIGHT),
-    block_hash=hashes,
-    next_set_hash=hashes,
-    validator_index=st.integers(0, MAX_VALIDATORS - 1),
-    key=st.binary(min_size=8, max_size=8).map(lambda part: part * (ML_DSA_KEY_BYTES // 8)),
-    signature=st.binary(min_size=3, max_size=3).map(lambda part: part * (ML_DSA_SIGNATURE_BYTES // 3)),
-)
-
-messages = st.one_of(
-    st.builds(ProposalGossip, proposals(), bodies),
-    st.lists(votes(), min_size=1, max_size=5).map(lambda found: VotesGossip(tuple(found))),
-    st.builds(CertificateGossip, certificates()),
-    st.builds(HeightGossip, st.integers(0, MAX_HEIGHT), st.integers(0, MAX_ROUND)),
-    st.builds(DecidedGossip, certificates(), bodies),
-    st.builds(BlockWanted, st.integers(0, MAX_HEIGHT), hashes),
-    st.builds(BlockGossip, st.integers(0, MAX_HEIGHT), bodies),
-    checkpoint_votes,
-)
-
-
-@given(messages)
-def test_a_message_round_trips(message):
-    assert decode_gossip(encode_gossip(message)) == message
-
-
-@given(messages, st.data())
-def test_a_changed_byte_gives_another_message_or_none(message, data):
-    encoded = bytearray(encode_gossip(message))
-    position = data.draw(st.integers(0, len(encoded) - 1))
-    encoded[position] ^= data.draw(st.integers(1, 255))
-    try:
-        changed = decode_gossip(bytes(encoded))
-    except DecodeError:
-        return
-    assert changed != message
-    assert encode_gossip(changed) == encoded
-
-
-@given(messages.filter(lambda message: not hasattr(message, "raw_block")), st.data())
-def test_a_message_cut_or_continued_is_refused(message, data):
-    encoded = encode_gossip(message)
-    with pytest.raises(DecodeError):
-        decode_gossip(encoded + b"\0")
-    cut = encoded[: data.draw(st.integers(0, len(encoded) - 1))]
-    if isinstance(message, VotesGossip) and len(cut) % VOTE_BYTES == 1:
-        cut = cut[:-1]  # whole votes are a message
-    with pytest.raises(DecodeError):
-        decode_gossip(cut)
-
-
-@given(st.binary(max_size=300) | st.builds(lambda kind, rest: bytes([kind]) + rest, st.integers(0, 9), st.binary()))
-def test_arbitrary_bytes_decode_canonically_or_not_at_all(data):
-    try:
-        message = decode_gossip(data)
-    except DecodeError:
-        return
-    assert encode_gossip(message) == data
-
-
-# --- Judging ---------------------------------------------------------------------------------------------------
-
-PEER = PeerId(b"peer")
-VIEW = HeightsView(SET.state(5), {4: SET.state(4)}, frozenset(), GENESIS)
-here = st.sampled_from([4, 5])
-
-
-@given(
-    st.lists(proposals(here), max_size=3),
-    st.lists(certificates(here), max_size=3),
-    st.lists(bodies, max_size=3),
-    st.lists(votes(here), max_size=8),
-)
-@settings(max_examples=40)
-def test_whatever_decodes_is_judged_and_nothing_forged_holds(found_proposals, found_certificates, found_bodies, cast):
-    work = _Work()
-    for index, proposal in enumerate(found_proposals):
-        message = ProposalGossip(proposal, b"")
-        work.proposals.append((_Arrived(PEER, message, 0), message, index))
-    for certificate in found_certificates:
-        work.certificates.append((_Arrived(PEER, CertificateGossip(certificate), 0), certificate))
-    for body in found_bodies:
-        work.blocks.append((_Arrived(PEER, BlockGossip(5, body), 0), 5, body))
-    for vote in cast:
-        work.votes.setdefault(vote.height, []).append((PEER, vote))
-    events, culprits = _judge(work, VIEW)
-    assert events == []
-    assert len(culprits) == len(found_proposals) + len(found_certificates) + len(found_bodies) + len(cast)
