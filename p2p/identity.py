@@ -6,6 +6,7 @@ made on first use and readable by its owner alone.
 
 import os
 import stat
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -68,8 +69,8 @@ def load_or_create_identity(path: Path) -> Identity:
 
 def _create(path: Path) -> None:
     """Whole or not at all: written aside, synced, and linked to its name unless another was quicker."""
-    aside = path.with_name(f"{path.name}.{os.getpid()}.new")
-    descriptor = os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    descriptor, name = tempfile.mkstemp(prefix=path.name, dir=path.parent)  # made with mode 600
+    aside = Path(name)
     try:
         with os.fdopen(descriptor, "w", encoding="ascii") as file:
             file.write(new_identity().seed.hex() + "\n")
