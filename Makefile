@@ -20,12 +20,12 @@ UV_COMPILE = uv pip compile --quiet --universal --python-version 3.11 --generate
 	--no-emit-find-links --prerelease=if-necessary-or-explicit --custom-compile-command "make lock"
 PYTEST = $(BIN)/pytest -n $(WORKERS) $(PYTEST_FLAGS)
 
-.PHONY: help install devnet devnet-reset test lint fmt unit vectors clients-setup clients crash bench bench-consensus mutants simulation lock clean
+.PHONY: help install devnet devnet-reset test lint fmt unit vectors clients-setup clients crash bench bench-worst-case bench-consensus mutants simulation lock clean
 
 help: ## list the targets
 	@echo "AstraLink targets:"
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1|\2/p' Makefile | while IFS='|' read -r name text; do \
-		printf '  make %-14s %s\n' "$$name" "$$text"; done
+		printf '  make %-16s %s\n' "$$name" "$$text"; done
 
 install: $(VENV)/ready ## set up the Python environment in .venv (done once; redone when pins change)
 
@@ -64,6 +64,9 @@ crash: $(VENV)/ready ## 200 random SIGKILLs of a running node (about 20 minutes)
 bench: $(VENV)/ready ## speed beside stock py-evm, then by state size; exits 1 below the agreed ratios
 	@$(BIN)/python -m benchmarks.run
 	@$(BIN)/python -m benchmarks.bench_blocks
+
+bench-worst-case: $(VENV)/ready ## the slowest code that gas can buy, which bounds the gas limit (ADR 10)
+	@$(BIN)/python -m benchmarks.bench_worst_case
 
 bench-consensus: $(VENV)/ready ## what consensus costs, each figure beside its limit; exits 1 above one
 	@$(BIN)/python -m benchmarks.bench_consensus
