@@ -122,7 +122,7 @@ class RoundVotes:
 
 
 MAX_ROUNDS_SHOWN = 16
-"""The newest rounds of a height that a :class:`ConsensusState` holds; earlier ones are left out."""
+"""Rounds of a height that a :class:`ConsensusState` holds, those nearest to the current one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,7 +133,7 @@ class ConsensusState:
     """The one that is being decided."""
     round_: int
     step: str
-    """``propose``, ``prevote``, ``precommit`` or ``commit``."""
+    """``new_height``, ``propose``, ``prevote``, ``precommit`` or ``commit``."""
     proposer_index: int
     """Of this round, in the voting set."""
     locked_round: int

@@ -331,10 +331,16 @@ class ConsensusDriver:
         if certificate.vote_type is VoteType.PREVOTE or certificate.block_hash == state.decision.block_hash:
             return
         mine = certificate_of(state.decision, len(state.context.validator_set), bls.aggregate)
-        path = self._log.export_fork(certificate.height, encode_certificate(mine), encode_certificate(certificate))
+        own, other = encode_certificate(mine), encode_certificate(certificate)
+        try:
+            kept = str(self._log.export_fork(certificate.height, own, other))
+        except OSError as error:
+            kept = (
+                f"this message, since they could not be written ({error.strerror}): 0x{own.hex()} and 0x{other.hex()}"
+            )
         raise ConsensusHalted(
             f"the chain has forked: at height {certificate.height} this node committed 0x{mine.block_hash.hex()}, and "
-            f"there is a certificate for 0x{certificate.block_hash.hex()}. Both certificates are in {path}: more than "
+            f"there is a certificate for 0x{certificate.block_hash.hex()}. Both certificates are in {kept}. More than "
             "a third of the power signed both. Nothing more is signed here; talk to the other operators"
         )
 

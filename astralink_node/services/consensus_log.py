@@ -6,6 +6,7 @@ inputs to the same machine. The layout is docs/specification.md's, "Consensus lo
 """
 
 import json
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -87,10 +88,13 @@ class ConsensusLog:
         self._is_synced = True
 
     def export_fork(self, height: int, own_certificate: bytes, other_certificate: bytes) -> Path:
-        """Keep two certificates that contradict each other, for people; returns where."""
+        """Keep two certificates that contradict each other, durably, for people; returns where. May raise OSError."""
         path = self._folder / f"fork-{height}.json"
         content = {"height": height, "own": "0x" + own_certificate.hex(), "other": "0x" + other_certificate.hex()}
-        path.write_text(json.dumps(content, indent=1) + "\n")
+        with path.open("w") as file:
+            file.write(json.dumps(content, indent=1) + "\n")
+            file.flush()
+            os.fsync(file.fileno())
         return path
 
     def forks(self) -> list[Path]:

@@ -379,7 +379,9 @@ class HeightRun:
                 self._keep_body(block_hash, raw_block)
                 await self.feed(BlockBuilt(round_, block_hash, payload_of(raw_block).time_ms))
             case CannotBuild(reason):
-                raise ConsensusHalted(f"block {height} cannot be built: {reason}")
+                if self._is_alone:
+                    raise ConsensusHalted(f"block {height} cannot be built: {reason}")
+                _log.error("no block was proposed: it cannot be built", height=height, round=round_, why=reason)
             case RefusedToSign(reason=reason):
                 if self._is_alone:
                     raise ConsensusHalted(f"the signer refuses height {height}: {reason}. {SIGNED_AND_LOST}")
