@@ -423,15 +423,25 @@ def test_what_it_owes_of_a_round_that_is_over_is_not_asked_for(make: Callable[..
     bench.run(scenario)
 
 
-def test_a_build_that_fails_for_want_of_a_signature_ends_nothing_among_several(make: Callable[..., Bench]) -> None:
+def test_a_build_that_fails_ends_nothing_among_several(make: Callable[..., Bench]) -> None:
     bench = make(index=OTHER)
 
     async def scenario(run: HeightRun) -> None:
         await run.begin()
         await run.start()
-        for answer in (RefusedToSign("below the floor"), SignerUnavailable("no answer")):
+        for answer in (RefusedToSign("below the floor"), SignerUnavailable("no answer"), CannotBuild("out of luck")):
             await run.take(BuildDone(1, 0, answer))
         assert run.state.rounds.step is Step.PROPOSE
+
+    bench.run(scenario)
+
+
+def test_a_lone_validator_that_cannot_build_stops_and_says_why(make: Callable[..., Bench]) -> None:
+    bench = make(index=OTHER, is_alone=True)
+
+    async def scenario(run: HeightRun) -> None:
+        await run.begin()
+        await run.start()
         with pytest.raises(ConsensusHalted, match="block 1 cannot be built: out of luck"):
             await run.take(BuildDone(1, 0, CannotBuild("out of luck")))
 
