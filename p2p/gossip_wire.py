@@ -1,4 +1,4 @@
-"""The gossipsub RPC as bytes: protobuf written and read by hand, and the length-prefixed frames that carry it.
+"""The gossipsub RPC as bytes: protobuf written and read by hand. Its stream frames it (p2p.streams).
 
 Fields and numbers are those of the gossipsub 1.2 specification (libp2p/specs, pubsub/gossipsub). Encoding gives the
 one canonical form: fields in the order of their numbers, lists of ids in one entry. Decoding takes whatever protobuf
@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Final
 
 MAX_RPC_BYTES: Final = 1 << 20
-"""One RPC; the limit of go-libp2p. A longer frame is refused before its content arrives."""
+"""One RPC; the limit of go-libp2p. A longer one is refused by its length alone."""
 MAX_FIELDS: Final = 32_768
 """Of one RPC, at any depth, unknown ones too: what bounds the time that decoding takes."""
 MAX_TOPIC_BYTES: Final = 128
@@ -21,7 +21,6 @@ MAX_GROUP_DEPTH: Final = 16
 
 _VARINT, _FIXED64, _BYTES, _GROUP, _END_GROUP, _FIXED32 = range(6)
 _MAX_FIELD_NUMBER: Final = (1 << 29) - 1
-_MAX_LENGTH_PREFIX_BYTES: Final = 5
 
 
 class GossipWireError(ValueError):
@@ -86,11 +85,6 @@ def encode_varint(value: int) -> bytes:
         value >>= 7
     encoded.append(value)
     return bytes(encoded)
-
-
-def encode_frame(body: bytes) -> bytes:
-    """`body` behind its length, as it goes on a stream."""
-    return encode_varint(len(body)) + body
 
 
 def encode_rpc(rpc: Rpc) -> bytes:
@@ -340,46 +334,3 @@ def _read_varint(data: bytes, at: int) -> tuple[int, int]:
         shift += 7
         if shift >= 70:
             raise GossipWireError("varint", "at most 10 bytes", "more")
-
-
-# --- Frames ------------------------------------------------------------------------------------------------------
-
-
-class FrameReader:
-    """Cuts a stream of bytes into frames. Holds at most one incomplete frame beside what was fed last."""
-
-    def __init__(self, max_bytes: int = MAX_RPC_BYTES) -> None:
-        self._max_bytes = max_bytes
-        self._buffer = bytearray()
-
-    @property
-    def is_between_frames(self) -> bool:
-        """Whether a stream that ends here ends cleanly."""
-        return not self._buffer
-
-    def feed(self, data: bytes) -> list[bytes]:
-        """The frames that are complete now, without their lengths; `GossipWireError` ends the stream's use."""
-        self._buffer += data
-        frames, at = [], 0
-        while (header := self._header(at)) is not None:
-            start, end = header
-            if end > len(self._buffer):
-                break
-            frames.append(bytes(self._buffer[start:end]))
-            at = end
-        del self._buffer[:at]
-        return frames
-
-    def _header(self, at: int) -> tuple[int, int] | None:
-        """Where the next frame's body starts and ends; None while its length is incomplete."""
-        length = 0
-        for index, byte in enumerate(self._buffer[at : at + _MAX_LENGTH_PREFIX_BYTES]):
-            length |= (byte & 0x7F) << (7 * index)
-            if byte < 0x80:
-                if length > self._max_bytes:
-                    raise GossipWireError("frame", f"at most {self._max_bytes} bytes", str(length))
-                start = at + index + 1
-                return start, start + length
-        if len(self._buffer) - at >= _MAX_LENGTH_PREFIX_BYTES:
-            raise GossipWireError("frame", f"a length of at most {_MAX_LENGTH_PREFIX_BYTES} bytes", "a longer one")
-        return None

@@ -12,7 +12,6 @@ from p2p.gossip_wire import (
     MAX_ID_BYTES,
     MAX_RPC_BYTES,
     MAX_TOPIC_BYTES,
-    FrameReader,
     GossipMessage,
     GossipWireError,
     IHave,
@@ -20,9 +19,7 @@ from p2p.gossip_wire import (
     Rpc,
     Subscription,
     decode_rpc,
-    encode_frame,
     encode_rpc,
-    encode_varint,
 )
 
 topics = st.text(alphabet=st.characters(exclude_categories=["Cs"]), max_size=MAX_TOPIC_BYTES // 4)
@@ -202,38 +199,3 @@ def test_damaged_rpc_decodes_or_raises_the_typed_error(rpc: Rpc, data: st.DataOb
 def test_unknown_fields_change_nothing(rpc: Rpc, extras: list[str]) -> None:
     unknown = b"".join(map(hex_of, extras))
     assert decode_rpc(unknown + encode_rpc(rpc) + unknown) == rpc
-
-
-# --- Frames --------------------------------------------------------------------------------------------------------
-
-
-@given(st.lists(st.binary(max_size=300), max_size=8), st.integers(1, 50))
-def test_frames_come_out_whole_however_the_stream_is_cut(bodies: list[bytes], step: int) -> None:
-    stream = b"".join(map(encode_frame, bodies))
-    reader = FrameReader(300)
-    found = [body for at in range(0, len(stream), step) for body in reader.feed(stream[at : at + step])]
-    assert found == bodies
-    assert reader.is_between_frames
-
-
-@given(st.binary(max_size=100), st.integers(1, 10))
-def test_any_stream_gives_bounded_frames_or_the_typed_error(data: bytes, step: int) -> None:
-    reader = FrameReader(40)
-    try:
-        for at in range(0, len(data), step):
-            assert all(len(body) <= 40 for body in reader.feed(data[at : at + step]))
-    except GossipWireError:
-        return
-
-
-def test_frame_above_the_limit_is_refused_by_its_length_alone() -> None:
-    reader = FrameReader(1000)
-    assert reader.feed(encode_varint(1000)) == []
-    assert not reader.is_between_frames
-    with pytest.raises(GossipWireError, match="frame: expected at most 1000 bytes, found 1001"):
-        FrameReader(1000).feed(encode_varint(1001))
-
-
-def test_endless_length_is_refused() -> None:
-    with pytest.raises(GossipWireError, match="a length of at most 5 bytes"):
-        FrameReader().feed(b"\x80" * 5)
