@@ -203,11 +203,18 @@ class BoundedYamuxStream(upstream.YamuxStream):
             self.conn.finalize(self)
         room = self.target_recv_window - (self.recv_window + len(buffer))
         if room >= self.target_recv_window // 2 and not self.recv_closed:
-            grown = self._grow_to_delta(len(buffer)) + self._apply_autotune_epoch(len(buffer))
-            await self.conn.queue_frame(upstream.TYPE_WINDOW_UPDATE, 0, self.stream_id, grown)
+            await self.conn.queue_frame(upstream.TYPE_WINDOW_UPDATE, 0, self.stream_id, self._open_window(len(buffer)))
         else:
             await trio.lowlevel.checkpoint()
         return data
+
+    def _open_window(self, unread: int) -> int:
+        """What the peer may send in addition: up to the target, which doubles where half of it lasted 4 round trips."""
+        now = trio.current_time()
+        if now - self.epoch_start < 4 * self._effective_rtt():
+            self.target_recv_window = min(2 * self.target_recv_window, bound.MAX_STREAM_WINDOW)
+        self.epoch_start = now
+        return self._grow_to_delta(unread)
 
     def abort(self) -> None:
         """Reset at once, also in a task that is being cancelled; stock's `reset` waits, and then leaks the stream."""
@@ -374,10 +381,10 @@ class BoundedYamux(upstream.Yamux):
         elif data:
             if length > stream.recv_window:
                 raise PeerViolation(f"expected at most {stream.recv_window} bytes on a stream, found {length}")
+            if self.unread + length > bound.MAX_UNREAD_BYTES:
+                raise PeerViolation(f"expected at most {bound.MAX_UNREAD_BYTES} bytes before they are read")
             stream.recv_window -= length
             self.unread += length
-            if self.unread > bound.MAX_UNREAD_BYTES:
-                raise PeerViolation(f"expected at most {bound.MAX_UNREAD_BYTES} bytes before they are read")
             self.stream_buffers[stream_id].extend(data)
         if flags & upstream.FLAG_RST:
             stream.closed = stream.send_closed = stream.recv_closed = stream.reset_received = True
