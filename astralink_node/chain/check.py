@@ -65,6 +65,9 @@ def check_database(reader: Reader, progress: Progress, *, blocks: bool = True) -
     try:
         chain = open_chain(reader)
         result.head_height = chain.head.height
+        if reader.get(keys.IMPORT_KEY) is not None:
+            result.problems.append("a snapshot is being imported: start the node to go on, the state is incomplete")
+            return result
         if blocks:
             _check_blocks(reader, chain.genesis_hash, result, progress)
         _StateCheck(reader, result, progress).run(Ledger(reader).header(chain.head.height).state_root)
@@ -87,9 +90,12 @@ def _report(result: CheckResult, problem: str) -> None:
 def _check_blocks(reader: Reader, genesis_hash: bytes, result: CheckResult, progress: Progress) -> None:
     ledger = Ledger(reader)
     parent_hash = bytes(32)
-    for height in range(result.head_height + 1):
+    oldest = ledger.oldest_block_height()
+    for height in (0, *range(max(1, oldest), result.head_height + 1)):
         progress("blocks", height, result.head_height + 1)
         header = ledger.header(height)
+        if height == oldest and oldest:
+            parent_hash = ledger.header(height - 1).hash  # a snapshot: its ancestors' headers alone came along
         if header.parent_hash != parent_hash:
             _report(result, f"block {height}: its parent hash is not the hash of block {height - 1}")
         parent_hash = header.hash
@@ -102,6 +108,8 @@ def _check_blocks(reader: Reader, genesis_hash: bytes, result: CheckResult, prog
         result.transactions += len(ledger.body(height)[0])
     for key, raw_height in reader.iterate(*keys.prefix_range(keys.CHECKPOINTS)):
         epoch, height = keys.checkpoint_epoch(key), keys.decode_height(raw_height)
+        if height == oldest and oldest:
+            continue  # as it stood when the snapshot was taken: no block here carries it
         carried = ledger.carried_checkpoint(height) if height <= result.head_height else None
         if carried is None or carried.epoch != epoch:
             _report(result, f"the index of checkpoints names block {height}, which carries none of epoch {epoch}")

@@ -31,6 +31,7 @@ from astralink_node.chain.messages import (
     Valid,
     Validate,
 )
+from astralink_node.chain.sync_messages import ImportAnswer, ImportWork
 from astralink_node.errors import AstraLinkError
 
 if TYPE_CHECKING:
@@ -53,6 +54,7 @@ class ExecutionLink(Protocol):
     async def commit(self, request: Commit) -> Committed | NeedBlock: ...
     async def decided(self, height: int) -> Decided | NotFound: ...
     async def query(self, query: Query) -> Answer: ...
+    async def import_state(self, request: ImportWork) -> ImportAnswer | Status: ...
 
 
 class InProcessExecution:
@@ -84,6 +86,10 @@ class InProcessExecution:
     async def query(self, query: Query) -> Answer:
         await trio.lowlevel.checkpoint()
         return self._execution.query(query)
+
+    async def import_state(self, request: ImportWork) -> ImportAnswer | Status:
+        await trio.lowlevel.checkpoint()
+        return self._execution.import_state(request)
 
 
 @dataclass(slots=True)
@@ -167,6 +173,13 @@ class ExecutionClient:
         """Small questions of the node's own: they wait for block work, and block work for them."""
         answer = await self._ask(query)
         if isinstance(answer, Answer):
+            return answer
+        raise _unexpected(answer)
+
+    async def import_state(self, request: ImportWork) -> ImportAnswer | Status:
+        """One step of importing a snapshot."""
+        answer = await self._ask(request)
+        if isinstance(answer, ImportAnswer | Status):
             return answer
         raise _unexpected(answer)
 

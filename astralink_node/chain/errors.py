@@ -63,3 +63,7 @@ class ConflictingCommit(AstraLinkError):
 
 class InvalidCertificate(AstraLinkError):
     """Commit came with a certificate that does not make its block final: a bug of the caller. Fatal."""
+
+
+class StateIncomplete(AstraLinkError):
+    """Block work while a snapshot is being imported: a bug of the caller. Fatal."""

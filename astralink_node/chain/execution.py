@@ -15,7 +15,7 @@ from astralink_node.chain.building import build_block
 from astralink_node.chain.commits import HistoryWindow, commit_writes
 from astralink_node.chain.consensus_messages import Decided, GetDecided
 from astralink_node.chain.consensus_rules import BlockContext, RuleBroken
-from astralink_node.chain.errors import ConflictingCommit, InvalidCertificate
+from astralink_node.chain.errors import ConflictingCommit, InvalidCertificate, StateIncomplete
 from astralink_node.chain.initialise import OpenedChain, open_chain
 from astralink_node.chain.ledger import Ledger
 from astralink_node.chain.messages import (
@@ -39,7 +39,17 @@ from astralink_node.chain.messages import (
 from astralink_node.chain.prepared import PreparedBlock
 from astralink_node.chain.queries import Interrupt, Queries, no_interrupt
 from astralink_node.chain.query_limits import QueryLimits
+from astralink_node.chain.state_import import StateImport
 from astralink_node.chain.status import status_of
+from astralink_node.chain.sync_messages import (
+    GetImport,
+    ImportAbandon,
+    ImportAnswer,
+    ImportBegin,
+    ImportChunk,
+    ImportFinish,
+    ImportWork,
+)
 from astralink_node.chain.validation import decode_sealed, validate_block
 from astralink_node.crypto import bls
 from astralink_node.crypto.keccak import keccak256
@@ -77,6 +87,7 @@ class Execution:
         self._queries = Queries(chain.genesis, self._rules, chain.genesis_hash, config.query_limits, now_ns)
         self._prepared: OrderedDict[bytes, PreparedBlock] = OrderedDict()
         self._last_commit: Committed | None = None
+        self._import = StateImport(store, chain.genesis_hash, chain.genesis.epoch_length)
         self._context = self._load_context(chain.head.height)
 
     @classmethod
@@ -108,6 +119,8 @@ class Execution:
                 return self.decided(height)
             case GetStatus():
                 return self.status()
+            case GetImport() | ImportBegin() | ImportChunk() | ImportFinish() | ImportAbandon():
+                return self.import_state(message)
             case _:
                 assert_never(message)
 
@@ -115,6 +128,7 @@ class Execution:
         return status_of(self._store, self._rules, self._genesis_hash)
 
     def build(self, request: Build) -> Built | CannotBuild:
+        self._expect_whole_state()
         built = build_block(self._context, self._store, request, self._now_ns)
         if isinstance(built, CannotBuild):
             return built
@@ -130,6 +144,7 @@ class Execution:
         )
 
     def validate(self, request: Validate) -> Valid | Invalid:
+        self._expect_whole_state()
         try:
             sealed = decode_sealed(request.raw_block)
             block_hash = sealed.block.header.hash
@@ -146,6 +161,7 @@ class Execution:
 
     def commit(self, request: Commit) -> Committed | NeedBlock:
         """Raises ConflictingCommit or InvalidCertificate, which are fatal, and the store's errors."""
+        self._expect_whole_state()
         height = self._ledger.height_of(request.block_hash)
         if height is not None:
             return self._committed_again(height)
@@ -163,9 +179,30 @@ class Execution:
     def decided(self, height: int) -> Decided | NotFound:
         """A committed block as it was proposed, and the certificate that this node committed it with."""
         head_height = self._context.parent.number
-        if not 1 <= height <= head_height:
+        if not max(1, self._ledger.oldest_block_height()) <= height <= head_height:
             return NotFound(f"a decision at height {height}: the head is {head_height}")
         return Decided(encode_block(self._ledger.sealed_block(height)), self._ledger.certificate(height))
+
+    def import_state(self, request: ImportWork) -> ImportAnswer | Status:
+        """A step of importing a snapshot into a database that holds nothing but genesis (chain.state_import)."""
+        match request:
+            case GetImport():
+                return self._import.progress(with_manifest=True)
+            case ImportBegin(raw_manifest):
+                return self._import.begin(raw_manifest)
+            case ImportChunk(segment, raw_chunk):
+                return self._import.add_chunk(segment, raw_chunk)
+            case ImportAbandon():
+                self._import.abandon()
+                return self._import.progress()
+            case ImportFinish():
+                refused = self._import.finish()
+                if refused is not None:
+                    return refused
+                self._context = self._load_context(self._ledger.head().height)
+                return self.status()
+            case _:
+                assert_never(request)
 
     def query(self, query: Query, interrupt: Interrupt = no_interrupt) -> Answer:
         """Answer from a snapshot. `interrupt` is called now and then during long work; it may wait."""
@@ -240,6 +277,10 @@ class Execution:
             priorities=encode_priorities(context.priorities),
             checkpoint_epoch=context.latest_checkpoint_epoch,
         )
+
+    def _expect_whole_state(self) -> None:
+        if self._import.is_running:
+            raise StateIncomplete("block work was asked for while a snapshot is being imported")
 
     # --- What is held ----------------------------------------------------------------------------------------------
 

@@ -52,6 +52,11 @@ class Ledger:
         raw = self._reader.get(keys.OLDEST_STATE_KEY)
         return 0 if raw is None else keys.decode_height(raw)
 
+    def oldest_block_height(self) -> int:
+        """The lowest height above genesis whose block can be read; 0 if all can."""
+        raw = self._reader.get(keys.OLDEST_BLOCK_KEY)
+        return 0 if raw is None else keys.decode_height(raw)
+
     def head_touched(self) -> tuple[int, tuple[TouchedAccount, ...]]:
         """(height, accounts) of the block that was committed last."""
         raw = self._reader.get(keys.HEAD_TOUCHED_KEY)
@@ -140,6 +145,24 @@ class Ledger:
         raw = self._existing(keys.priorities_key(height), f"proposer priorities before height {height}")
         return decode_priorities(raw, height)
 
+    def has_priorities(self, height: int) -> bool:
+        """Whether the priorities before `height` are still there: they go with the history."""
+        return self._reader.get(keys.priorities_key(height)) is not None
+
+    def has_certified(self, height: int) -> bool:
+        """Whether header, payload and certificate of a height are here; of most below a snapshot they are not."""
+        parts = (keys.header_key(height), keys.payload_key(height), keys.certificate_key(height))
+        return all(self._reader.get(key) is not None for key in parts)
+
+    def set_heights(self, first: int, last: int) -> tuple[int, ...]:
+        """From which heights on the sets voted that voted anywhere between `first` and `last`."""
+        heights: list[int] = []
+        for key, _ in self._reader.iterate(keys.validator_set_key(0), keys.validator_set_key(last + 1), reverse=True):
+            heights.append(keys.decode_height(key[len(keys.VALIDATOR_SETS) :]))
+            if heights[-1] <= first:
+                break
+        return tuple(reversed(heights))
+
     # --- Quantum-safe checkpoints --------------------------------------------------------------------------------
 
     def latest_checkpoint_epoch(self) -> int:
@@ -152,6 +175,24 @@ class Ledger:
         """The block that carries the epoch's checkpoint."""
         raw = self._reader.get(keys.checkpoint_key(epoch))
         return None if raw is None else keys.decode_height(raw)
+
+    def latest_checkpoint_epoch_at(self, height: int) -> int:
+        """Of the checkpoints that blocks up to `height` carry; -1 before the first."""
+        for key, raw_height in self._reader.iterate(*keys.prefix_range(keys.CHECKPOINTS), reverse=True):
+            if keys.decode_height(raw_height) <= height:
+                return keys.checkpoint_epoch(key)
+        return NO_CHECKPOINT_EPOCH
+
+    def checkpoint_carried_by(self, height: int) -> bytes:
+        """The newest checkpoint that blocks up to `height` carry, encoded; empty before the first."""
+        epoch = self.latest_checkpoint_epoch_at(height)
+        carrier = self.checkpoint_height(epoch) if epoch >= 0 else None
+        return b"" if carrier is None else self.raw_checkpoint(carrier)
+
+    def raw_checkpoint(self, height: int) -> bytes:
+        """The checkpoint that the block at an indexed height carries; where a snapshot was imported, the newest."""
+        carried = self.payload(height).checkpoint
+        return carried or self._reader.get(keys.IMPORTED_CHECKPOINT_KEY) or b""
 
     def carried_checkpoint(self, height: int) -> Checkpoint | None:
         """The checkpoint that a committed block carries."""

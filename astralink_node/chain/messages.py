@@ -18,6 +18,7 @@ from astralink_node.chain.consensus_messages import (
     ValidatorsAnswer,
     ValidatorsQuestion,
 )
+from astralink_node.chain.sync_messages import ImportAnswer, ImportWork, SyncAnswer, SyncQuestion
 
 # --- Block work: Build, Validate, Commit, GetDecided, Status ---------------------------------------------------
 
@@ -531,8 +532,10 @@ class LimitExceeded:
     message: str
 
 
-BlockWork = Build | Validate | Commit | GetDecided | GetStatus
-BlockWorkAnswer = Built | CannotBuild | Valid | Invalid | Committed | NeedBlock | Decided | NotFound | Status
+BlockWork = Build | Validate | Commit | GetDecided | GetStatus | ImportWork
+BlockWorkAnswer = (
+    Built | CannotBuild | Valid | Invalid | Committed | NeedBlock | Decided | NotFound | Status | ImportAnswer
+)
 
 Question = (
     AccountsQuestion
@@ -550,6 +553,7 @@ Question = (
     | ValidatorsQuestion
     | CheckpointQuestion
     | GetStatus
+    | SyncQuestion
 )
 Answer = (
     AccountsAnswer
@@ -570,6 +574,7 @@ Answer = (
     | HistoryUnavailable
     | CallFailed
     | LimitExceeded
+    | SyncAnswer
 )
 
 

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from astralink_node.chain.messages import BlockRecord, ReceiptRecord, TouchedAccount
-from astralink_node.evm.blocks import Header, SealedBlock, encode_header, ethereum_block_rlp
+from astralink_node.evm.blocks import Header, Receipt, SealedBlock, encode_header, ethereum_block_rlp
 from astralink_node.evm.pipeline import ExecutedBlock
 from astralink_node.evm.transaction_execution import contract_address
 from astralink_node.evm.transactions import Transaction
@@ -56,11 +56,18 @@ class PreparedBlock:
 def receipt_records(
     transactions: Sequence[Transaction], senders: Sequence[Address], executed: ExecutedBlock
 ) -> tuple[ReceiptRecord, ...]:
+    return receipt_records_of(transactions, senders, executed.receipts, executed.raw_receipts)
+
+
+def receipt_records_of(
+    transactions: Sequence[Transaction],
+    senders: Sequence[Address],
+    receipts: Sequence[Receipt],
+    raw_receipts: Sequence[bytes],
+) -> tuple[ReceiptRecord, ...]:
     records = []
     gas_before = first_log_index = 0
-    for transaction, sender, receipt, raw in zip(
-        transactions, senders, executed.receipts, executed.raw_receipts, strict=True
-    ):
+    for transaction, sender, receipt, raw in zip(transactions, senders, receipts, raw_receipts, strict=True):
         records.append(
             ReceiptRecord(
                 raw_receipt=raw,

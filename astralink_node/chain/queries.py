@@ -56,7 +56,15 @@ from astralink_node.chain.messages import (
     TransactionRecord,
 )
 from astralink_node.chain.query_limits import DeadlinePassed, QueryLimits
+from astralink_node.chain.snapshots import answer_sync
 from astralink_node.chain.status import status_of
+from astralink_node.chain.sync_messages import (
+    BlocksQuestion,
+    LightBlockQuestion,
+    SnapshotChunkQuestion,
+    SnapshotHeightsQuestion,
+    SnapshotManifestQuestion,
+)
 from astralink_node.crypto.keccak import keccak256
 from astralink_node.evm.blocks import Header, encode_header
 from astralink_node.evm.fork_rules import ChainRules
@@ -138,11 +146,19 @@ class Queries:
                 return _checkpoint(ledger, question.epoch)
             case ValidatorsQuestion():
                 return _validators(ledger, query.at, self._genesis.epoch_length)
+            case (
+                BlocksQuestion()
+                | LightBlockQuestion()
+                | SnapshotHeightsQuestion()
+                | SnapshotManifestQuestion()
+                | SnapshotChunkQuestion()
+            ):
+                return answer_sync(reader, self._genesis, question, check_time)
             case LogsQuestion():
                 return self._logs(reader, ledger, question, check_time)
             case BlockQuestion() | ReceiptsQuestion() | FeeHistoryQuestion():
                 height = _height_of(ledger, query.at)
-                if isinstance(height, NotFound):
+                if not isinstance(height, int):
                     return height
                 return self._about_blocks(ledger, height, question, check_time)
             case _:
@@ -171,7 +187,9 @@ class Queries:
             case FeeHistoryQuestion(count, percentiles):
                 if len(percentiles) > self._limits.max_fee_percentiles:
                     return LimitExceeded(f"at most {self._limits.max_fee_percentiles} percentiles may be asked for")
-                count = max(1, min(count, self._limits.max_fee_history_blocks))
+                count = max(
+                    1, min(count, self._limits.max_fee_history_blocks, height - ledger.oldest_block_height() + 1)
+                )
                 return fee_history(ledger, self._rules, height, count, percentiles, check_time)
             case _:
                 assert_never(question)
@@ -188,6 +206,9 @@ class Queries:
         asked = min(question.to_height, head_height) - question.from_height + 1
         if asked > max_heights:
             return LimitExceeded(f"at most {max_heights} blocks may be searched at a time, asked for {asked}")
+        oldest = ledger.oldest_block_height()
+        if question.from_height < oldest <= question.to_height:
+            return HistoryUnavailable(question.from_height, oldest)
         logs = search_logs(reader, question, head_height, max_logs=limits.max_logs, check_time=check_time)
         return LogsAnswer(logs)
 
@@ -233,7 +254,7 @@ class Queries:
             header = ledger.header(head_height)
             return StateView(reader, HeadState(reader), header.state_root, self._pending_block(ledger, header))
         height = _height_of(ledger, at)
-        if isinstance(height, NotFound):
+        if not isinstance(height, int):
             return height
         oldest = ledger.oldest_state_height()
         if height < oldest:
@@ -281,12 +302,14 @@ def _problem_of(question: Question) -> str:
     return ""
 
 
-def _height_of(ledger: Ledger, at: BlockSelector) -> int | NotFound:
+def _height_of(ledger: Ledger, at: BlockSelector) -> int | NotFound | HistoryUnavailable:
     match at:
         case AtLatest():
             return ledger.head().height
         case AtHeight(height):
-            head_height = ledger.head().height
+            head_height, oldest = ledger.head().height, ledger.oldest_block_height()
+            if 0 < height < oldest:
+                return HistoryUnavailable(height, oldest)
             if 0 <= height <= head_height:
                 return height
             return NotFound(f"block {height}: the head is {head_height}")
@@ -318,9 +341,11 @@ def _transaction(ledger: Ledger, transaction_hash: bytes) -> TransactionAnswer |
     return TransactionAnswer(record, ledger.receipts(height)[index])
 
 
-def _validators(ledger: Ledger, at: BlockSelector, epoch_length: int) -> ValidatorsAnswer | NotFound:
+def _validators(
+    ledger: Ledger, at: BlockSelector, epoch_length: int
+) -> ValidatorsAnswer | NotFound | HistoryUnavailable:
     height = ledger.head().height + 1 if isinstance(at, AtPending) else _height_of(ledger, at)
-    if isinstance(height, NotFound):
+    if not isinstance(height, int):
         return height
     next_set_hash = ledger.validator_set(height + 1).hash
     return ValidatorsAnswer(height, ledger.raw_validator_set(height), next_set_hash, epoch_length)
@@ -332,7 +357,7 @@ def _checkpoint(ledger: Ledger, epoch: int | None) -> CheckpointAnswer | NotFoun
     height = ledger.checkpoint_height(epoch) if 0 <= epoch <= MAX_EPOCH else None
     if height is None:
         return NotFound(f"a checkpoint of epoch {epoch}" if epoch >= 0 else "a checkpoint: no block carries one yet")
-    return CheckpointAnswer(ledger.payload(height).checkpoint, height)
+    return CheckpointAnswer(ledger.raw_checkpoint(height), height)
 
 
 def _record(account: Account | None) -> AccountRecord:

@@ -75,6 +75,9 @@ def export_blocks(
         end = chain.head.height if last is None else last
         if end > chain.head.height:
             raise UserError(f"--to: the head is at height {chain.head.height}, asked for {end}")
+        if first < ledger.oldest_block_height():
+            oldest = ledger.oldest_block_height()
+            raise UserError(f"--from: this node began with a snapshot, its oldest block is {oldest}; asked for {first}")
         if first > end:
             raise UserError(f"nothing to export: --from {first} is above {end}")
         try:

@@ -74,6 +74,22 @@ HEAD_TOUCHED_KEY: Final = META + b"head-touched"
 OLDEST_STATE_KEY: Final = META + b"oldest-state"
 """The lowest height whose state can still be read (8 bytes); absent while nothing was pruned."""
 
+OLDEST_BLOCK_KEY: Final = META + b"oldest-block"
+"""The lowest height above genesis whose block is here (8 bytes): where a snapshot was imported; absent without one."""
+
+IMPORTED_CHECKPOINT_KEY: Final = META + b"imported-checkpoint"
+"""The newest checkpoint that a block carried when a snapshot was imported; that block itself is not here."""
+
+IMPORT_KEY: Final = META + b"import"
+"""The manifest of the snapshot that is being imported; absent when none is. The state is incomplete meanwhile."""
+
+
+def import_position_key(segment: int) -> bytes:
+    """-> where the segment's next chunk begins: account 32 bytes, slot 32 bytes; empty when it is complete.
+
+    Absent for all segments until the state that stood there before is gone."""
+    return META + b"import-at" + bytes((segment,))
+
 
 def encode_height(height: int) -> bytes:
     return height.to_bytes(8, "big")
