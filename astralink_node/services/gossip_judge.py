@@ -254,11 +254,11 @@ def _problem_of_body(raw_block: bytes) -> str:
         sealed = decode_block(raw_block)
     except MalformedBlock as error:
         return f"a malformed block: {error}"
-    foreign_part = _foreign_part(sealed)
+    foreign_part = foreign_part(sealed)
     return f"a block whose header is of other {foreign_part}" if foreign_part else ""
 
 
-def _foreign_part(sealed: SealedBlock) -> str:
+def foreign_part(sealed: SealedBlock) -> str:
     """What of a body its header does not commit to; empty if the hash stands for all of it.
 
     A verdict on a block is kept by its hash: with another body under a true header, anybody could have a good block
