@@ -5,7 +5,7 @@ word alone: after a start the log of the height after the head is read again, th
 "Crash recovery, exactly"). A validator that is alone on its chain takes the same way, in a network of one.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final, assert_never
 
@@ -18,6 +18,7 @@ from astralink_node.clock import NowMs
 from astralink_node.crypto import bls
 from astralink_node.evm.blocks import decode_block, decode_header
 from astralink_node.log import Log
+from astralink_node.services.block_ranges import DecidedBlock
 from astralink_node.services.checkpoint_keeper import CheckpointKeeper
 from astralink_node.services.consensus_log import ConsensusLog
 from astralink_node.services.gossip_ingress import GossipIngress
@@ -96,7 +97,13 @@ class RepeatDue:
     pass
 
 
-_Event = PeerEvent | HeightEvent | RepeatDue
+@dataclass(frozen=True, slots=True)
+class DecidedElsewhere:
+    blocks: tuple[DecidedBlock, ...]
+    taken: trio.Event
+
+
+_Event = PeerEvent | HeightEvent | RepeatDue | DecidedElsewhere
 
 
 class ConsensusDriver:
@@ -278,6 +285,9 @@ class ConsensusDriver:
                     await run.take(event)
             case RepeatDue():
                 await self._repeat()
+            case DecidedElsewhere(blocks, taken):
+                await self._adopt(blocks)
+                taken.set()
             case _:
                 assert_never(event)
 
@@ -354,35 +364,60 @@ class ConsensusDriver:
             certificate = encode_certificate(await self._offload(certificate_of, decision, count, bls.aggregate))
             committed = await self._execution.commit(Commit(decision.block_hash, certificate))
             if isinstance(committed, NeedBlock):
-                committed = await self._commit_again(run, decision.block_hash, certificate)
+                raw_block = run.bodies[decision.block_hash]
+                committed = await self._validate_and_commit(
+                    DecidedBlock(state.height, decision.block_hash, raw_block, certificate)
+                )
             run.end()
             if state.height >= self._silent_below:
                 await self._offload(self._log.cut)
             await self._follow(state, committed, certificate)
 
-    async def _commit_again(self, run: HeightRun, block_hash: bytes, certificate: bytes) -> Committed:
-        """Execution has no memory of the block any more (a restart, or too many others): give it back."""
-        height = run.state.height
-        answer = await self._execution.validate(Validate(run.bodies[block_hash]))
+    async def commit_decided(self, blocks: Sequence[DecidedBlock]) -> None:
+        """Make blocks final that others decided, heights ascending, and begin the height after them.
+
+        For a node that lags: the caller verified them. What is final here meanwhile is passed over. Returns when done.
+        """
+        taken = trio.Event()
+        await self._inbox.send(DecidedElsewhere(tuple(blocks), taken))
+        await taken.wait()
+
+    async def _adopt(self, blocks: tuple[DecidedBlock, ...]) -> None:
+        """Leave the present height for the one after `blocks`; those between are not begun."""
+        run, committed = self._current, None
+        for block in blocks:
+            if block.height == self._head.height + 1:
+                run.end()
+                committed = await self._validate_and_commit(block)
+                await self._move_head(block.height, None, committed, block.certificate)
+        if committed is not None:
+            _log.info("blocks committed that others decided", until=self._head.height)
+            if self._head.height >= self._silent_below:
+                await self._offload(self._log.cut)
+            if self._own is not None:
+                # Never caught up: a signer that lost its history must not take a height on the way for the newest.
+                await self._own.consider(self._head.height, is_caught_up=False)
+            await self._begin_height(committed.priorities)
+            self._peers.height_begins(self._head.height + 1)
+
+    async def _validate_and_commit(self, block: DecidedBlock) -> Committed:
+        """Execution has no memory of the block (a restart, too many others, or it was decided elsewhere)."""
+        answer = await self._execution.validate(Validate(block.raw_block))
         if isinstance(answer, Invalid):
             raise ConsensusHalted(
-                f"block {height} is decided but not valid here: {answer.rule}: expected {answer.expected}, found "
+                f"block {block.height} is decided but not valid here: {answer.rule}: expected {answer.expected}, found "
                 f"{answer.found}; was it made by another version of astralink-node?"
             )
-        committed = await self._execution.commit(Commit(block_hash, certificate))
+        committed = await self._execution.commit(Commit(block.block_hash, block.certificate))
         if isinstance(committed, NeedBlock):
-            raise ConsensusHalted(f"block {height} was validated, but commit still asks for it")
+            raise ConsensusHalted(f"block {block.height} was validated, but commit still asks for it")
         return committed
 
     async def _follow(self, state: HeightState, committed: Committed, certificate: bytes) -> None:
-        """The head moved: everything that stands on it moves along."""
-        block, height, voters = committed.block, state.height, self._sets[0]
-        payload = decode_payload(block.raw_payload)
-        self._head = Head(height, block.block_hash, payload.time_ms, certificate)
-        self._sets = decode_validator_set(committed.voting_set), decode_validator_set(committed.next_set)
-        self._checkpoint_epoch = committed.checkpoint_epoch
-        self._remember(state, payload)
+        """The head moved by a decision of this height's machine: begin the next one."""
         assert state.decision is not None, "only what is decided is committed"
+        block, height = committed.block, state.height
+        await self._move_head(height, state, committed, certificate)
         _log.info(
             "block committed",
             height=height,
@@ -390,23 +425,35 @@ class ConsensusDriver:
             txs=len(block.raw_transactions),
             gas=decode_header(block.raw_header).gas_used,
             round=state.decision.round_,
-            after_ms=self._now_ms() - payload.time_ms,
+            after_ms=self._now_ms() - self._head.time_ms,
         )
+        if self._own is not None:
+            await self._own.consider(height, is_caught_up=self._peers.is_caught_up(height))
+        await self._begin_height(committed.priorities)
+        self._peers.height_begins(height + 1)
+
+    async def _move_head(
+        self, height: int, state: HeightState | None, committed: Committed, certificate: bytes
+    ) -> None:
+        """Everything that stands on the head moves along. `state` is the machine's that decided it here."""
+        block, voters = committed.block, self._sets[0]
+        payload = decode_payload(block.raw_payload)
+        self._head = Head(height, block.block_hash, payload.time_ms, certificate)
+        self._sets = decode_validator_set(committed.voting_set), decode_validator_set(committed.next_set)
+        self._checkpoint_epoch = committed.checkpoint_epoch
+        self._remember(height, state, payload)
         self._on_committed(committed)
         if is_last(height, self._settings.epoch_length):
             subject = CheckpointSubject(
                 epoch_of(height, self._settings.epoch_length), height, block.block_hash, self._sets[0].hash
             )
             await self._begin_checkpoint(subject, voters)
-        if self._own is not None:
-            await self._own.consider(height, is_caught_up=self._peers.is_caught_up(height))
-        await self._begin_height(committed.priorities)
-        self._peers.height_begins(height + 1)
 
-    def _remember(self, state: HeightState, payload: ConsensusPayload) -> None:
+    def _remember(self, height: int, state: HeightState | None, payload: ConsensusPayload) -> None:
         """What later blocks may credit, and what this one did."""
-        oldest = state.height + 1 - LATE_CREDIT_HEIGHTS
-        self._recent[state.height] = state
+        oldest = height + 1 - LATE_CREDIT_HEIGHTS
+        if state is not None:
+            self._recent[height] = state
         for certificate in (payload.parent_certificate, *payload.late_credits):
             if certificate is not None:
                 known = self._credited.get(certificate.height, frozenset())

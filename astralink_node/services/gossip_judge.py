@@ -254,8 +254,8 @@ def _problem_of_body(raw_block: bytes) -> str:
         sealed = decode_block(raw_block)
     except MalformedBlock as error:
         return f"a malformed block: {error}"
-    foreign_part = foreign_part(sealed)
-    return f"a block whose header is of other {foreign_part}" if foreign_part else ""
+    foreign = foreign_part(sealed)
+    return f"a block whose header is of other {foreign}" if foreign else ""
 
 
 def foreign_part(sealed: SealedBlock) -> str:
