@@ -10,7 +10,6 @@ JSON, which `--scenario` runs again.
 
 import argparse
 import json
-import platform
 import sys
 import time
 from collections import Counter
@@ -19,6 +18,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from benchmarks.report import circumstances
 from tests.simulation.checks import Violation
 from tests.simulation.scenario import Scenario, decode_scenario, encode_scenario, fork_scenario, random_scenario
 from tests.simulation.shrinking import failure_of, shrink
@@ -179,8 +179,7 @@ def _as_json(figures: Figures, options: argparse.Namespace, cpu_s: float) -> dic
         "forks": figures.forks,
         "convicted_after_forks": figures.guilty,
         "cpu_seconds": round(cpu_s),
-        "python": platform.python_version(),
-        "date": time.strftime("%Y-%m-%d"),
+        **circumstances(options.seed),
         "command": f"python -m tests.simulation.campaign --heights {options.heights} --seed {options.seed} "
         f"--nodes {options.nodes}",
     }
