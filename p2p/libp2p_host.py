@@ -179,7 +179,9 @@ class Host:
                 return await self._upgrade(end, address.peer, is_initiator=True)
         except trio.TooSlowError:
             raise DialFailed(f"no answer within {HANDSHAKE_TIMEOUT_S:.0f} s") from None
-        except (OSError, BaseExceptionGroup, _HandshakeFailed) as error:
+        except OSError as error:
+            raise DialFailed(_reasons(error)) from error
+        except _HandshakeFailed as error:
             raise DialFailed(str(error)) from error
 
     # Accepting.
@@ -431,6 +433,13 @@ class _TcpEnd(ReadWriteCloser):
 
     def get_remote_address(self) -> tuple[str, int] | None:
         return self.remote.host, self.remote.port
+
+
+def _reasons(error: OSError) -> str:
+    """trio gathers the failures of a name's addresses behind one that says only that all failed."""
+    if isinstance(error.__cause__, ExceptionGroup):
+        return ", ".join(str(cause) for cause in error.__cause__.exceptions)
+    return str(error.__cause__ or error)
 
 
 def _socket_address(name: tuple[str, int] | tuple[str, int, int, int]) -> Address:

@@ -35,6 +35,18 @@ async def echo(stream: Stream) -> None:
 
 
 @asynccontextmanager
+async def plain_nursery() -> AsyncIterator[trio.Nursery]:
+    """A nursery that raises a single failure as it is, so that a failing test shows it."""
+    try:
+        async with trio.open_nursery() as nursery:
+            yield nursery
+    except BaseExceptionGroup as group:
+        if len(group.exceptions) > 1:
+            raise
+        raise group.exceptions[0] from None
+
+
+@asynccontextmanager
 async def running_host(
     identity: Identity | None = None,
     *,
@@ -45,7 +57,7 @@ async def running_host(
     """A host that echoes messages, until the block ends."""
     host = await Host.open(identity or new_identity(), [listen], limits, gate)
     host.handle(ECHO, echo)
-    async with trio.open_nursery() as nursery:
+    async with plain_nursery() as nursery:
         await nursery.start(host.run)
         yield host
         nursery.cancel_scope.cancel()

@@ -22,6 +22,8 @@ from libp2p.peer.id import ID
 from libp2p.stream_muxer.yamux.yamux import Yamux
 from multiaddr import Multiaddr
 
+from tests.support.hosts import plain_nursery
+
 DATA, WINDOW, PING, GO_AWAY = range(4)
 SYN, ACK, FIN, RST = 1, 2, 4, 8
 HEADER = struct.Struct("!BBHII")
@@ -178,13 +180,8 @@ async def muxer_and_peer(
     """A running multiplexer and the other end of its pipe. The peer's stream ids are odd unless `initiator`."""
     ours, theirs = pair()
     muxer = make(Pipe(ours, initiator=initiator))
-    try:
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(muxer.start)
-            await muxer.event_started.wait()
-            yield muxer, ByHand(theirs)
-            nursery.cancel_scope.cancel()
-    except BaseExceptionGroup as group:
-        if len(group.exceptions) > 1:
-            raise
-        raise group.exceptions[0] from None
+    async with plain_nursery() as nursery:
+        nursery.start_soon(muxer.start)
+        await muxer.event_started.wait()
+        yield muxer, ByHand(theirs)
+        nursery.cancel_scope.cancel()
