@@ -367,7 +367,7 @@ class Router:
         ]
 
     def _own_receivers(self, topic: str, size: int, now_ms: int) -> list[PeerId]:
-        subscribed = self._subscribers(topic)
+        subscribed = self.subscribers(topic)
         if size <= FLOOD_MAX_BYTES:
             return subscribed
         if topic in self._mesh:
@@ -389,7 +389,7 @@ class Router:
         if len(mesh) > D_HIGH:
             self._shrink(topic, mesh, controls, now_ms)
         candidates = [
-            peer for peer in self._subscribers(topic) if peer not in mesh and self._is_free(topic, peer, now_ms)
+            peer for peer in self.subscribers(topic) if peer not in mesh and self._is_free(topic, peer, now_ms)
         ]
         grafted = self._pick(candidates, D - len(mesh)) if len(mesh) < D_LOW else []
         outbound = sum(self._peers[peer].is_outbound for peer in (*mesh, *grafted))
@@ -412,7 +412,7 @@ class Router:
         """Tell some of those who do not get the topic's messages unasked which there are."""
         message_ids = tuple(self._cache.to_gossip(topic))
         if message_ids:
-            others = [peer for peer in self._subscribers(topic) if peer not in eager]
+            others = [peer for peer in self.subscribers(topic) if peer not in eager]
             for peer in self._pick(others, max(D_LAZY, len(others) // LAZY_SHARE)):
                 controls.setdefault(peer, _Control()).ihave.append(IHave(topic, message_ids))
 
@@ -438,15 +438,12 @@ class Router:
 
     # --- Choosing ------------------------------------------------------------------------------------------------
 
-    def _subscribers(self, topic: str) -> list[PeerId]:
-        return [peer for peer, known in self._peers.items() if topic in known.topics]
-
     def _is_free(self, topic: str, peer: PeerId, now_ms: int) -> bool:
         until_ms = self._backoffs.until_ms(topic, peer)
         return until_ms is None or now_ms >= until_ms + HEARTBEAT_MS
 
     def _fill(self, chosen: dict[PeerId, None], topic: str) -> None:
-        others = [peer for peer in self._subscribers(topic) if peer not in chosen]
+        others = [peer for peer in self.subscribers(topic) if peer not in chosen]
         chosen.update(dict.fromkeys(self._pick(others, D - len(chosen))))
 
     def _pick(self, candidates: list[_Item], count: int) -> list[_Item]:
@@ -457,8 +454,21 @@ class Router:
 
     # --- For whoever watches ---------------------------------------------------------------------------------------
 
+    def subscribers(self, topic: str) -> list[PeerId]:
+        """Connected peers that are subscribed to the topic."""
+        return [peer for peer, known in self._peers.items() if topic in known.topics]
+
     def mesh(self, topic: str) -> tuple[PeerId, ...]:
         return tuple(self._mesh.get(topic, ()))
+
+    def has_seen(self, message_id: bytes) -> bool:
+        """It came, or was published, in the last two minutes."""
+        return message_id in self._seen
+
+    def senders_of(self, message_id: bytes) -> tuple[PeerId, ...]:
+        """Of a message that waits for its verdict: everyone who has sent it so far, in order."""
+        waiting = self._waiting.get(message_id)
+        return () if waiting is None else tuple(waiting.senders)
 
     def table_sizes(self) -> dict[str, int]:
         """How full each table is, for metrics and for tests of the bounds."""
