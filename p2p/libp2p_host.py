@@ -35,7 +35,7 @@ from multiaddr import Multiaddr
 
 from p2p.addresses import Address, peer_id_text
 from p2p.identity import Identity
-from p2p.peer_limits import HANDSHAKE_TIMEOUT_S, NEGOTIATE_TIMEOUT_S, HostLimits
+from p2p.peer_limits import HANDSHAKE_BURST, HANDSHAKE_TIMEOUT_S, NEGOTIATE_TIMEOUT_S, HostLimits, PeerBuckets
 from p2p.streams import (
     Connected,
     Connection,
@@ -83,7 +83,12 @@ class Host:
     """Open it, register handlers, then let `run` serve until it is cancelled."""
 
     def __init__(
-        self, identity: Identity, listeners: Sequence[trio.SocketListener], limits: HostLimits, gate: Gate | None
+        self,
+        identity: Identity,
+        listeners: Sequence[trio.SocketListener],
+        limits: HostLimits,
+        gate: Gate | None,
+        is_needed: Callable[[PeerId], bool],
     ) -> None:
         self.own_id: Final = identity.peer_id
         self.listen_addresses: Final = tuple(
@@ -94,6 +99,8 @@ class Host:
         self._listeners = listeners
         self._limits = limits
         self._gate = gate
+        self._is_needed = is_needed
+        self._handshakes: PeerBuckets[str] = PeerBuckets(limits.handshakes_a_second_each_ip, HANDSHAKE_BURST)
         self._connections: dict[PeerId, Connection] = {}
         self._greeting: dict[trio.CancelScope, str] = {}
         """Inbound connections before they are authenticated, the oldest first, and their IP addresses."""
@@ -109,12 +116,16 @@ class Host:
         listen_addresses: Sequence[Address],
         limits: HostLimits | None = None,
         gate: Gate | None = None,
+        is_needed: Callable[[PeerId], bool] | None = None,
     ) -> Self:
-        """Listens from now on; port 0 lets the system choose. Raises OSError where an address cannot be used."""
+        """Listens from now on; port 0 lets the system choose. Raises OSError where an address cannot be used.
+
+        Peers that are needed, as validators are, come in also when inbound connections are at their bound.
+        """
         listeners: list[trio.SocketListener] = []
         for address in listen_addresses:
             listeners += await trio.open_tcp_listeners(address.port, host=address.host, backlog=BACKLOG)
-        return cls(identity, listeners, limits or HostLimits(), gate)
+        return cls(identity, listeners, limits or HostLimits(), gate, is_needed or _nobody)
 
     @property
     def connections(self) -> Mapping[PeerId, Connection]:
@@ -207,9 +218,6 @@ class Host:
                 stream.socket.close()
 
     def _may_greet(self, ip: str) -> bool:
-        inbound = [connection.address.host for connection in self._connections.values() if not connection.outbound]
-        if len(inbound) >= self._limits.inbound or inbound.count(ip) >= self._limits.inbound_each_ip:
-            return False
         if self._gate is not None and not self._gate.admits_ip(ip):
             return False
         if Counter(self._greeting.values())[ip] >= self._limits.handshakes_each_ip:
@@ -248,6 +256,8 @@ class Host:
         muxed = None
         try:
             await _agree(end, NOISE, is_initiator=is_initiator)
+            if not is_initiator:
+                await self._wait_for_turn(end.remote.host)
             pattern = self._noise.get_pattern()
             if is_initiator:
                 secured = await pattern.handshake_outbound(raw, None)
@@ -266,6 +276,10 @@ class Host:
             if muxed is None:
                 end.abort()
         return muxed
+
+    async def _wait_for_turn(self, ip: str) -> None:
+        while not self._handshakes.take(ip, 1, trio.current_time()):  # noqa: ASYNC110 - a bucket is no event
+            await trio.sleep(1 / self._limits.handshakes_a_second_each_ip)
 
     # A connection's life.
 
@@ -305,6 +319,22 @@ class Host:
                 raise DialFailed("the peer is connected already")
             old.close("replaced by a newer connection")
             await old.ended.wait()
+        if not new.outbound:
+            self._make_room_inbound(new)
+
+    def _make_room_inbound(self, new: Connection) -> None:
+        inbound = [connection for connection in self._connections.values() if not connection.outbound]
+        of_same_ip = [connection for connection in inbound if connection.address.host == new.address.host]
+        if len(of_same_ip) >= self._limits.inbound_each_ip:
+            full = of_same_ip
+        elif len(inbound) >= self._limits.inbound:
+            full = inbound
+        else:
+            return
+        others = [connection for connection in full if not self._is_needed(connection.peer)]
+        if not others or not self._is_needed(new.peer):
+            raise DialFailed("there is no room")
+        others[-1].close("its place is needed")
 
     def _replaces(self, new: Connection, old: Connection) -> bool:
         """The newer one, since the older may be dead; where both sides dialled at once, the lower peer id's dial."""
@@ -433,6 +463,10 @@ class _TcpEnd(ReadWriteCloser):
 
     def get_remote_address(self) -> tuple[str, int] | None:
         return self.remote.host, self.remote.port
+
+
+def _nobody(peer: PeerId) -> bool:  # noqa: ARG001 - whoever asks gives a peer
+    return False
 
 
 def _reasons(error: OSError) -> str:

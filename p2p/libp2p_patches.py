@@ -47,6 +47,8 @@ _take_out_secio()
 logging.getLogger("libp2p").setLevel(logging.CRITICAL)
 
 from libp2p.abc import ISecureConn  # noqa: E402 - only after secio is out of the way
+from libp2p.crypto.keys import KeyType  # noqa: E402
+from libp2p.crypto.serialization import key_type_to_public_key_deserializer  # noqa: E402
 from libp2p.exceptions import BaseLibp2pError  # noqa: E402
 from libp2p.io.exceptions import ConnectionClosedError, IncompleteReadError, IOException  # noqa: E402
 from libp2p.peer.id import ID  # noqa: E402
@@ -54,6 +56,10 @@ from libp2p.protocol_muxer.exceptions import MultiselectCommunicatorError  # noq
 from libp2p.protocol_muxer.multiselect_communicator import MultiselectCommunicator  # noqa: E402
 from libp2p.stream_muxer.exceptions import MuxedStreamEOF, MuxedStreamError, MuxedStreamReset  # noqa: E402
 from libp2p.stream_muxer.yamux import yamux as upstream  # noqa: E402
+
+# A stranger's RSA key of 4096 bits with a great exponent takes a tenth of a second to check, thirty times a whole
+# handshake. Peers have had Ed25519 keys for years.
+key_type_to_public_key_deserializer.pop(KeyType.RSA.value, None)
 
 __all__ = [
     "BoundedCommunicator",

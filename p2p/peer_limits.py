@@ -20,6 +20,8 @@ PING_INTERVAL_S: Final = 3.0
 MAX_MISSED_PINGS: Final = 2
 """Probes in sequence without an answer, or anything else, after which the connection is closed."""
 
+HANDSHAKE_BURST: Final = 100.0
+"""Handshakes of one IP address that may come at once: of all nodes of a development network, after a restart."""
 MAX_NEGOTIATION_BYTES: Final = 1024
 """One message of the protocol negotiation; a longer one ends the connection or stream. Names here are below 100."""
 MAX_STREAM_WINDOW: Final = 1 << 20
@@ -37,7 +39,7 @@ class HostLimits:
     """The bounds that an operator may set. Whoever comes when one is reached is closed without a word."""
 
     inbound: int = 96
-    """Connections that others dialled."""
+    """Connections that others dialled; a needed peer takes the place of one that is not."""
     outbound: int = 96
     """Connections that this node dialled; further dials fail."""
     inbound_each_ip: int = 32
@@ -46,6 +48,8 @@ class HostLimits:
     """Inbound connections that are not authenticated yet; a new one closes the oldest, which has had its time."""
     handshakes_each_ip: int = 32
     """Likewise, of one IP address."""
+    handshakes_a_second_each_ip: float = 20.0
+    """Each costs milliseconds of cryptography. Beyond, after a hundred at once, they wait for their turn."""
     streams_each_peer: int = 32
     """Streams that a peer may hold open to us; a further one is reset."""
 

@@ -254,12 +254,58 @@ def test_inbound_connections_are_bounded_and_an_end_makes_room(limits: HostLimit
             await one.dial(host.listen_addresses)
             await two.dial(host.listen_addresses)
             async with running_host() as three:
-                await refusal(three, host.listen_addresses[0])
+                await three.dial(host.listen_addresses)
+                await next_end(three, host.own_id)
+                assert set(host.connections) == {one.own_id, two.own_id}
                 connection = one.connections[host.own_id]
                 connection.close("room for another")
                 await next_end(host, one.own_id)
                 await three.dial(host.listen_addresses)
+                assert await ask_echo(three, host.own_id) == b"hello"
                 assert set(host.connections) == {two.own_id, three.own_id}
+
+    run(main)
+
+
+@pytest.mark.parametrize("limits", [HostLimits(inbound=2), HostLimits(inbound_each_ip=2)])
+def test_a_validator_takes_the_place_of_another_peer_but_not_of_a_validator(limits: HostLimits) -> None:
+    async def main() -> None:
+        first, second, third = (new_identity() for _ in range(3))
+        needed = {identity.peer_id for identity in (first, second, third)}
+        async with (
+            running_host(limits=limits, needed=needed) as host,
+            running_host() as crowd,
+            running_host() as more,
+            running_host(first) as one,
+            running_host(second) as two,
+            running_host(third) as three,
+        ):
+            await crowd.dial(host.listen_addresses)
+            await more.dial(host.listen_addresses)
+            await one.dial(host.listen_addresses)
+            assert (await next_end(host, more.own_id)).reason == "its place is needed"
+            await two.dial(host.listen_addresses)
+            await next_end(host, crowd.own_id)
+            await three.dial(host.listen_addresses)
+            await next_end(three, host.own_id)
+            assert set(host.connections) == {one.own_id, two.own_id}
+            assert await ask_echo(two, host.own_id) == b"hello"
+
+    run(main)
+
+
+def test_handshakes_of_one_address_wait_for_their_turn(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(libp2p_host, "HANDSHAKE_BURST", 2.0)
+
+    async def main() -> None:
+        limits = HostLimits(handshakes_a_second_each_ip=4.0)
+        async with running_host(limits=limits) as host, running_host() as other:
+            began = trio.current_time()
+            for _ in range(5):
+                connection = await other.dial(host.listen_addresses)
+                connection.close("next")
+                await connection.ended.wait()
+            assert trio.current_time() - began >= 3 / 4 - 0.05
 
     run(main)
 
@@ -277,7 +323,8 @@ def test_a_thousand_connections_in_sequence_leave_nothing_behind() -> None:
     """py-libp2p's own host refuses everybody after 250 inbound connections in total."""
 
     async def main() -> None:
-        async with running_host() as host, running_host() as other:
+        limits = HostLimits(handshakes_a_second_each_ip=1e6)
+        async with running_host(limits=limits) as host, running_host() as other:
 
             async def connect() -> None:
                 connection = await other.dial(host.listen_addresses)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection
 from contextlib import asynccontextmanager
 
 import trio
@@ -53,9 +53,10 @@ async def running_host(
     listen: Address = LOOPBACK,
     limits: HostLimits | None = None,
     gate: Gate | None = None,
+    needed: Collection[PeerId] = (),
 ) -> AsyncIterator[Host]:
     """A host that echoes messages, until the block ends."""
-    host = await Host.open(identity or new_identity(), [listen], limits, gate)
+    host = await Host.open(identity or new_identity(), [listen], limits, gate, lambda peer: peer in needed)
     host.handle(ECHO, echo)
     async with plain_nursery() as nursery:
         await nursery.start(host.run)

@@ -103,6 +103,22 @@ def test_another_version_is_refused_when_the_module_loads() -> None:
     assert "py-libp2p: expected version 0.8.1, which is corrected here; found 0.9.0" in ran.stderr
 
 
+RSA_KEY = """
+from libp2p.crypto.rsa import create_new_key_pair
+from libp2p.crypto.serialization import deserialize_public_key
+print(type(deserialize_public_key(create_new_key_pair(1024).public_key.serialize())).__name__)
+"""
+
+
+def test_stock_checks_a_strangers_rsa_key_whatever_that_costs() -> None:
+    secio = "import sys, types; m = types.ModuleType('s'); m.ID = ''; m.Transport = None\n"
+    ran = python(secio + "sys.modules['libp2p.security.secio.transport'] = m" + RSA_KEY)
+    assert (ran.returncode, ran.stdout) == (0, "RSAPublicKey\n"), ran.stderr
+    ran = python("import p2p.libp2p_patches" + RSA_KEY)
+    assert ran.returncode != 0
+    assert "MissingDeserializerError" in ran.stderr
+
+
 # Negotiation.
 
 
