@@ -39,6 +39,8 @@ class Standing:
     next_set: ValidatorSet
     """At the height after that."""
     genesis_hash: bytes
+    trusted: tuple[int, bytes] | None = None
+    """A height and the hash of its block, as the operator knows it: another block there is a fork's."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +84,7 @@ def judge_range(standing: Standing, blocks: Sequence[WireBlock]) -> Judgement:
             break  # elected by a block of this range: known once that is executed
         try:
             one = _check(wire, height, parent_hash, voting_set)
+            _check_trusted(one.block, standing.trusted)
             _commits_to(one, standing.genesis_hash, note)
         except _Fault as found:
             fault = found
@@ -123,6 +126,12 @@ def _check(wire: WireBlock, height: int, parent_hash: bytes, voting_set: Validat
         raise _Fault(SyncOffence.WRONG_BLOCK, f"block {height}: expected voting set {expected}, found {found}")
     block = DecidedBlock(height, header.hash, wire.raw_block, wire.certificate)
     return _Checked(block, certificate, voting_set, payload.next_set_hash)
+
+
+def _check_trusted(block: DecidedBlock, trusted: tuple[int, bytes] | None) -> None:
+    if trusted is not None and block.height == trusted[0] and block.block_hash != trusted[1]:
+        expected, found = trusted[1].hex(), block.block_hash.hex()
+        raise _Fault(SyncOffence.WRONG_BLOCK, f"block {block.height}: expected the trusted {expected}, found {found}")
 
 
 def _commits_to(one: _Checked, genesis_hash: bytes, verify: VerifyAggregate) -> None:

@@ -5,9 +5,9 @@ on its way and what waits is bounded. A peer that lies is reported and not asked
 one that is slow or has less than it said is asked last. The database alone remembers how far a sync has come.
 """
 
-from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Final, Protocol, assert_never
 
 import trio
@@ -16,6 +16,7 @@ from astralink_node.chain.messages import Status
 from astralink_node.log import Log
 from astralink_node.services.block_ranges import DecidedBlock, Standing, judge_range
 from astralink_node.services.offload import Offload
+from astralink_node.services.peer_choice import PeerChoice
 from astralink_node.services.peer_heads import PeerHeads
 from astralink_node.services.sync_offences import Report, SyncOffence
 from astralink_node.services.sync_protocols import BLOCKS
@@ -38,8 +39,6 @@ MAX_RANGES: Final = 8
 """On their way or waiting."""
 MAX_AHEAD_BYTES: Final = 32 << 20
 """Fetched and not committed; no further range is asked for beyond."""
-MAX_AT_A_PEER: Final = 2
-"""Requests to one peer at once: the second is under way while the first is answered."""
 COMMIT_BLOCKS: Final = 16
 """Handed to the driver at once; it takes no other event meanwhile."""
 HEDGE_S: Final = 2.0
@@ -79,7 +78,6 @@ class SyncCounts:
 
     blocks: int = 0
     ranges: int = 0
-    offences: Counter[SyncOffence] = field(default_factory=Counter)
 
 
 class BlockSync:
@@ -93,19 +91,16 @@ class BlockSync:
         heads: PeerHeads,
         report: Report,
         offload: Offload,
+        trusted: tuple[int, bytes] | None = None,
     ) -> None:
+        """`trusted` is a height with its block's hash, if the operator gave one."""
+        self._trusted = trusted
         self._requests = requests
         self._execution = execution
         self._commit = commit
         self._heads = heads
-        self._report = report
+        self._peers = PeerChoice(report)
         self._offload = offload
-        self._busy: Counter[PeerId] = Counter()
-        self._lateness_s: dict[PeerId, float] = {}
-        """How long a peer's last answer took: the quickest is asked first."""
-        self._liars: set[PeerId] = set()
-        """Of this catching up."""
-        self._freed = trio.Event()
         self.counts = SyncCounts()
         self.is_syncing = False
 
@@ -124,9 +119,7 @@ class BlockSync:
                 nursery.cancel_scope.cancel()
             self.is_syncing = False
             _log.info("caught up as far as peers go", head=reached, blocks=reached - before)
-            self._liars.clear()
-            known = self._heads.at_least(0)
-            self._lateness_s = {peer: late_s for peer, late_s in self._lateness_s.items() if peer in known}
+            self._peers.pardon(self._heads.at_least(0))
             if reached == before:
                 await trio.sleep(PAUSE_S)
 
@@ -138,6 +131,7 @@ class BlockSync:
             decode_validator_set(status.voting_set),
             decode_validator_set(status.next_set),
             status.genesis_hash,
+            self._trusted,
         )
 
     async def _catch_up(self, nursery: trio.Nursery, standing: Standing) -> int:
@@ -168,15 +162,12 @@ class BlockSync:
     def _plan(self, nursery: trio.Nursery, ranges: list[_Range], head_height: int) -> None:
         """Ask for what comes next, as far ahead as is bounded."""
         next_height = ranges[-1].first + ranges[-1].count if ranges else head_height + 1
-        target = self._heads.best(self._liars)
+        target = self._heads.best(self._peers.liars)
         while next_height <= target and len(ranges) < MAX_RANGES and sum(one.size for one in ranges) < MAX_AHEAD_BYTES:
             one = _Range(next_height, min(RANGE_BLOCKS, target - next_height + 1))
             ranges.append(one)
             self._start(nursery, one)
             next_height += one.count
-
-    def _candidates(self, height: int) -> list[PeerId]:
-        return [peer for peer in self._heads.at_least(height) if peer not in self._liars]
 
     def _keep_rest(self, nursery: trio.Nursery, ranges: list[_Range], front: _Range, head_height: int) -> None:
         """A range of which less came than was asked for: too many bytes, or the peer's head was nearer."""
@@ -194,14 +185,8 @@ class BlockSync:
                 self._start(nursery, ranges[index])
 
     def _convict(self, peer: PeerId, offence: SyncOffence, detail: str) -> None:
-        self._liars.add(peer)
         self._heads.forget(peer)
-        self._note(peer, offence, detail)
-
-    def _note(self, peer: PeerId, offence: SyncOffence, detail: str) -> None:
-        self.counts.offences[offence] += 1
-        _log.warning("a peer failed to help", peer=peer.hex()[-12:], offence=offence.name, detail=detail)
-        self._report(peer, offence, detail)
+        self._peers.convict(peer, offence, detail)
 
     # --- Fetching --------------------------------------------------------------------------------------------------
 
@@ -219,17 +204,11 @@ class BlockSync:
     async def _fetch(self, one: _Range) -> None:
         """Ask peer after peer until the range is here; the last one to give up says so."""
         while not one.settled.is_set():
-            peer = await self._next_peer(one)
+            peer = await self._peers.pick(partial(self._candidates, one), one.settled.is_set)
             if peer is None:
                 break
             one.tried.add(peer)
-            self._busy[peer] += 1
-            try:
-                reply = await self._ask(peer, one)
-            finally:
-                self._busy[peer] -= 1
-                self._freed.set()
-                self._freed = trio.Event()
+            reply = await self._ask(peer, one)
             if reply is not None and not one.settled.is_set():
                 one.blocks, one.giver = reply.blocks, peer
                 self.counts.ranges += 1
@@ -238,41 +217,31 @@ class BlockSync:
         if one.fetchers == 0:
             one.settled.set()
 
-    async def _next_peer(self, one: _Range) -> PeerId | None:
-        """The quickest that has room and was not asked; None where nobody is left."""
-        while not one.settled.is_set():
-            left = [peer for peer in self._candidates(one.first) if peer not in one.tried]
-            if not left:
-                return None
-            free = [peer for peer in left if self._busy[peer] < MAX_AT_A_PEER]
-            if free:
-                return min(free, key=lambda peer: (self._busy[peer] + 1) * self._lateness_s.get(peer, 0.0))
-            await self._freed.wait()
-        return None
+    def _candidates(self, one: _Range) -> list[PeerId]:
+        return [peer for peer in self._heads.at_least(one.first) if peer not in one.tried]
 
     async def _ask(self, peer: PeerId, one: _Range) -> BlocksReply | None:
         """None if it gave nothing of use; then it is not believed to be as far as it said."""
-        started_s = trio.current_time()
+        request = encode_blocks_request(BlocksRequest(one.first, one.count))
         try:
-            data = await self._requests.request(
-                peer, BLOCKS, encode_blocks_request(BlocksRequest(one.first, one.count))
-            )
+            with self._peers.asking(peer):
+                data = await self._requests.request(peer, BLOCKS, request)
             reply = decode_blocks_reply(data)
         except RequestFailed as failed:
-            self._lateness_s[peer] = BLOCKS.timeout_s
             self._after_failure(peer, failed)
             return None
         except DecodeError as error:
             self._convict(peer, SyncOffence.MALFORMED, str(error))
             return None
-        self._lateness_s[peer] = trio.current_time() - started_s
-        if peer in self._liars:
+        if peer in self._peers.liars:
             return None  # found out while it answered
         if len(reply.blocks) > one.count:
             self._convict(peer, SyncOffence.OTHER_HEIGHTS, f"expected {one.count} blocks, found {len(reply.blocks)}")
             return None
         if not reply.blocks:
-            self._note(peer, SyncOffence.NOT_THERE, f"block {one.first} and more; its head is {reply.head_height}")
+            self._peers.note(
+                peer, SyncOffence.NOT_THERE, f"block {one.first} and more; its head is {reply.head_height}"
+            )
             self._heads.forget(peer)
             return None
         self._heads.note(peer, reply.head_height)
@@ -281,12 +250,12 @@ class BlockSync:
     def _after_failure(self, peer: PeerId, failed: RequestFailed) -> None:
         match failed.failure:
             case Failure.COME_BACK | Failure.REFUSED:
-                pass  # it is busy, or began with a snapshot: others are asked first now
+                self._peers.ask_last(peer, BLOCKS.timeout_s)  # it is busy, or began with a snapshot
             case Failure.TOO_LONG:
                 self._convict(peer, SyncOffence.MALFORMED, str(failed))
             case Failure.TIMEOUT:
                 self._heads.forget(peer)
-                self._note(peer, SyncOffence.TOO_SLOW, str(failed))
+                self._peers.note(peer, SyncOffence.TOO_SLOW, str(failed))
             case Failure.NOT_CONNECTED | Failure.NOT_SPOKEN | Failure.BROKEN:
                 self._heads.forget(peer)
             case _:
