@@ -19,6 +19,7 @@ from astralink_node.storage.leveldb import open_leveldb
 from consensus.gossip import ProposalGossip, decode_gossip
 from genesis.schema import parse_genesis
 from p2p.memory_transport import MemoryNetwork
+from p2p.topics import Topic
 from p2p.transport import PeerId
 from tests.support.chains import candidate, genesis_text
 from tests.support.memory_nodes import MemoryNode
@@ -43,11 +44,11 @@ class _WatchedNetwork(MemoryNetwork):
         super().__init__()
         self.proposed_at_s: dict[int, float] = {}
 
-    def carry(self, sender: PeerId, receiver: PeerId, data: bytes) -> None:
+    def carry(self, sender: PeerId, receiver: PeerId, topic: Topic, data: bytes) -> None:
         message = decode_gossip(data)
         if isinstance(message, ProposalGossip):
             self.proposed_at_s.setdefault(message.proposal.height, trio.current_time())
-        super().carry(sender, receiver, data)
+        super().carry(sender, receiver, topic, data)
 
 
 def transfers(height: int) -> tuple[Candidate, ...]:

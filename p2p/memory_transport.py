@@ -4,12 +4,15 @@ Each link may delay, lose or double what it carries, as `conditions` says at the
 conditions a message is in the receiver's queue when `send` returns.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from math import inf
 
 import trio
 
-from p2p.transport import PeerId, Received
+from p2p.gossip_events import Verdict
+from p2p.topic_transport import TopicMessage
+from p2p.topics import Topic
+from p2p.transport import PeerId
 
 MAX_QUEUED = 4096
 """Messages that wait for one receiver; further ones are lost."""
@@ -24,7 +27,7 @@ class MemoryNetwork:
     def __init__(self, conditions: Conditions | None = None) -> None:
         self.conditions = conditions
         self._members: dict[PeerId, MemoryTransport] = {}
-        self._on_the_way: trio.MemorySendChannel[tuple[float, PeerId, Received]] | None = None
+        self._on_the_way: trio.MemorySendChannel[tuple[float, PeerId, TopicMessage]] | None = None
 
     def join(self, own_id: PeerId) -> "MemoryTransport":
         """A transport for `own_id`; one that had the name before is cut off, as after a restart."""
@@ -37,7 +40,7 @@ class MemoryNetwork:
 
     async def run(self) -> None:
         """Deliver delayed messages until cancelled."""
-        self._on_the_way, arriving = trio.open_memory_channel[tuple[float, PeerId, Received]](inf)
+        self._on_the_way, arriving = trio.open_memory_channel[tuple[float, PeerId, TopicMessage]](inf)
         try:
             async with trio.open_nursery() as nursery:
                 async for delay_s, peer, received in arriving:
@@ -45,8 +48,8 @@ class MemoryNetwork:
         finally:
             self._on_the_way = None
 
-    def carry(self, sender: PeerId, receiver: PeerId, data: bytes) -> None:
-        received = Received(sender, data)
+    def carry(self, sender: PeerId, receiver: PeerId, topic: Topic, data: bytes) -> None:
+        received = TopicMessage(sender, topic, data, None)
         if self.conditions is None:
             self._deliver(receiver, received)
             return
@@ -63,37 +66,44 @@ class MemoryNetwork:
     def others(self, own_id: PeerId) -> list[PeerId]:
         return [peer for peer in self._members if peer != own_id]
 
-    async def _deliver_later(self, delay_s: float, peer: PeerId, received: Received) -> None:
+    async def _deliver_later(self, delay_s: float, peer: PeerId, received: TopicMessage) -> None:
         await trio.sleep(delay_s)
         self._deliver(peer, received)
 
-    def _deliver(self, peer: PeerId, received: Received) -> None:
+    def _deliver(self, peer: PeerId, received: TopicMessage) -> None:
         member = self._members.get(peer)
         if member is not None:
             member.deliver(received)
 
 
 class MemoryTransport:
-    """One member's end; see `p2p.transport.Transport`."""
+    """One member's end; see `p2p.topic_transport`. Everything goes directly, so there is nothing to judge."""
 
     def __init__(self, network: MemoryNetwork, own_id: PeerId) -> None:
         self._network = network
         self.own_id = own_id
-        self._queue, self._arrived = trio.open_memory_channel[Received](MAX_QUEUED)
+        self._queue, self._arrived = trio.open_memory_channel[TopicMessage](MAX_QUEUED)
 
-    def broadcast(self, data: bytes) -> None:
+    def broadcast(self, topic: Topic, data: bytes) -> None:
         for peer in self._network.others(self.own_id):
-            self.send(peer, data)
+            self.send(peer, topic, data)
 
-    def send(self, peer: PeerId, data: bytes) -> None:
+    def send(self, peer: PeerId, topic: Topic, data: bytes) -> None:
         if self._network.has(self):
-            self._network.carry(self.own_id, peer, data)
+            self._network.carry(self.own_id, peer, topic, data)
 
-    async def receive(self) -> Received:
+    def judge(self, message: TopicMessage, verdict: Verdict) -> None:
+        """Nothing is passed on, and nobody keeps a score."""
+
+    @property
+    def peers(self) -> Collection[PeerId]:
+        return self._network.others(self.own_id)
+
+    async def receive(self) -> TopicMessage:
         return await self._arrived.receive()
 
-    def receive_waiting(self, limit: int) -> list[Received]:
-        found: list[Received] = []
+    def receive_waiting(self, limit: int) -> list[TopicMessage]:
+        found: list[TopicMessage] = []
         while len(found) < limit:
             try:
                 found.append(self._arrived.receive_nowait())
@@ -101,7 +111,7 @@ class MemoryTransport:
                 break
         return found
 
-    def deliver(self, received: Received) -> None:
+    def deliver(self, received: TopicMessage) -> None:
         try:
             self._queue.send_nowait(received)
         except trio.WouldBlock:

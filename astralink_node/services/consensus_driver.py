@@ -69,7 +69,7 @@ from consensus.proposer_selection import ProposerRotation, decode_priorities
 from consensus.validator_set import ValidatorSet, decode_validator_set
 from consensus.vote_tally import certificate_of
 from consensus.votes import SignedProposal, SignedVote
-from p2p.transport import Transport
+from p2p.topic_transport import TopicTransport
 
 MAX_EVENTS: Final = 1024
 """Events that wait for the driver; whoever has more waits with them."""
@@ -116,7 +116,7 @@ class ConsensusDriver:
         own: OwnValidator | None,
         proposer: Proposer,
         log: ConsensusLog,
-        transport: Transport,
+        transport: TopicTransport,
         now_ms: NowMs,
         on_committed: OnCommitted,
         offload: Offload = in_thread,

@@ -46,7 +46,9 @@ from consensus.messages import VoteType
 from consensus.vote_tally import MAX_ROUNDS_AHEAD
 from consensus.votes import SignedVote
 from consensus.wire import DecodeError
-from p2p.transport import PeerId, Received, Transport
+from p2p.gossip_events import Verdict
+from p2p.topic_transport import TopicMessage, TopicTransport
+from p2p.transport import PeerId
 
 MAX_BATCH: Final = 512
 """Messages that are verified together; more wait for the next batch."""
@@ -91,7 +93,7 @@ class GossipIngress:
 
     def __init__(
         self,
-        transport: Transport,
+        transport: TopicTransport,
         now_ms: NowMs,
         offload: Offload,
         view: Callable[[], HeightsView],
@@ -105,7 +107,7 @@ class GossipIngress:
         self._batches, self._waiting = trio.open_memory_channel[list[Arrived]](MAX_BATCHES)
         self._early: dict[GossipMessage, Arrived] = {}
         self._early_body_bytes = 0
-        self._held: list[tuple[PeerId, SignedVote]] = []
+        self._held: list[tuple[Arrived, SignedVote]] = []
         """Votes that are not verified yet."""
         self._held_of: dict[PeerId, _Held] = {}
         self._held_until_s = inf
@@ -144,13 +146,15 @@ class GossipIngress:
             if batch:
                 await self._batches.send(batch)
 
-    def _decode(self, received: Received, now_ms: int) -> Arrived | None:
+    def _decode(self, received: TopicMessage, now_ms: int) -> Arrived | None:
         if trio.current_time() < self._shunned_until_s.get(received.peer, 0.0):
+            self._transport.judge(received, Verdict.IGNORE)
             return None
         try:
-            return Arrived(received.peer, decode_gossip(received.data), now_ms)
+            return Arrived(received.peer, decode_gossip(received.data), now_ms, received)
         except DecodeError as error:
             self._score(received.peer, f"a malformed message: {error}")
+            self._transport.judge(received, Verdict.REJECT)
             return None
 
     def _score(self, peer: PeerId, what: str) -> None:
@@ -180,14 +184,30 @@ class GossipIngress:
         for arrived in (*early, *batch):
             self._sort(arrived, view, work)
         work.others += [PeerAt(peer, height, asks=False) for peer, height in work.elsewhere.items()]
-        self._release_votes(view, work)
+        released = self._release_votes(view, work)
         verdict = await self._offload(judge, work, view)
-        for peer, what in verdict.culprits:
-            self._score(peer, what)
+        for arrived, what in verdict.culprits:
+            self._score(arrived.peer, what)
+        self._tell_transport((*early, *batch, *released), work, verdict.culprits)
         self._seen.difference_update(verdict.refused_votes)  # good ones may be among them
         self._named |= named_by(verdict.events)
         for event in verdict.events:
             await self._emit(event)
+
+    def _tell_transport(
+        self, looked_at: Iterable[Arrived], work: Work, culprits: Iterable[tuple[Arrived, str]]
+    ) -> None:
+        """What was found to hold goes on to others; what still waits is judged when it has been looked at."""
+        bad = {id(arrived.source) for arrived, _ in culprits}
+        good = {id(arrived.source) for arrived in work.arrived()}
+        waiting = {id(arrived.source) for arrived in (*self._early.values(), *(held for held, _ in self._held))}
+        for source in {id(arrived.source): arrived.source for arrived in looked_at}.values():
+            if id(source) in bad:
+                self._transport.judge(source, Verdict.REJECT)
+            elif id(source) in good:
+                self._transport.judge(source, Verdict.ACCEPT)
+            elif id(source) not in waiting:
+                self._transport.judge(source, Verdict.IGNORE)
 
     def _sort(self, arrived: Arrived, view: HeightsView, work: Work) -> None:
         """Put a message where it belongs; what is known, or of no use, goes nowhere."""
@@ -234,23 +254,23 @@ class GossipIngress:
             if vote.height in view.recent:
                 is_of_use = vote.vote_type is VoteType.PRECOMMIT
             else:
-                alone = Arrived(arrived.peer, VotesGossip((vote,)), arrived.at_ms)
+                alone = replace(arrived, message=VotesGossip((vote,)))
                 is_of_use = self._is_of_current_height(alone, vote.height, view, work)
             if is_of_use:
-                self._hold(arrived.peer, vote, max(MIN_ROOM_OF_PEER, 4 * len(view.current.context.validator_set)))
+                self._hold(arrived, vote, max(MIN_ROOM_OF_PEER, 4 * len(view.current.context.validator_set)))
 
-    def _hold(self, peer: PeerId, vote: SignedVote, room_of_peer: int) -> None:
-        held, subject = self._held_of.setdefault(peer, _Held()), _subject(vote)
+    def _hold(self, arrived: Arrived, vote: SignedVote, room_of_peer: int) -> None:
+        held, subject = self._held_of.setdefault(arrived.peer, _Held()), _subject(vote)
         has_room = held.count < room_of_peer and (subject in held.subjects or len(held.subjects) < MAX_SUBJECTS)
         if has_room and self._is_new(vote):
             held.count += 1
             held.subjects.add(subject)
-            self._held.append((peer, vote))
+            self._held.append((arrived, vote))
 
-    def _release_votes(self, view: HeightsView, work: Work) -> None:
+    def _release_votes(self, view: HeightsView, work: Work) -> list[Arrived]:
         """Verify the held votes of every slot where they can matter now, and all once the oldest has waited."""
         if not self._held:
-            return
+            return []
         now_s = trio.current_time()
         if now_s >= self._held_until_s or len(self._held) > MAX_HELD:
             released, self._held = self._held, []
@@ -258,20 +278,21 @@ class GossipIngress:
             urgent = _urgent_slots(view.current, [vote for _, vote in self._held])
             released = [entry for entry in self._held if _slot(entry[1]) in urgent]
             self._held = [entry for entry in self._held if _slot(entry[1]) not in urgent]
-        for peer, vote in released:
+        for arrived, vote in released:
             if vote.vote_type is VoteType.PREVOTE and vote.height != view.current.height:
                 continue  # its height was decided while it waited
-            work.votes.setdefault(vote.height, []).append((peer, vote))
+            work.votes.setdefault(vote.height, []).append((arrived, vote))
         if released:
             self._held_of = {}
-            for peer, vote in self._held:
-                held = self._held_of.setdefault(peer, _Held())
+            for arrived, vote in self._held:
+                held = self._held_of.setdefault(arrived.peer, _Held())
                 held.count += 1
                 held.subjects.add(_subject(vote))
         if not self._held:
             self._held_until_s = inf
         elif self._held_until_s == inf:
             self._held_until_s = now_s + LINGER_S
+        return [arrived for arrived, _ in released]
 
     def _is_of_current_height(self, arrived: Arrived, height: int, view: HeightsView, work: Work) -> bool:
         """If not: keep it for the next height, or just note where its sender is."""

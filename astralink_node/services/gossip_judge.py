@@ -4,7 +4,7 @@ Values in, values out, for a worker thread: signatures are checked against the s
 and their hashes computed. `gossip_ingress` decides what is looked at, and when.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -29,6 +29,7 @@ from consensus.payload import decode_payload, payload_root
 from consensus.validator_set import ValidatorSet
 from consensus.votes import SignedProposal, SignedVote
 from consensus.wire import DecodeError
+from p2p.topic_transport import TopicMessage
 from p2p.transport import PeerId
 
 MAX_FAILED_CHECKS: Final = 16
@@ -121,6 +122,8 @@ class Arrived:
     peer: PeerId
     message: GossipMessage
     at_ms: int
+    source: TopicMessage
+    """What the transport waits for a verdict on."""
 
 
 @dataclass(slots=True)
@@ -134,47 +137,54 @@ class Work:
     """(from whom, height, body)"""
     named: frozenset[bytes] = frozenset()
     """Blocks that proposals and certificates name which were believed lately: their bodies are looked into."""
-    votes: dict[int, list[tuple[PeerId, SignedVote]]] = field(default_factory=dict)
+    votes: dict[int, list[tuple[Arrived, SignedVote]]] = field(default_factory=dict)
     """By height."""
     others: list[PeerEvent] = field(default_factory=list)
     elsewhere: dict[PeerId, int] = field(default_factory=dict)
     """The greatest height, of those not worked at here, that each peer's messages are of."""
 
+    def arrived(self) -> Iterator[Arrived]:
+        """Everything that is verified here, whatever its kind."""
+        yield from (arrived for arrived, *_ in self.proposals)
+        yield from (arrived for arrived, _ in self.certificates)
+        yield from (arrived for arrived, *_ in self.blocks)
+        yield from (arrived for sent in self.votes.values() for arrived, _ in sent)
+
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
     events: list[PeerEvent]
-    culprits: list[tuple[PeerId, str]]
-    """Who sent what does not hold; what weighs more is there more than once."""
+    culprits: list[tuple[Arrived, str]]
+    """What does not hold, and why; what weighs more is there more than once."""
     refused_votes: set[SignedVote]
 
 
 def judge(work: Work, view: HeightsView) -> Verdict:
     """What holds, as events, and who sent the rest. Blocks come after what names them, votes last."""
     events: list[PeerEvent] = []
-    culprits: list[tuple[PeerId, str]] = []
+    culprits: list[tuple[Arrived, str]] = []
     refused_votes: set[SignedVote] = set()
     for arrived, message, proposer_index in work.proposals:
         proposal, validator_set = message.proposal, view.current.context.validator_set
         if admit_proposal(proposal, proposer_index, validator_set, view.genesis_hash, bls.verify):
             events.append(PeerProposal(arrived.peer, proposal, arrived.at_ms))
         else:
-            culprits.append((arrived.peer, f"a proposal of round {proposal.round_} that its proposer did not sign"))
+            culprits.append((arrived, f"a proposal of round {proposal.round_} that its proposer did not sign"))
     for arrived, certificate in work.certificates:
         problem = _problem_of(certificate, view)
         if problem:
-            culprits.append((arrived.peer, problem))
+            culprits.append((arrived, problem))
         else:
             events.append(PeerCertificate(arrived.peer, certificate))
     wanted = work.named | named_by(events) | {hash_ for hash_, known in view.current.blocks.items() if known is None}
     for arrived, height, raw_block in work.blocks:
         block_hash = _header_hash(raw_block)
         if block_hash is None:
-            culprits.append((arrived.peer, "a block without a header"))
+            culprits.append((arrived, "a block without a header"))
         elif block_hash in wanted:  # anybody may make a block that is long to decode
             problem = _problem_of_body(raw_block)
             if problem:
-                culprits += [(arrived.peer, problem)] * MARKS_OF_A_BODY
+                culprits += [(arrived, problem)] * MARKS_OF_A_BODY
             else:
                 events.append(PeerBlock(height, block_hash, raw_block))
     for height, sent in work.votes.items():
@@ -185,11 +195,13 @@ def judge(work: Work, view: HeightsView) -> Verdict:
         if admission.admitted:
             events.append(PeerVotes(admission.admitted))
         refused_votes.update(admission.refused)
-        culprits += [(peer, "a vote whose signature does not hold") for peer, vote in sent if vote in refused_votes]
+        culprits += [
+            (arrived, "a vote whose signature does not hold") for arrived, vote in sent if vote in refused_votes
+        ]
     return Verdict(events + work.others, culprits, refused_votes)
 
 
-def _admit(sent: Sequence[tuple[PeerId, SignedVote]], validator_set: ValidatorSet, genesis_hash: bytes) -> Admission:
+def _admit(sent: Sequence[tuple[Arrived, SignedVote]], validator_set: ValidatorSet, genesis_hash: bytes) -> Admission:
     """All together, as it mostly goes well; else by sender, so that nobody pays for others' forgeries."""
     votes = [vote for _, vote in sent]
     check = _PatientCheck(failures=1)
@@ -197,8 +209,8 @@ def _admit(sent: Sequence[tuple[PeerId, SignedVote]], validator_set: ValidatorSe
     if not check.is_exhausted:
         return together
     of_peer: dict[PeerId, list[SignedVote]] = {}
-    for peer, vote in sent:
-        of_peer.setdefault(peer, []).append(vote)
+    for arrived, vote in sent:
+        of_peer.setdefault(arrived.peer, []).append(vote)
     admitted: set[SignedVote] = set()
     for theirs in of_peer.values():
         check = _PatientCheck(failures=MAX_FAILED_CHECKS)

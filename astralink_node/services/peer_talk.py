@@ -6,15 +6,28 @@ last block is asked for the next one before anybody who merely says to be ahead.
 """
 
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, assert_never
 
 import trio
 
 from astralink_node.chain.client import ExecutionLink
 from astralink_node.chain.consensus_messages import Decided
 from consensus.certificate import decode_certificate
-from consensus.gossip import BlockGossip, DecidedGossip, GossipMessage, HeightGossip, encode_gossip
-from p2p.transport import PeerId, Transport
+from consensus.gossip import (
+    BlockGossip,
+    BlockWanted,
+    CertificateGossip,
+    CheckpointVote,
+    DecidedGossip,
+    GossipMessage,
+    HeightGossip,
+    ProposalGossip,
+    VotesGossip,
+    encode_gossip,
+)
+from p2p.topic_transport import TopicTransport
+from p2p.topics import Topic
+from p2p.transport import PeerId
 
 ANSWER_INTERVAL_MS: Final = 500
 """A peer is told of one height, or given one block, at most this often."""
@@ -43,7 +56,7 @@ class _Answered:
 class PeerTalk:
     """See the module's description. Intervals are by the clock that nobody sets."""
 
-    def __init__(self, transport: Transport, execution: ExecutionLink) -> None:
+    def __init__(self, transport: TopicTransport, execution: ExecutionLink) -> None:
         self._transport = transport
         self._execution = execution
         self._answered: dict[PeerId, _Answered] = {}
@@ -56,10 +69,10 @@ class PeerTalk:
 
     def tell(self, message: GossipMessage) -> None:
         """Everybody."""
-        self._transport.broadcast(encode_gossip(message))
+        self._transport.broadcast(_topic_of(message), encode_gossip(message))
 
     def send(self, peer: PeerId, message: GossipMessage) -> None:
-        self._transport.send(peer, encode_gossip(message))
+        self._transport.send(peer, _topic_of(message), encode_gossip(message))
 
     async def note_height(self, peer: PeerId, height: int, head_height: int, *, asks: bool) -> None:
         """A peer works at `height`; this node's newest decided block is `head_height`."""
@@ -127,6 +140,17 @@ class PeerTalk:
             return False
         earlier.last, earlier.last_ms, earlier.count = asked, now_ms, earlier.count + 1
         return True
+
+
+def _topic_of(message: GossipMessage) -> Topic:
+    """Small and urgent things travel with votes, which go directly to everybody connected."""
+    match message:
+        case ProposalGossip() | DecidedGossip() | BlockGossip():
+            return Topic.BLOCK
+        case VotesGossip() | CertificateGossip() | HeightGossip() | BlockWanted() | CheckpointVote():
+            return Topic.VOTE
+        case _:
+            assert_never(message)
 
 
 def _now_ms() -> int:

@@ -24,6 +24,8 @@ from consensus.messages import NIL, VoteType
 from consensus.params import MAX_HEIGHT, MAX_ROUND, MAX_VALIDATORS
 from consensus.votes import VOTE_BYTES, SignedProposal, SignedVote
 from consensus.wire import DecodeError
+from p2p.topic_transport import TopicMessage
+from p2p.topics import Topic
 from p2p.transport import PeerId
 from tests.support.chains import LocalChain, candidate
 from tests.support.signed_messages import GENESIS, SignedSet
@@ -131,6 +133,7 @@ def test_arbitrary_bytes_decode_canonically_or_not_at_all(data):
 # --- Judging ---------------------------------------------------------------------------------------------------
 
 PEER = PeerId(b"peer")
+SOURCE = TopicMessage(PEER, Topic.VOTE, b"", None)
 VIEW = HeightsView(SET.state(5), {4: SET.state(4)}, frozenset(), GENESIS)
 here = st.sampled_from([4, 5])
 
@@ -146,13 +149,14 @@ def test_whatever_decodes_is_judged_and_nothing_forged_holds(found_proposals, fo
     work = Work()
     for index, proposal in enumerate(found_proposals):
         message = ProposalGossip(proposal, b"")
-        work.proposals.append((Arrived(PEER, message, 0), message, index))
+        work.proposals.append((Arrived(PEER, message, 0, SOURCE), message, index))
     for certificate in found_certificates:
-        work.certificates.append((Arrived(PEER, CertificateGossip(certificate), 0), certificate))
+        work.certificates.append((Arrived(PEER, CertificateGossip(certificate), 0, SOURCE), certificate))
     for body in found_bodies:
-        work.blocks.append((Arrived(PEER, BlockGossip(5, body), 0), 5, body))
+        work.blocks.append((Arrived(PEER, BlockGossip(5, body), 0, SOURCE), 5, body))
     for vote in cast:
-        work.votes.setdefault(vote.height, []).append((PEER, vote))
+        arrived = Arrived(PEER, VotesGossip((vote,)), 0, SOURCE)
+        work.votes.setdefault(vote.height, []).append((arrived, vote))
     verdict = judge(work, VIEW)
     assert verdict.events == []
     assert verdict.refused_votes == set(cast)
@@ -173,7 +177,7 @@ def test_a_body_that_differs_in_a_byte_is_not_taken(changes, tail):
     for position, value in changes:
         body[position] = value
     raw_block = bytes(body) + tail
-    arrived = (Arrived(PEER, BlockGossip(5, raw_block), 0), 5, raw_block)
+    arrived = (Arrived(PEER, BlockGossip(5, raw_block), 0, SOURCE), 5, raw_block)
     verdict = judge(Work(blocks=[arrived], named=frozenset([BUILT.block_hash])), VIEW)
     taken = [PeerBlock(5, BUILT.block_hash, raw_block)] if raw_block == BUILT.raw_block else []
     assert verdict.events == taken

@@ -36,6 +36,7 @@ from consensus.gossip import (
 from consensus.messages import NO_ROUND, VoteMessage, VoteType, encode_message, signing_root
 from consensus.payload import EMPTY_REVEAL
 from consensus.votes import VOTE_BYTES, SignedVote
+from p2p.topics import Topic
 from p2p.transport import PeerId
 from tests.simulation.whole_nodes import EPOCH_LENGTH, WholeNetwork, run_network
 from tests.support.chains import voting_secret
@@ -379,10 +380,11 @@ def test_garbage_forged_votes_and_forged_certificates_stop_nobody_and_are_counte
                 vote = VoteMessage(network.genesis_hash, height, 0, VoteType.PRECOMMIT, block_hash, NO_ROUND)
                 signature = bls.sign(secret, signing_root(encode_message(vote)))
                 next_height = SignedVote(VoteType.PREVOTE, height + 1, 0, block_hash, NO_ROUND, 0, signature)
-                transport.broadcast(encode_gossip(VotesGossip((next_height,))))
+                transport.broadcast(Topic.VOTE, encode_gossip(VotesGossip((next_height,))))
                 forged = Certificate(VoteType.PRECOMMIT, height, 0, NO_ROUND, block_hash, b"\x0f", signature)
-                transport.broadcast(chance.randbytes(chance.randint(0, 300)))
+                transport.broadcast(Topic.VOTE, chance.randbytes(chance.randint(0, 300)))
                 transport.broadcast(
+                    Topic.VOTE,
                     encode_gossip(
                         VotesGossip(
                             tuple(
@@ -390,10 +392,10 @@ def test_garbage_forged_votes_and_forged_certificates_stop_nobody_and_are_counte
                                 for index in range(4)
                             )
                         )
-                    )
+                    ),
                 )
-                transport.broadcast(encode_gossip(CertificateGossip(forged)))
-                transport.broadcast(encode_gossip(DecidedGossip(forged, chance.randbytes(100))))
+                transport.broadcast(Topic.VOTE, encode_gossip(CertificateGossip(forged)))
+                transport.broadcast(Topic.VOTE, encode_gossip(DecidedGossip(forged, chance.randbytes(100))))
                 await trio.sleep(0.2)
         assert network.height >= 4
         for node in network.nodes:
@@ -425,7 +427,9 @@ def test_a_true_header_over_a_wrong_body_condemns_its_sender_and_not_the_block(t
                     gift = Withdrawal(index=0, validator_index=0, address=Address(bytes(20)), amount_gwei=1)
                     wrong_withdrawals = replace(sealed, block=replace(sealed.block, withdrawals=(gift,)))
                     for wrong in (wrong_payload, wrong_list, wrong_withdrawals):
-                        transport.broadcast(encode_gossip(ProposalGossip(message.proposal, encode_block(wrong))))
+                        transport.broadcast(
+                            Topic.VOTE, encode_gossip(ProposalGossip(message.proposal, encode_block(wrong)))
+                        )
 
         network.net.conditions = liar_is_quicker
         async with trio.open_nursery() as nursery:
@@ -452,7 +456,7 @@ def test_a_peer_that_boasts_of_its_height_does_not_keep_others_from_catching_up(
         network.start(fourth)
         with trio.move_on_after(3):
             while True:
-                transport.broadcast(encode_gossip(HeightGossip(10**9, 0)))
+                transport.broadcast(Topic.VOTE, encode_gossip(HeightGossip(10**9, 0)))
                 await trio.sleep(0.01)
         await votes_again(network, fourth)
 
@@ -476,7 +480,7 @@ def test_a_validator_that_contradicts_itself_is_named_once_by_evidence_that_hold
             vote = VoteMessage(network.genesis_hash, height, 0, VoteType.PREVOTE, block_hash, NO_ROUND)
             signature = bls.sign(voting_secret(equivocator), signing_root(encode_message(vote)))
             signed = SignedVote(VoteType.PREVOTE, height, 0, block_hash, NO_ROUND, index, signature)
-            transport.broadcast(encode_gossip(VotesGossip((signed,))))
+            transport.broadcast(Topic.VOTE, encode_gossip(VotesGossip((signed,))))
         await trio.sleep(0.2)
         assert network.height < height
         grown = [node.wal_path.stat().st_size - size for node, size in zip(three, sizes, strict=True)]

@@ -59,6 +59,7 @@ from consensus.params import MAX_HEIGHT, MAX_ROUND
 from consensus.vote_tally import MAX_ROUNDS_AHEAD
 from consensus.votes import SignedVote
 from p2p.memory_transport import MemoryNetwork
+from p2p.topics import Topic
 from p2p.transport import PeerId
 from tests.support.chains import LocalChain
 from tests.support.signed_messages import BLOCK, GENESIS, OTHER_BLOCK, PRECOMMIT, PREVOTE, SignedSet
@@ -88,7 +89,7 @@ class Bench:
 
     def send(self, *messages: GossipMessage, peer: PeerId = ANN) -> None:
         for message in messages:
-            self.peers[peer].send(OWN, encode_gossip(message))
+            self.peers[peer].send(OWN, Topic.VOTE, encode_gossip(message))
 
     def send_votes(self, *votes: SignedVote, peer: PeerId = ANN) -> None:
         """Each in a message of its own, as they are cast."""
@@ -174,7 +175,7 @@ def raw_block() -> bytes:
 def test_malformed_bytes_are_scored_and_stop_nothing(bench: Bench) -> None:
     async def scenario(bench: Bench) -> None:
         for data in (b"", b"\x00", b"\x09", b"\x02", bytes([2]) + bytes(149), bytes([3]), b"\x08" + bytes(100)):
-            bench.peers[ANN].send(OWN, data)
+            bench.peers[ANN].send(OWN, Topic.VOTE, data)
         bench.send(HeightGossip(3, 0), peer=BOB)
         assert await bench.take() == [PeerAt(BOB, 3, asks=True)]
         assert bench.ingress.misbehaviour == {ANN: 7}
@@ -466,10 +467,10 @@ def test_of_one_peers_votes_no_more_wait_than_it_could_mean(bench: Bench, monkey
 def test_whoever_misbehaves_again_and_again_is_not_listened_to_for_a_while(bench: Bench) -> None:
     async def scenario(bench: Bench) -> None:
         for _ in range(SHUN_AT):
-            bench.peers[ANN].send(OWN, b"")
+            bench.peers[ANN].send(OWN, Topic.VOTE, b"")
         await bench.take()
         bench.send(HeightGossip(3, 0))
-        bench.peers[ANN].send(OWN, b"")
+        bench.peers[ANN].send(OWN, Topic.VOTE, b"")
         assert await bench.take() == []
         assert bench.ingress.misbehaviour == {ANN: SHUN_AT}
         bench.clock.jump(SHUN_S)
@@ -744,10 +745,10 @@ def test_scores_of_more_peers_than_are_remembered_make_room(bench: Bench, monkey
 
     async def scenario(bench: Bench) -> None:
         for _ in range(2):
-            bench.peers[ANN].send(OWN, b"")
+            bench.peers[ANN].send(OWN, Topic.VOTE, b"")
         await bench.take()
         for name in (b"x", b"y", b"z"):
-            bench.network.join(PeerId(name)).send(OWN, b"")
+            bench.network.join(PeerId(name)).send(OWN, Topic.VOTE, b"")
             await bench.take()
         assert bench.ingress.misbehaviour == {ANN: 2, PeerId(b"z"): 1}, "the least of them is forgotten"
 
