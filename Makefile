@@ -6,6 +6,7 @@
 VENV = .venv
 BIN = $(VENV)/bin
 CLIENTS = tests/clients
+INTEROP = tests/interop
 RUN = sh .ci/stage.sh
 
 # What these would change is chosen here, so that a shell with another project's settings gives the same result.
@@ -53,10 +54,10 @@ unit: $(VENV)/ready ## unit, property and architecture tests only (about a minut
 vectors: $(VENV)/ready ## published vectors and the execution-spec-tests
 	@$(PYTEST) tests/vectors
 
-clients-setup: $(VENV)/ready $(CLIENTS)/node_modules/.ready
+clients-setup: $(VENV)/ready $(CLIENTS)/node_modules/.ready $(INTEROP)/node_modules/.ready
 
-clients: clients-setup ## web3.py, ethers and viem against a real devnet process
-	@$(PYTEST) tests/clients
+clients: clients-setup ## web3.py, ethers and viem against a real devnet process; js-libp2p on the p2p network
+	@$(PYTEST) tests/clients $(INTEROP)
 
 crash: $(VENV)/ready ## 200 random SIGKILLs of a running node (about 20 minutes)
 	@$(BIN)/python -m tests.crash.campaign --kills 200 --json benchmarks/results/crash.json
@@ -86,11 +87,11 @@ lock: $(VENV)/ready ## resolve pyproject.toml's ranges anew into requirements*.t
 	$(UV_COMPILE) --no-deps --group source -o requirements-source.txt
 
 clean: ## delete everything that set-up and tests made (not a devnet's chain)
-	rm -rf $(VENV) $(CLIENTS)/node_modules $(CLIENTS)/artifacts tests/fixtures/unpacked build dist *.egg-info
+	rm -rf $(VENV) $(CLIENTS)/node_modules $(CLIENTS)/artifacts $(INTEROP)/node_modules tests/fixtures/unpacked build dist *.egg-info
 	rm -rf .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 
 $(VENV)/ready: requirements.txt requirements-source.txt pyproject.toml .ci/set_up.sh
 	@PYTHON="$(PYTHON)" sh .ci/set_up.sh python $(VENV)
 
-$(CLIENTS)/node_modules/.ready: $(CLIENTS)/package-lock.json $(CLIENTS)/package.json .ci/set_up.sh
-	@sh .ci/set_up.sh clients $(CLIENTS)
+$(CLIENTS)/node_modules/.ready $(INTEROP)/node_modules/.ready: %/node_modules/.ready: %/package-lock.json %/package.json .ci/set_up.sh
+	@sh .ci/set_up.sh clients $*

@@ -129,6 +129,10 @@ class Libp2pTransport:
         """With whom gossip flows in both directions: our stream is open, and the peer has said what it wants."""
         return self._router.subscribers(self._names.name(Topic.VOTE))
 
+    def mesh(self, topic: Topic) -> Collection[PeerId]:
+        """With whom the topic's messages are exchanged unasked."""
+        return self._router.mesh(self._names.name(topic))
+
     def rename_topics(self, names: TopicNames) -> None:
         """The rules change: leave the topics of the old ones, and enter those of the new."""
         for topic in Topic:

@@ -21,6 +21,8 @@ LINK_TIMEOUT_S: Final = 15.0
 FIRST_REOPEN_S: Final = 0.5
 MAX_REOPEN_S: Final = 15.0
 """A stream that failed is opened again after the first, then after twice as long each time."""
+REFUSED_RETRY_S: Final = 60.0
+"""A peer that does not speak a protocol is asked again; it may have just begun."""
 
 FRAMES_RATE: Final = 2_000.0
 FRAMES_BURST: Final = 10_000.0
@@ -141,12 +143,14 @@ class PeerLinks:
                 stream = await self._open(link.connection.peer, kind)
             except ProtocolRefused:
                 link.directions[kind].is_refused = True
-                return
+                await trio.sleep(REFUSED_RETRY_S)
+                continue
             except NotConnected:
                 return
             except StreamFailed:
                 stream = None
             if stream is not None:
+                link.directions[kind].is_refused = False
                 opened_s = trio.current_time()
                 await self._write_to(stream, link, kind)
                 if trio.current_time() - opened_s > MAX_REOPEN_S:

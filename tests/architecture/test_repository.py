@@ -28,8 +28,9 @@ def test_no_python_package_needs_a_compiler() -> None:
     assert {"fastecdsa", *built} & set(installed) == set()
 
 
-def test_every_npm_package_is_pinned_by_content_and_no_registry_is_named() -> None:
-    lock = json.loads((ROOT / "tests/clients/package-lock.json").read_text())
+@pytest.mark.parametrize("folder", ["tests/clients", "tests/interop"])
+def test_every_npm_package_is_pinned_by_content_and_no_registry_is_named(folder: str) -> None:
+    lock = json.loads((ROOT / folder / "package-lock.json").read_text())
     packages = {name: package for name, package in lock["packages"].items() if name}
     assert len(packages) > 20
     assert [name for name, package in packages.items() if not package.get("integrity", "").startswith("sha512-")] == []
