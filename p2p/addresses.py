@@ -88,6 +88,12 @@ def parse_address(text: str) -> Address:
     return Address(host, int(port), peer)
 
 
+def limit_group(ip: str) -> str:
+    """What limits for each IP address count together: whoever has one IPv6 address has all of its /64 network."""
+    address = ipaddress.ip_address(ip.partition("%")[0])
+    return ip if address.version == 4 else str(ipaddress.ip_network((address, 64), strict=False))
+
+
 def _ip_kind(host: str) -> str | None:
     try:
         return "ip4" if ipaddress.ip_address(host).version == 4 else "ip6"

@@ -33,7 +33,7 @@ from libp2p.security.noise.transport import Transport as NoiseTransport
 from libp2p.stream_muxer.exceptions import MuxedConnUnavailable, MuxedStreamError
 from multiaddr import Multiaddr
 
-from p2p.addresses import Address, peer_id_text
+from p2p.addresses import Address, limit_group, peer_id_text
 from p2p.identity import Identity
 from p2p.peer_limits import HANDSHAKE_BURST, HANDSHAKE_TIMEOUT_S, NEGOTIATE_TIMEOUT_S, HostLimits, PeerBuckets
 from p2p.streams import (
@@ -103,7 +103,7 @@ class Host:
         self._handshakes: PeerBuckets[str] = PeerBuckets(limits.handshakes_a_second_each_ip, HANDSHAKE_BURST)
         self._connections: dict[PeerId, Connection] = {}
         self._greeting: dict[trio.CancelScope, str] = {}
-        """Inbound connections before they are authenticated, the oldest first, and their IP addresses."""
+        """Inbound connections before they are authenticated, the oldest first, and their IP addresses' groups."""
         self._dialling: set[PeerId] = set()
         self._handlers: dict[str, Handler] = {IDENTIFY: self._identify, PING: _echo}
         self._nursery: trio.Nursery | None = None
@@ -192,7 +192,7 @@ class Host:
             raise DialFailed(f"no answer within {HANDSHAKE_TIMEOUT_S:.0f} s") from None
         except OSError as error:
             raise DialFailed(_reasons(error)) from error
-        except _HandshakeFailed as error:
+        except (UnicodeError, _HandshakeFailed) as error:  # a name that can be none is an error of its encoding
             raise DialFailed(str(error)) from error
 
     # Accepting.
@@ -220,15 +220,16 @@ class Host:
     def _may_greet(self, ip: str) -> bool:
         if self._gate is not None and not self._gate.admits_ip(ip):
             return False
-        if Counter(self._greeting.values())[ip] >= self._limits.handshakes_each_ip:
-            self._close_oldest_greeting(ip)
+        group = limit_group(ip)
+        if Counter(self._greeting.values())[group] >= self._limits.handshakes_each_ip:
+            self._close_oldest_greeting(group)
         elif len(self._greeting) >= self._limits.handshakes:
             self._close_oldest_greeting(None)
         return True
 
-    def _close_oldest_greeting(self, ip: str | None) -> None:
+    def _close_oldest_greeting(self, group: str | None) -> None:
         for scope, greeted in self._greeting.items():
-            if ip is None or greeted == ip:
+            if group is None or greeted == group:
                 scope.cancel()
                 del self._greeting[scope]
                 return
@@ -236,7 +237,7 @@ class Host:
     async def _greet(self, end: "_TcpEnd") -> None:
         """Authenticate a stranger, and serve the peer that it turns out to be."""
         with trio.CancelScope(deadline=trio.current_time() + HANDSHAKE_TIMEOUT_S) as scope:
-            self._greeting[scope] = end.remote.host
+            self._greeting[scope] = limit_group(end.remote.host)
             try:
                 muxed = await self._upgrade(end, None, is_initiator=False)
             except _HandshakeFailed:
@@ -257,7 +258,7 @@ class Host:
         try:
             await _agree(end, NOISE, is_initiator=is_initiator)
             if not is_initiator:
-                await self._wait_for_turn(end.remote.host)
+                await self._wait_for_turn(limit_group(end.remote.host))
             pattern = self._noise.get_pattern()
             if is_initiator:
                 secured = await pattern.handshake_outbound(raw, None)
@@ -277,8 +278,8 @@ class Host:
                 end.abort()
         return muxed
 
-    async def _wait_for_turn(self, ip: str) -> None:
-        while not self._handshakes.take(ip, 1, trio.current_time()):  # noqa: ASYNC110 - a bucket is no event
+    async def _wait_for_turn(self, group: str) -> None:
+        while not self._handshakes.take(group, 1, trio.current_time()):  # noqa: ASYNC110 - a bucket is no event
             await trio.sleep(1 / self._limits.handshakes_a_second_each_ip)
 
     # A connection's life.
@@ -324,9 +325,10 @@ class Host:
 
     def _make_room_inbound(self, new: Connection) -> None:
         inbound = [connection for connection in self._connections.values() if not connection.outbound]
-        of_same_ip = [connection for connection in inbound if connection.address.host == new.address.host]
-        if len(of_same_ip) >= self._limits.inbound_each_ip:
-            full = of_same_ip
+        group = limit_group(new.address.host)
+        of_same_group = [connection for connection in inbound if limit_group(connection.address.host) == group]
+        if len(of_same_group) >= self._limits.inbound_each_ip:
+            full = of_same_group
         elif len(inbound) >= self._limits.inbound:
             full = inbound
         else:

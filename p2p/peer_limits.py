@@ -43,7 +43,7 @@ class HostLimits:
     outbound: int = 96
     """Connections that this node dialled; further dials fail."""
     inbound_each_ip: int = 32
-    """A development network runs dozens of nodes on one machine."""
+    """A development network runs dozens of nodes on one machine. An IPv6 /64 network counts as one address."""
     handshakes: int = 64
     """Inbound connections that are not authenticated yet; a new one closes the oldest, which has had its time."""
     handshakes_each_ip: int = 32

@@ -93,6 +93,7 @@ def test_a_dial_says_of_every_address_why_it_failed() -> None:
             assert "this node itself" in await refusal(one, one.listen_addresses[0].with_peer(None))
             assert "expected 12D3KooW" in await refusal(one, there.with_peer(new_identity().peer_id))
             assert "Connection refused" in await refusal(one, Address("127.0.0.1", 1))
+            assert "too long" in await refusal(one, Address("a" * 64 + ".example", 1))
             with pytest.raises(DialFailed, match="no address"):
                 await one.dial([])
             assert (await one.dial([Address("127.0.0.1", 1), there])).peer == two.own_id
@@ -319,7 +320,7 @@ def test_outbound_connections_are_bounded() -> None:
     run(main)
 
 
-def test_a_thousand_connections_in_sequence_leave_nothing_behind() -> None:
+def test_four_hundred_connections_in_sequence_leave_nothing_behind() -> None:
     """py-libp2p's own host refuses everybody after 250 inbound connections in total."""
 
     async def main() -> None:
@@ -339,7 +340,7 @@ def test_a_thousand_connections_in_sequence_leave_nothing_behind() -> None:
 
             await connect()
             before = Held.now()
-            for _ in range(1000):
+            for _ in range(400):
                 await connect()
             await before.returns()
             await other.dial(host.listen_addresses)

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from p2p.addresses import Address, BadAddress, is_peer_id, parse_address, parse_peer_id, peer_id_text
+from p2p.addresses import Address, BadAddress, is_peer_id, limit_group, parse_address, parse_peer_id, peer_id_text
 from p2p.transport import PeerId
 
 ED25519_ID = "12D3KooWD3eckifWpRn9wQpMG9R9hX3sD158z7EqHWmweQAJU5SA"
@@ -69,3 +69,10 @@ def test_bytes_are_a_peer_id_exactly_if_its_text_is(raw: bytes) -> None:
     else:
         assert parsed == raw
         assert is_peer_id(raw)
+
+
+def test_limits_count_an_ipv6_network_as_one_address() -> None:
+    assert limit_group("192.0.2.1") == "192.0.2.1"
+    assert limit_group("2001:db8::1") == limit_group("2001:db8::ffff:2") == "2001:db8::/64"
+    assert limit_group("2001:db8:0:1::1") != limit_group("2001:db8::1")
+    assert limit_group("fe80::1%eth0") == "fe80::/64"
