@@ -71,16 +71,16 @@ class StateImport:
         return ImportProgress(current.height, missing, current.raw_manifest if with_manifest else b"")
 
     def begin(self, raw_manifest: bytes) -> ImportProgress | ImportRefused:
-        """Start, or go on with the same manifest; what an import of another one left is dropped."""
+        """Start, or go on if it is the same block's; what an import of another one left is dropped."""
         head_height = Ledger(self._store).head().height
         if head_height:
             return ImportRefused("head", "a database that holds genesis alone", f"block {head_height}")
-        if self._current is not None and self._current.raw_manifest == raw_manifest and self._is_emptied():
-            return self.progress()
         try:
             current = _Current(raw_manifest, self._genesis_hash, self._epoch_length)
         except ManifestRefused as error:
             return ImportRefused(error.rule, error.expected, error.found)
+        if self._current is not None and self._current.block_hash == current.block_hash and self._is_emptied():
+            return self.progress()
         self._empty(raw_manifest, current.height)
         self._current = current
         self._store.write(
@@ -204,6 +204,7 @@ class _Current:
         self.manifest: Manifest = decode_manifest(raw_manifest)
         self.checked: CheckedManifest = check_manifest(self.manifest, genesis_hash, epoch_length)
         self.height = self.checked.header.number
+        self.block_hash = self.checked.header.hash
 
 
 class _NodeWriter:

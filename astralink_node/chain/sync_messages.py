@@ -93,7 +93,7 @@ class GetImport:
 
 @dataclass(frozen=True, slots=True)
 class ImportBegin:
-    """Import the state after a block that the node trusts; with the manifest of the import that runs, go on."""
+    """Import the state after a block that the node trusts; if an import of the same block runs, go on."""
 
     raw_manifest: bytes
 

@@ -62,9 +62,10 @@ class PeerChoice:
         self._lateness_s[peer] = lateness_s
 
     def convict(self, peer: PeerId, offence: SyncOffence, detail: str) -> None:
-        """It lied: it is not asked again."""
-        self.liars.add(peer)
-        self.note(peer, offence, detail)
+        """It lied: it is not asked again. Once is enough: what else was under way is likely to be the same lie."""
+        if peer not in self.liars:
+            self.liars.add(peer)
+            self.note(peer, offence, detail)
 
     def note(self, peer: PeerId, offence: SyncOffence, detail: str) -> None:
         self.offences[offence] += 1

@@ -42,6 +42,7 @@ from astralink_node.chain.sync_messages import (
 from astralink_node.state.snapshot_chunks import decode_chunk, encode_chunk
 from astralink_node.storage import keys
 from astralink_node.storage.memory import MemoryStore
+from consensus.checkpoint import encode_checkpoint
 from tests.support.chains import COUNTER, LocalChain
 from tests.support.snapshots import (
     EPOCH,
@@ -308,6 +309,4 @@ def test_carried_checkpoint_comes_along() -> None:
 
 
 def encode(source: ServingChain, epoch: int) -> bytes:
-    from consensus.checkpoint import encode_checkpoint
-
     return encode_checkpoint(source.checkpoint(epoch))
