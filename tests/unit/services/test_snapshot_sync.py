@@ -12,6 +12,7 @@ from astralink_node.chain.client import InProcessExecution
 from astralink_node.chain.messages import Status
 from astralink_node.chain.snapshot_manifest import Manifest, decode_manifest, encode_manifest
 from astralink_node.chain.sync_messages import GetImport, ImportProgress
+from astralink_node.evm.blocks import decode_block
 from astralink_node.services.offload import inline
 from astralink_node.services.peer_choice import MAX_AT_A_PEER
 from astralink_node.services.snapshot_sync import SNAPSHOT_FROM, JoiningRules, SnapshotSync
@@ -34,6 +35,7 @@ from consensus.sync_wire import (
     encode_light_block_reply,
     encode_manifest_reply,
 )
+from p2p.transport import PeerId
 from tests.support.chains import GENESIS_TIMESTAMP, commit_certificate
 from tests.support.lying_peers import Change, Helpers, Reports
 from tests.support.snapshots import EPOCH, MortalStore, ServingChain, genesis_with, new_store, opened
