@@ -516,6 +516,6 @@ class ConsensusDriver:
         own_vote = None if index is None else self._checkpoints.own_vote(index)
         if own_vote is not None and self._checkpoints.is_missing:
             self._peers.tell(own_vote)
-        if trio.current_time() - run.step_since_s >= REPEAT_INTERVAL_MS / 1000:
+        if trio.current_time() - run.stands_since_s >= REPEAT_INTERVAL_MS / 1000:
             self._peers.tell(HeightGossip(run.state.height, run.state.rounds.round_))
             await run.repeat()

@@ -142,7 +142,10 @@ class HeightRun:
         self.state: HeightState = begin_height(context)
         self.bodies: dict[bytes, bytes] = {}
         """Blocks that a proposal or a quorum names, by hash."""
-        self._note_step()
+        self.step_since_ms = around.now_ms()
+        """For people."""
+        self.stands_since_s = trio.current_time()
+        """Since when the height has been waiting or, once it started, in the making: by the clock that nobody sets."""
         self._unsigned: list[SignProposal | SignVote | BuildBlock] = []
         """What a signer that could not be reached still owes."""
         self._lone_refusals = 0
@@ -241,13 +244,9 @@ class HeightRun:
                 if answer is not None:
                     waiting.append(answer)
         if (self.state.rounds.round_, self.state.rounds.step) != before:
-            self._note_step()
-
-    def _note_step(self) -> None:
-        self.step_since_ms = self._around.now_ms()
-        """For people."""
-        self.step_since_s = trio.current_time()
-        """By the clock that nobody sets."""
+            self.step_since_ms = self._around.now_ms()
+            if before[1] is Step.NOT_STARTED:
+                self.stands_since_s = trio.current_time()
 
     async def _perform(self, output: Output) -> Input | None:
         """Do it, or start it; what our own signature makes comes back at once as an input."""
