@@ -122,7 +122,7 @@ class Libp2pTransport:
 
     @property
     def peers(self) -> Collection[PeerId]:
-        return self._links.peers.keys()
+        return self._links.peers
 
     @property
     def ready_peers(self) -> Collection[PeerId]:

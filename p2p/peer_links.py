@@ -4,7 +4,7 @@ What goes out waits in bounded queues, so that a slow peer delays nobody; what c
 may send. A stream that fails is opened again while its connection lasts. What the bytes mean is the transport's.
 """
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -84,8 +84,9 @@ class PeerLinks:
                 host.handle(protocol, self._reader(kind))
 
     @property
-    def peers(self) -> Mapping[PeerId, _Link]:
-        return self._links
+    def peers(self) -> Collection[PeerId]:
+        """Who was greeted and is connected."""
+        return self._links.keys()
 
     async def run(self, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         async with trio.open_nursery() as nursery:

@@ -48,7 +48,8 @@ class OutgoingQueue:
     async def get(self) -> bytes:
         """The oldest, as soon as there is any."""
         while not self._items:
-            self._arrived = trio.Event()
+            if self._arrived.is_set():
+                self._arrived = trio.Event()
             await self._arrived.wait()
         item = self._items.popleft()
         self._bytes -= len(item)
@@ -92,7 +93,8 @@ class Inbox:
 
     async def get(self) -> TopicMessage:
         while not self._messages:
-            self._arrived = trio.Event()
+            if self._arrived.is_set():
+                self._arrived = trio.Event()
             await self._arrived.wait()
         return self._take()
 

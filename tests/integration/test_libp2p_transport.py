@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 
 import pytest
 import trio
@@ -211,6 +213,72 @@ def test_greeting_without_an_answer_ends_the_connection(monkeypatch: pytest.Monk
             await silent.host.dial([strict.address])
             await until(lambda: ("a peer is not welcome", silent.own_id, "no status in time") in strict.notices)
             await until(lambda: not silent.host.connections)
+
+    run(main)
+
+
+def test_peers_are_found_again_by_the_book_alone_and_bans_last(tmp_path: Path) -> None:
+    async def main() -> None:
+        path = tmp_path / "peers.json"
+        async with running_node() as good, running_node() as bad:
+            async with running_node(book_path=path) as node:
+                for other in (good, bad):
+                    await node.host.dial([other.address])
+                await until(lambda: len(node.transport.ready_peers) == 2)
+                node.keeper.report(bad.own_id, Offence.LIED)
+                await until(lambda: bad.own_id not in node.host.connections)
+            async with running_node(book_path=path) as node:
+                await until(lambda: good.own_id in node.transport.ready_peers)
+                assert bad.own_id in node.book.bans(time.time())
+                assert bad.own_id not in node.host.connections
+
+    run(main)
+
+
+def test_validators_that_leave_the_set_are_dialled_no_more() -> None:
+    async def main() -> None:
+        async with running_node() as node:
+            async with running_node() as validator:
+                node.keeper.set_validators({validator.own_id: [validator.address]})
+                await until(lambda: validator.own_id in node.transport.ready_peers)
+                assert list(node.keeper.validators()) == [validator.own_id]
+            node.keeper.set_validators({})
+            await until(lambda: not node.transport.peers)
+            assert list(node.keeper.validators()) == []
+
+    run(main)
+
+
+def test_handler_that_fails_is_noticed_and_charged_and_nothing_else_happens() -> None:
+    async def main() -> None:
+        async def fail(stream: Stream) -> None:
+            raise ZeroDivisionError("a bug")
+
+        async with connected_nodes(2) as (one, two):
+            one.host.handle("/bug/1", fail)
+            await two.host.open_stream(one.own_id, "/bug/1")
+            expected = ("serving a peer failed", two.own_id, "/bug/1: ZeroDivisionError('a bug')")
+            await until(lambda: expected in one.notices)
+            assert one.keeper.points(two.own_id) > 0
+            two.transport.broadcast(Topic.BLOCK, b"still here")
+            assert (await one.next()).data == b"still here"
+
+    run(main)
+
+
+def test_peers_that_come_and_go_leave_nothing_behind() -> None:
+    async def main() -> None:
+        async with running_node() as node:
+            before = trio.lowlevel.current_statistics().tasks_living
+            for number in range(20):
+                async with running_node() as guest:
+                    await guest.host.dial([node.address])
+                    await until(lambda there=guest: node.own_id in there.transport.ready_peers)
+                    guest.transport.broadcast(Topic.BLOCK, b"%d" % number)
+                    assert (await node.next()).data == b"%d" % number
+                await until(lambda: not node.transport.peers)
+            await until(lambda: trio.lowlevel.current_statistics().tasks_living == before)
+            assert list(node.transport.ready_peers) == []
 
     run(main)
 

@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from random import Random
 
 import trio
@@ -18,7 +19,7 @@ from p2p.gossip_events import GossipOffence, Verdict
 from p2p.identity import Identity, new_identity
 from p2p.libp2p_host import Host
 from p2p.libp2p_transport import Libp2pTransport
-from p2p.peer_book import BanGate, PeerBook
+from p2p.peer_book import BanGate, PeerBook, load_peer_book
 from p2p.reputation import Offence
 from p2p.requests import Requests
 from p2p.topic_transport import TopicMessage
@@ -65,8 +66,9 @@ async def running_node(
     names: TopicNames = NAMES,
     bootnodes: Sequence[Address] = (),
     greet: Greet = welcome_everyone,
+    book_path: Path | None = None,
 ) -> AsyncIterator[P2pNode]:
-    book = PeerBook()
+    book = PeerBook() if book_path is None else load_peer_book(book_path)[0]
     host = await Host.open(identity or new_identity(), [listen], gate=BanGate(book, time.time))
     offences: Counter[tuple[PeerId, Offence | GossipOffence]] = Counter()
     notices: list[tuple[str, PeerId, str]] = []
@@ -79,6 +81,7 @@ async def running_node(
         bootnodes=bootnodes,
         greet=greet,
         notice=lambda *notice: notices.append(notice),
+        book_path=book_path,
     )
 
     def report(peer: PeerId, offence: Offence | GossipOffence) -> None:
