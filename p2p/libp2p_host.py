@@ -143,6 +143,7 @@ class Host:
                 for listener in self._listeners:
                     nursery.start_soon(self._accept, listener)
                 task_status.started()
+                await trio.sleep_forever()
         finally:
             self._nursery = None
             for listener in self._listeners:

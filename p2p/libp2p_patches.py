@@ -43,8 +43,6 @@ def _take_out_secio() -> None:
 
 check_version(importlib.metadata.version("libp2p"))
 _take_out_secio()
-# A stranger's garbage is no error of this program; it is reported to whoever runs the host, not printed.
-logging.getLogger("libp2p").setLevel(logging.CRITICAL)
 
 from libp2p.abc import ISecureConn  # noqa: E402 - only after secio is out of the way
 from libp2p.crypto.keys import KeyType  # noqa: E402
@@ -57,6 +55,9 @@ from libp2p.protocol_muxer.multiselect_communicator import MultiselectCommunicat
 from libp2p.stream_muxer.exceptions import MuxedStreamEOF, MuxedStreamError, MuxedStreamReset  # noqa: E402
 from libp2p.stream_muxer.yamux import yamux as upstream  # noqa: E402
 
+# Importing it has set its logger up to print warnings and errors on stderr. A stranger's garbage is no error of this
+# program: it is reported to whoever runs the host.
+logging.getLogger("libp2p").setLevel(logging.CRITICAL)
 # A stranger's RSA key of 4096 bits with a great exponent takes a tenth of a second to check, thirty times a whole
 # handshake. Peers have had Ed25519 keys for years.
 key_type_to_public_key_deserializer.pop(KeyType.RSA.value, None)

@@ -14,12 +14,27 @@ import pytest
 import trio
 
 from p2p import libp2p_host, peer_limits
-from p2p.addresses import Address
+from p2p.addresses import Address, parse_address
 from p2p.identity import load_or_create_identity, new_identity
 from p2p.libp2p_host import IDENTIFY, PING, Host
 from p2p.peer_limits import HostLimits
 from p2p.streams import Connected, DialFailed, MessageTooLong, NotConnected, ProtocolRefused, Stream, StreamFailed
 from p2p.transport import PeerId
+
+# isort: split
+# The lines above make `import libp2p` possible.
+from libp2p import new_host
+from libp2p.abc import INetStream
+from libp2p.crypto.ed25519 import create_new_key_pair
+from libp2p.crypto.x25519 import create_new_key_pair as create_noise_key_pair
+from libp2p.custom_types import TProtocol
+from libp2p.host.basic_host import BasicHost
+from libp2p.peer.id import ID
+from libp2p.security.noise.transport import PROTOCOL_ID as NOISE_ID
+from libp2p.security.noise.transport import Transport as NoiseTransport
+from libp2p.stream_muxer.yamux.yamux import Yamux
+from multiaddr import Multiaddr
+
 from tests.support.attackers import (
     MULTISTREAM,
     NOISE,
@@ -37,6 +52,7 @@ from tests.support.hosts import (
     echo,
     next_end,
     next_handler_failure,
+    plain_nursery,
     run,
     running_host,
     two_hosts,
@@ -210,6 +226,77 @@ def test_a_message_beyond_the_limit_is_not_read() -> None:
             await stream.write(b"\xff" * 5)
             with pytest.raises(StreamFailed):
                 await stream.read()
+
+    run(main)
+
+
+def test_a_host_that_listens_nowhere_dials_and_is_spoken_to() -> None:
+    async def main() -> None:
+        async with running_host() as one:
+            silent = await Host.open(new_identity(), [])
+            silent.handle(ECHO, echo)
+            async with plain_nursery() as nursery:
+                await nursery.start(silent.run)
+                await silent.dial(one.listen_addresses)
+                assert await ask_echo(silent, one.own_id) == b"hello"
+                assert await ask_echo(one, silent.own_id) == b"hello"
+                nursery.cancel_scope.cancel()
+
+    run(main)
+
+
+# Beside py-libp2p's own host: another implementation of everything above TCP but the handshakes.
+
+
+def stock_host() -> BasicHost:
+    keys = create_new_key_pair()
+    noise = NoiseTransport(keys, create_noise_key_pair().private_key)
+    host = new_host(key_pair=keys, sec_opt={NOISE_ID: noise}, muxer_opt={TProtocol("/yamux/1.0.0"): Yamux})
+    assert isinstance(host, BasicHost)
+    return host
+
+
+def test_pylibp2ps_own_host_is_understood() -> None:
+    async def stock_echo(stream: INetStream) -> None:
+        await stream.write(await stream.read(300_000))
+        await stream.close()
+
+    async def main() -> None:
+        stock = stock_host()
+        stock.set_stream_handler(TProtocol("/stock/1"), stock_echo)
+        async with stock.run([Multiaddr("/ip4/127.0.0.1/tcp/0")]), running_host() as host:
+            connection = await host.dial([parse_address(str(stock.get_addrs()[0]))])
+            stream = await host.open_stream(connection.peer, "/stock/1")
+            await stream.write(b"x" * 1000)
+            assert await stream.read_exactly(1000) == b"x" * 1000
+            await stream.aclose()
+            theirs = await stock.new_stream(ID(host.own_id), [TProtocol(ECHO)])
+            await theirs.write(b"\x05hello")
+            assert await theirs.read(6) == b"\x05hello"
+            await theirs.close()
+
+    run(main)
+
+
+def test_pylibp2ps_own_host_ends_with_an_exception_of_a_handler() -> None:
+    """Why ours takes its place: compare test_a_handler_that_raises_ends_its_stream_and_nothing_else."""
+
+    async def bug(stream: INetStream) -> None:
+        raise ZeroDivisionError("a bug")
+
+    async def main() -> None:
+        stock = stock_host()
+        stock.set_stream_handler(TProtocol("/bug/1"), bug)
+
+        async def serve() -> None:
+            async with running_host() as host, stock.run([Multiaddr("/ip4/127.0.0.1/tcp/0")]):
+                connection = await host.dial([parse_address(str(stock.get_addrs()[0]))])
+                await host.open_stream(connection.peer, "/bug/1")
+                await trio.sleep_forever()
+
+        with pytest.raises(ExceptionGroup) as caught:
+            await serve()
+        assert caught.group_contains(ZeroDivisionError)
 
     run(main)
 

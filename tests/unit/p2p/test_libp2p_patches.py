@@ -103,6 +103,21 @@ def test_another_version_is_refused_when_the_module_loads() -> None:
     assert "py-libp2p: expected version 0.8.1, which is corrected here; found 0.9.0" in ran.stderr
 
 
+WITHOUT_SECIO = """
+import sys, types
+stand_in = types.ModuleType("secio")
+stand_in.ID, stand_in.Transport = "", None
+sys.modules["libp2p.security.secio.transport"] = stand_in
+"""
+"""What the stock library needs to load here at all."""
+
+
+def test_stock_prints_a_strangers_mistakes_on_stderr() -> None:
+    mistake = "import libp2p, logging; logging.getLogger('libp2p.protocol_muxer').error('a mistake')"
+    assert "a mistake" in python(WITHOUT_SECIO + mistake).stderr
+    assert python("import p2p.libp2p_patches\n" + mistake).stderr == ""
+
+
 RSA_KEY = """
 from libp2p.crypto.rsa import create_new_key_pair
 from libp2p.crypto.serialization import deserialize_public_key
@@ -111,8 +126,7 @@ print(type(deserialize_public_key(create_new_key_pair(1024).public_key.serialize
 
 
 def test_stock_checks_a_strangers_rsa_key_whatever_that_costs() -> None:
-    secio = "import sys, types; m = types.ModuleType('s'); m.ID = ''; m.Transport = None\n"
-    ran = python(secio + "sys.modules['libp2p.security.secio.transport'] = m" + RSA_KEY)
+    ran = python(WITHOUT_SECIO + RSA_KEY)
     assert (ran.returncode, ran.stdout) == (0, "RSAPublicKey\n"), ran.stderr
     ran = python("import p2p.libp2p_patches" + RSA_KEY)
     assert ran.returncode != 0
