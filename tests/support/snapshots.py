@@ -20,6 +20,7 @@ from astralink_node.chain.sync_messages import (
     SnapshotManifestQuestion,
 )
 from astralink_node.storage.memory import MemoryStore
+from astralink_node.storage.store import Store
 from astralink_node.types import Address
 from genesis.schema import GenesisAccount
 from tests.support.chains import CONTRACTS, COUNTER, LOGGER, LocalChain, candidate, genesis_text
@@ -40,8 +41,15 @@ def genesis_with(accounts: int, *, validators: int = 1, epoch_length: int = EPOC
 class ServingChain(LocalChain):
     """Makes blocks that change old and new accounts, slots and logs."""
 
-    def __init__(self, genesis: bytes, *, validators: int = 1, config: ExecutionConfig | None = None) -> None:
-        super().__init__(genesis=genesis, validators=validators, config=config)
+    def __init__(
+        self,
+        genesis: bytes,
+        *,
+        validators: int = 1,
+        config: ExecutionConfig | None = None,
+        store: Store | None = None,
+    ) -> None:
+        super().__init__(store, genesis=genesis, validators=validators, config=config)
         self._nonce = 0
 
     def advance(self, blocks: int) -> None:

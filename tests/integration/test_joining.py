@@ -1,0 +1,163 @@
+"""A new node joins real execution processes: a snapshot, its importer killed on the way, then ranges of blocks."""
+
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+import pytest
+import trio
+
+from astralink_node.chain.client import ExecutionGone
+from astralink_node.chain.data_folder import DATABASE_NAME, initialise_folder
+from astralink_node.chain.messages import Candidate, Committed, Status
+from astralink_node.chain.sync_messages import GetImport, ImportProgress
+from astralink_node.config import BlocksConfig
+from astralink_node.evm.blocks import decode_header
+from astralink_node.services.block_sync import BlockSync
+from astralink_node.services.consensus_driver import ChainSettings, ConsensusDriver
+from astralink_node.services.consensus_log import ConsensusLog
+from astralink_node.services.offload import in_thread
+from astralink_node.services.peer_heads import PeerHeads
+from astralink_node.services.proposer import Proposer
+from astralink_node.services.snapshot_sync import JoiningRules, SnapshotSync
+from astralink_node.services.sync_protocols import CHUNK
+from astralink_node.services.sync_server import SyncServer
+from astralink_node.storage.leveldb import open_leveldb
+from consensus.params import ConsensusParams
+from p2p.memory_requests import MemoryRequester, MemoryRequests
+from p2p.memory_transport import MemoryNetwork
+from p2p.transport import PeerId
+from tests.support.chains import GENESIS_TIMESTAMP
+from tests.support.execution_processes import ExecutionProcess, execution_process
+from tests.support.lying_peers import Reports
+from tests.support.snapshots import ServingChain, genesis_with
+
+EPOCH = 20
+SNAPSHOT = 2 * EPOCH - 1
+LENGTH = 2 * EPOCH + 15
+GENESIS = genesis_with(2_000, validators=4, epoch_length=EPOCH)
+PATIENCE_S = 100
+SERVER, NEWCOMER = PeerId(b"server"), PeerId(b"newcomer")
+
+
+def now_ms() -> int:
+    return 1000 * GENESIS_TIMESTAMP + 3_600_000
+
+
+class NoTransactions:
+    """A follower proposes nothing."""
+
+    def candidates(self, *, long_run: bool) -> tuple[Candidate, ...]:
+        return ()
+
+    async def wait_for_payable(self) -> None:
+        await trio.sleep_forever()
+
+
+@pytest.fixture
+def folders(tmp_path: Path) -> tuple[Path, Path]:
+    """A long chain's, and that of a node that has genesis alone."""
+    served, new = tmp_path / "s", tmp_path / "n"
+    for folder in (served, new):
+        initialise_folder(folder, GENESIS)
+    store = open_leveldb(served / DATABASE_NAME, create=False)
+    ServingChain(GENESIS, validators=4, store=store).advance(LENGTH)
+    store.close()
+    return served, new
+
+
+def killing(
+    answerer: Callable[[PeerId, bytes], Awaitable[bytes]], process: trio.Process, at: int
+) -> Callable[[PeerId, bytes], Awaitable[bytes]]:
+    """Kills the process when the chunk number `at` has come."""
+    given = 0
+
+    async def answer(peer: PeerId, data: bytes) -> bytes:
+        nonlocal given
+        given += 1
+        number = given
+        chunk = await answerer(peer, data)
+        if number == at:
+            process.kill()
+            await process.wait()
+        return chunk
+
+    return answer
+
+
+def snapshot_sync(newcomer: ExecutionProcess, requester: MemoryRequester, heads: PeerHeads) -> SnapshotSync:
+    rules = JoiningRules(ConsensusParams(), EPOCH)
+    return SnapshotSync(requester, newcomer.client, heads, rules, Reports(), now_ms, in_thread)
+
+
+async def join(folders: tuple[Path, Path]) -> None:
+    served, new = folders
+    network, heads, reports = MemoryRequests(), PeerHeads(), Reports()
+    async with execution_process(served) as server:
+        helper = network.join(SERVER)
+        SyncServer(server.queries, helper)
+        heads.note(SERVER, LENGTH)
+        requester = network.join(NEWCOMER)
+        honest = helper.answerers[CHUNK.name]
+        left = 16
+        for at in (1, 3, 6):
+            async with execution_process(new) as newcomer:
+                helper.answerers[CHUNK.name] = killing(honest, newcomer.process, at)
+                progress = await newcomer.client.import_state(GetImport())
+                assert isinstance(progress, ImportProgress)
+                assert len(progress.missing or range(16)) <= left, "what was there is still there"
+                left = len(progress.missing) or 16
+                with pytest.RaisesGroup(ExecutionGone, flatten_subgroups=True, allow_unwrapped=True):
+                    await snapshot_sync(newcomer, requester, heads).run()
+        helper.answerers[CHUNK.name] = honest
+        async with execution_process(new) as newcomer:
+            progress = await newcomer.client.import_state(GetImport())
+            assert isinstance(progress, ImportProgress)
+            assert 0 < len(progress.missing) < 16
+            status = await snapshot_sync(newcomer, requester, heads).run()
+            assert status.head_height == SNAPSHOT
+            await follow(newcomer, new, status, requester, heads, reports)
+            assert await newcomer.client.status() == await server.client.status()
+    assert reports.noted == []
+
+
+async def follow(
+    newcomer: ExecutionProcess,
+    folder: Path,
+    status: Status,
+    requester: MemoryRequester,
+    heads: PeerHeads,
+    reports: Reports,
+) -> None:
+    """The driver begins where the snapshot ends, and is given the blocks since."""
+    params, arrived = ConsensusParams(), trio.Event()
+
+    def on_committed(committed: Committed) -> None:
+        if decode_header(committed.block.raw_header).number == LENGTH:
+            arrived.set()
+
+    log = ConsensusLog(folder / "consensus")
+    driver = ConsensusDriver(
+        newcomer.client,
+        ChainSettings(status.genesis_hash, params, EPOCH),
+        None,
+        Proposer(newcomer.client, NoTransactions(), params, BlocksConfig(), now_ms, in_thread),  # type: ignore[arg-type]
+        log,
+        MemoryNetwork().join(NEWCOMER),
+        now_ms,
+        on_committed,
+    )
+    async with trio.open_nursery() as nursery:
+        await nursery.start(driver.run)
+        sync = BlockSync(requester, newcomer.client, driver.commit_decided, heads, reports, in_thread)
+        nursery.start_soon(sync.run)
+        await arrived.wait()
+        nursery.cancel_scope.cancel()
+    log.close()
+
+
+def test_a_new_node_joins_although_its_importer_is_killed_again_and_again(folders: tuple[Path, Path]) -> None:
+    async def bounded() -> None:
+        with trio.fail_after(PATIENCE_S):
+            await join(folders)
+
+    trio.run(bounded)
