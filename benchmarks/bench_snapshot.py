@@ -20,7 +20,8 @@ from astralink_node.chain.execution import Execution, ExecutionConfig
 from astralink_node.chain.initialise import initialise
 from astralink_node.chain.messages import Status
 from astralink_node.services.offload import in_thread
-from astralink_node.services.snapshot_sync import JoiningRules, SnapshotSync
+from astralink_node.services.snapshot_sync import SnapshotSync
+from astralink_node.services.snapshot_trust import JoiningRules
 from astralink_node.services.sync_protocols import CHUNK
 from astralink_node.storage.leveldb import open_leveldb
 from astralink_node.types import Address

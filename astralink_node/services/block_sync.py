@@ -13,11 +13,13 @@ from typing import Final, Protocol, assert_never
 import trio
 
 from astralink_node.chain.messages import Status
+from astralink_node.clock import NowMs
 from astralink_node.log import Log
 from astralink_node.services.block_ranges import DecidedBlock, Standing, judge_range
 from astralink_node.services.offload import Offload
 from astralink_node.services.peer_choice import PeerChoice
 from astralink_node.services.peer_heads import PeerHeads
+from astralink_node.services.snapshot_trust import JoiningRules, check_beginning
 from astralink_node.services.sync_offences import Report, SyncOffence
 from astralink_node.services.sync_protocols import BLOCKS
 from consensus.sync_wire import (
@@ -89,12 +91,13 @@ class BlockSync:
         execution: TellsStatus,
         commit: CommitDecided,
         heads: PeerHeads,
+        rules: JoiningRules,
         report: Report,
+        now_ms: NowMs,
         offload: Offload,
-        trusted: tuple[int, bytes] | None = None,
     ) -> None:
-        """`trusted` is a height with its block's hash, if the operator gave one."""
-        self._trusted = trusted
+        self._rules = rules
+        self._now_ms = now_ms
         self._requests = requests
         self._execution = execution
         self._commit = commit
@@ -105,12 +108,13 @@ class BlockSync:
         self.is_syncing = False
 
     async def run(self) -> None:
-        """Whenever a peer is far enough ahead, catch up; until cancelled."""
+        """Whenever a peer is far enough ahead, catch up; until cancelled. Raises TrustNeeded."""
         while True:
             standing = await self._standing()
             if self._heads.best() - standing.head_height < SYNC_FROM:
                 await self._heads.change()
                 continue
+            check_beginning(await self._execution.status(), self._rules, self._now_ms())
             self.is_syncing = True
             _log.info("catching up", head=standing.head_height, peers_at=self._heads.best())
             before = standing.head_height
@@ -124,14 +128,14 @@ class BlockSync:
                 await trio.sleep(PAUSE_S)
 
     async def _standing(self) -> Standing:
-        status = await self._execution.status()
+        status, trusted = await self._execution.status(), self._rules.trusted
         return Standing(
             status.head_height,
             status.head_hash,
             decode_validator_set(status.voting_set),
             decode_validator_set(status.next_set),
             status.genesis_hash,
-            self._trusted,
+            None if trusted is None else (trusted.height, trusted.block_hash),
         )
 
     async def _catch_up(self, nursery: trio.Nursery, standing: Standing) -> int:

@@ -5,7 +5,6 @@ is the head. What it has asked execution to import it believed first. A node tha
 long as somebody still serves that snapshot; then it begins again with a newer one.
 """
 
-from dataclasses import dataclass
 from functools import partial
 from typing import Final
 
@@ -39,7 +38,7 @@ from astralink_node.services.offload import Offload
 from astralink_node.services.peer_choice import PeerChoice
 from astralink_node.services.peer_heads import PeerHeads
 from astralink_node.services.snapshot_trust import (
-    TrustedBlock,
+    JoiningRules,
     begin_trust,
     believe_manifest,
     check_trusting_period,
@@ -47,7 +46,6 @@ from astralink_node.services.snapshot_trust import (
 )
 from astralink_node.services.sync_offences import Report, SyncOffence
 from astralink_node.services.sync_protocols import CHUNK, LIGHT_BLOCK, MANIFEST
-from consensus.params import ConsensusParams
 from consensus.sync_wire import (
     MANIFEST_PART_BYTES,
     ChunkRequest,
@@ -82,15 +80,6 @@ class _Lie(Exception):
     def __init__(self, offence: SyncOffence, detail: str) -> None:
         super().__init__(detail)
         self.offence = offence
-
-
-@dataclass(frozen=True, slots=True)
-class JoiningRules:
-    """What the chain and the operator say."""
-
-    params: ConsensusParams
-    epoch_length: int
-    trusted: TrustedBlock | None = None
 
 
 class SnapshotSync:

@@ -60,6 +60,15 @@ class TrustedBlock:
     block_hash: bytes
 
 
+@dataclass(frozen=True, slots=True)
+class JoiningRules:
+    """What the chain and the operator say about catching up."""
+
+    params: ConsensusParams
+    epoch_length: int
+    trusted: TrustedBlock | None = None
+
+
 def parse_trust(text: str) -> TrustedBlock:
     """`HEIGHT:HASH`, the hash in 64 hex digits with or without 0x. Raises MalformedTrust."""
     height, colon, block_hash = text.partition(":")
@@ -78,6 +87,13 @@ def check_trusting_period(known_height: int, known_time_ms: int, now_ms: int, pa
     age_ms, period_ms = now_ms - known_time_ms, trusting_period_ms(params)
     if age_ms >= period_ms:
         raise TrustNeeded(known_height, age_ms, period_ms)
+
+
+def check_beginning(status: Status, rules: JoiningRules, now_ms: int) -> None:
+    """Raises TrustNeeded unless blocks after the node's head may be believed by its sets, or the operator's block lies
+    above it."""
+    if rules.trusted is None or rules.trusted.height <= status.head_height:
+        check_trusting_period(status.head_height, status.head_time_ms, now_ms, rules.params)
 
 
 def trust_of_head(status: Status) -> Trusted:

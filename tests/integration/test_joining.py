@@ -18,7 +18,8 @@ from astralink_node.services.consensus_log import ConsensusLog
 from astralink_node.services.offload import in_thread
 from astralink_node.services.peer_heads import PeerHeads
 from astralink_node.services.proposer import Proposer
-from astralink_node.services.snapshot_sync import JoiningRules, SnapshotSync
+from astralink_node.services.snapshot_sync import SnapshotSync
+from astralink_node.services.snapshot_trust import JoiningRules
 from astralink_node.services.sync_protocols import CHUNK
 from astralink_node.services.sync_server import SyncServer
 from astralink_node.storage.leveldb import open_leveldb
@@ -148,7 +149,8 @@ async def follow(
     )
     async with trio.open_nursery() as nursery:
         await nursery.start(driver.run)
-        sync = BlockSync(requester, newcomer.client, driver.commit_decided, heads, reports, in_thread)
+        rules = JoiningRules(params, EPOCH)
+        sync = BlockSync(requester, newcomer.client, driver.commit_decided, heads, rules, reports, now_ms, in_thread)
         nursery.start_soon(sync.run)
         await arrived.wait()
         nursery.cancel_scope.cancel()

@@ -14,8 +14,10 @@ from astralink_node.evm.blocks import decode_block, encode_block
 from astralink_node.services.block_ranges import Standing, judge_range
 from astralink_node.services.block_sync import MAX_RANGES, RANGE_BLOCKS, SYNC_FROM, BlockSync
 from astralink_node.services.offload import inline
+from astralink_node.services.snapshot_trust import JoiningRules, TrustedBlock, TrustNeeded
 from astralink_node.services.sync_offences import SAYS, SyncOffence
 from astralink_node.services.sync_protocols import BLOCKS
+from consensus.light_verification import trusting_period_ms
 from consensus.params import ConsensusParams
 from consensus.sync_wire import (
     BlocksReply,
@@ -25,7 +27,7 @@ from consensus.sync_wire import (
     encode_blocks_reply,
 )
 from p2p.memory_transport import MemoryNetwork
-from tests.support.chains import LocalChain, candidate, commit_certificate, genesis_text
+from tests.support.chains import GENESIS_TIMESTAMP, LocalChain, candidate, commit_certificate, genesis_text
 from tests.support.lying_peers import Change, Helpers, Reports
 from tests.support.memory_nodes import MemoryNode
 
@@ -51,6 +53,7 @@ class Laggard:
         self.reports = Reports()
         self.requester = helpers.network.join(self.node.peer_id)
         self.sync: BlockSync | None = None
+        self.rules = JoiningRules(ConsensusParams(), 50)
 
     async def live(self, until: Callable[[], Awaitable[None]]) -> None:
         async with trio.open_nursery() as nursery:
@@ -62,7 +65,9 @@ class Laggard:
                 InProcessExecution(self.node.chain.execution),
                 self.node.driver.commit_decided,
                 self.helpers.heads,
+                self.rules,
                 self.reports,
+                self.node.now_ms,
                 inline,
             )
             nursery.start_soon(self.sync.run)
@@ -192,6 +197,32 @@ def test_a_peer_that_says_to_be_further_than_anybody_is_believed_once(long_chain
     trio.run(partial(laggard.live, idle), clock=MockClock(autojump_threshold=0))
     assert helpers.heads.best() == LENGTH
     assert laggard.reports.of(boaster) <= {SyncOffence.NOT_THERE}
+
+
+def test_a_head_older_than_the_trusting_period_is_no_beginning(long_chain: LocalChain, tmp_path: Path) -> None:
+    helpers = Helpers(long_chain)
+    helpers.join("honest")
+    laggard = Laggard(tmp_path, helpers)
+    laggard.node.now_ms = lambda: 1000 * GENESIS_TIMESTAMP + trusting_period_ms(ConsensusParams())
+    with pytest.RaisesGroup(TrustNeeded, flatten_subgroups=True):
+        laggard.run(LENGTH)
+    assert laggard.node.height == 0
+
+
+def test_a_trusted_block_makes_an_old_head_good_enough_and_is_held_to(long_chain: LocalChain, tmp_path: Path) -> None:
+    helpers = Helpers(long_chain)
+    helpers.join("honest")
+    laggard = Laggard(tmp_path, helpers)
+    laggard.node.now_ms = lambda: 1000 * GENESIS_TIMESTAMP + trusting_period_ms(ConsensusParams())
+    block_hash = long_chain.execution.context.block_hash_at(40)
+    laggard.rules = replace(laggard.rules, trusted=TrustedBlock(40, block_hash))
+    laggard.run(60)
+    wrong = Laggard(tmp_path / "other", helpers)
+    wrong.rules = replace(laggard.rules, trusted=TrustedBlock(40, bytes(31) + b"\x01"))
+    helpers.join("honest")
+    with pytest.RaisesGroup(trio.TooSlowError, flatten_subgroups=True):
+        wrong.run(60, seconds=2)
+    assert wrong.node.height == 39
 
 
 def test_small_gaps_are_left_to_consensus(long_chain: LocalChain, tmp_path: Path) -> None:

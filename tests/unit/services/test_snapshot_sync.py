@@ -15,8 +15,9 @@ from astralink_node.chain.sync_messages import GetImport, ImportProgress
 from astralink_node.evm.blocks import decode_block
 from astralink_node.services.offload import inline
 from astralink_node.services.peer_choice import MAX_AT_A_PEER
-from astralink_node.services.snapshot_sync import SNAPSHOT_FROM, JoiningRules, SnapshotSync
+from astralink_node.services.snapshot_sync import SNAPSHOT_FROM, SnapshotSync
 from astralink_node.services.snapshot_trust import (
+    JoiningRules,
     MalformedTrust,
     TrustedBlock,
     TrustNeeded,
@@ -57,6 +58,7 @@ class Newcomer:
         store: MortalStore | None = None,
         now_ms: int = SOON_MS,
         trusted: TrustedBlock | None = None,
+        epoch_length: int = EPOCH,
     ) -> None:
         self.store = new_store(helpers.chain.genesis) if store is None else store
         self.execution = opened(self.store)
@@ -66,7 +68,7 @@ class Newcomer:
             self.requester,
             InProcessExecution(self.execution),
             helpers.heads,
-            JoiningRules(PARAMS, EPOCH, trusted),
+            JoiningRules(PARAMS, epoch_length, trusted),
             self.reports,
             lambda: now_ms,
             inline,
@@ -216,6 +218,22 @@ def test_a_chain_that_other_validators_made_is_not_joined(source: ServingChain, 
     newcomer = Newcomer(helpers)
     expect_whole(newcomer, newcomer.run(), source, 3 * EPOCH - 1)
     assert newcomer.reports.of(liar) == {SyncOffence.WRONG_MANIFEST}
+
+
+def test_twenty_thousand_accounts_arrive_while_the_chain_advances() -> None:
+    chain = ServingChain(genesis_with(20_000, validators=VALIDATORS, epoch_length=20), validators=VALIDATORS)
+    chain.advance(40)
+    helpers = Helpers(chain)
+
+    def advance(_: bytes, honest: bytes) -> bytes:
+        chain.advance(1)
+        return honest
+
+    helpers.join("one", protocol=CHUNK, change=advance)
+    helpers.join("two")
+    newcomer = Newcomer(helpers, epoch_length=20)
+    expect_whole(newcomer, newcomer.run(), chain, 39)
+    assert chain.execution.status().head_height > 42
 
 
 def test_a_slow_peer_does_not_hold_the_import_up(source: ServingChain, helpers: Helpers) -> None:
