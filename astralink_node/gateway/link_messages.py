@@ -95,11 +95,157 @@ class NodeStatus:
     head_height: int
     pending_transactions: int
     queued_transactions: int
+    makes_empty_blocks: bool = True
+    """Whether a block comes at the interval even when no transaction waits."""
+
+
+@dataclass(frozen=True, slots=True)
+class PeerView:
+    """A peer that is connected and welcome."""
+
+    peer_id: str
+    """Base58, as libp2p writes it; likewise below."""
+    addresses: tuple[str, ...]
+    """The connection's other end, then where the peer says that it listens; multiaddresses."""
+    is_outbound: bool
+    """This node dialled it."""
+    connected_since_ms: int
+    """Unix time; likewise all times here."""
+    head_height: int
+    """As it said last; a claim."""
+    genesis_matches: bool
+    forks_match: bool
+    """It applies the same rules at its height as this node would."""
+    clock_skew_ms: int | None
+    """How far its clock is ahead of this node's; None: not measured."""
+    client: str
+    points: int
+    """What its offences of late amount to; a hundred are a ban."""
+    round_trip_ms: int | None
+    """None: not measured yet."""
+
+
+@dataclass(frozen=True, slots=True)
+class RefusedPeer:
+    """Connected lately, and was turned away."""
+
+    peer_id: str
+    reason: str
+    at_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class ValidatorPeer:
+    """Which node another validator of the current set runs, as far as this node knows."""
+
+    voting_key: bytes
+    peer_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class SyncProgress:
+    started_height: int
+    current_height: int
+    highest_height: int
+    """The furthest that a peer says to be."""
+
+
+@dataclass(frozen=True, slots=True)
+class NetworkView:
+    """The node's place on the network at this moment, for operators. Also the answer to GetNetworkView."""
+
+    is_listening: bool
+    peer_id: str
+    """Empty: this node runs without a network."""
+    listen_addresses: tuple[str, ...]
+    advertised_addresses: tuple[str, ...]
+    """Where this node tells others to dial it."""
+    peers: tuple[PeerView, ...]
+    refused: tuple[RefusedPeer, ...]
+    """The newest few, the oldest first."""
+    validators: tuple[ValidatorPeer, ...]
+    sync: SyncProgress | None
+    """None: this node keeps up."""
+    clock_precision_ms: int
+    """By how much correct validators' clocks may differ (PBTS, PRECISION); 0: not known."""
+
+    @property
+    def validators_connected(self) -> int:
+        connected = {peer.peer_id for peer in self.peers}
+        return sum(validator.peer_id in connected for validator in self.validators)
+
+    @property
+    def clock_skew_ms(self) -> int | None:
+        """The median over the peers, of two the lower: whoever is off alone sees everybody off. None: not measured."""
+        skews = sorted(peer.clock_skew_ms for peer in self.peers if peer.clock_skew_ms is not None)
+        return skews[(len(skews) - 1) // 2] if skews else None
+
+
+NO_NETWORK = NetworkView(
+    is_listening=False,
+    peer_id="",
+    listen_addresses=(),
+    advertised_addresses=(),
+    peers=(),
+    refused=(),
+    validators=(),
+    sync=None,
+    clock_precision_ms=0,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class GetNetworkView:
+    pass
+
+
+@dataclass(frozen=True, slots=True)
+class CheckReachability:
+    """Have peers dial this node where it says that it can be reached."""
+
+
+@dataclass(frozen=True, slots=True)
+class DialedBack:
+    """What became of one advertised address when one peer dialled it."""
+
+    peer_id: str
+    """Who dialled."""
+    address: str
+    outcome: str
+    """``reached``, ``failed`` (nobody there, or somebody else), ``refused`` (not tried) or ``unanswered``."""
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class Reachability:
+    reports: tuple[DialedBack, ...]
+    """None where there is nothing to dial, or nobody to ask."""
+
+
+@dataclass(frozen=True, slots=True)
+class GetMetrics:
+    pass
+
+
+@dataclass(frozen=True, slots=True)
+class MetricsText:
+    """In Prometheus' text format; empty for a node that keeps none."""
+
+    text: str
 
 
 @dataclass(frozen=True, slots=True)
 class GetConsensusState:
     pass
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """Of the voting set; its place in the list is its index."""
+
+    voting_key: bytes
+    operator: bytes
+    power: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,14 +290,22 @@ class ConsensusState:
     """-1: no valid value is known."""
     valid_hash: bytes
     """Empty: no valid value is known."""
+    members: tuple[Member, ...]
+    """The voting set."""
     total_power: int
     """Of the voting set: what a quorum is more than two thirds of."""
+    proposed_hash: bytes
+    """What this round's proposer proposed; empty: its proposal is not here."""
+    is_proposal_checked: bool
+    """Whether that block is here and was executed."""
     rounds: tuple[RoundVotes, ...]
     """Ascending, at most MAX_ROUNDS_SHOWN."""
     waiting_since_ms: int
     """Unix time in milliseconds at which this step began."""
+    own_index: int
+    """Of this node's key in the voting set; -1: it is not there."""
     is_validator: bool
-    """Whether this node's key is in the voting set."""
+    """Whether it is."""
     is_signing: bool
     """Whether it signs now: it holds the key, and nothing (a doppelganger wait, a lost history) forbids it yet."""
 
@@ -184,7 +338,26 @@ class LinkFailed:
 
 
 Request = (
-    SubmitTransactions | GetPendingNonce | GetPooledTransaction | GetPoolContent | GetNodeStatus | GetConsensusState
+    SubmitTransactions
+    | GetPendingNonce
+    | GetPooledTransaction
+    | GetPoolContent
+    | GetNodeStatus
+    | GetConsensusState
+    | GetNetworkView
+    | CheckReachability
+    | GetMetrics
 )
-Reply = Verdicts | PendingNonce | PooledTransaction | PoolContent | NodeStatus | ConsensusStateReply | LinkFailed
+Reply = (
+    Verdicts
+    | PendingNonce
+    | PooledTransaction
+    | PoolContent
+    | NodeStatus
+    | ConsensusStateReply
+    | NetworkView
+    | Reachability
+    | MetricsText
+    | LinkFailed
+)
 Push = NewHead | NewPendingTransactions

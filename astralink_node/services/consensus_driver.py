@@ -70,11 +70,13 @@ from consensus.validator_set import ValidatorSet, decode_validator_set
 from consensus.vote_tally import certificate_of
 from consensus.votes import SignedProposal, SignedVote
 from p2p.topic_transport import TopicTransport
+from p2p.topics import Topic
 
 MAX_EVENTS: Final = 1024
 """Events that wait for the driver; whoever has more waits with them."""
 MAX_EVIDENCE: Final = 1024
 """Kept in memory until blocks can carry it; more is logged only."""
+CONSENSUS_TOPICS: Final = (Topic.BLOCK, Topic.VOTE)
 REPEAT_INTERVAL_MS: Final = 1000
 """How often a validator that makes no progress says again what it said."""
 
@@ -241,9 +243,9 @@ class ConsensusDriver:
         return len(self._sets[0]) == 1 and self._own_index(self._sets[0]) == 0
 
     @property
-    def is_validator(self) -> bool:
-        """Whether this node's key votes at the height that is being decided."""
-        return self._own_index(self._sets[0]) is not None
+    def own_index(self) -> int | None:
+        """Of this node's key in the set that votes at the height that is being decided."""
+        return self._own_index(self._sets[0])
 
     def _own_index(self, validator_set: ValidatorSet) -> int | None:
         return None if self._own is None else validator_set.index_of(self._own.voting_key)

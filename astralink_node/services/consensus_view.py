@@ -1,6 +1,6 @@
 """What consensus is doing at this moment, as RPC shows it: for an operator who asks why nothing moves."""
 
-from astralink_node.gateway.link_messages import MAX_ROUNDS_SHOWN, ConsensusState, RoundVotes, VotesFor
+from astralink_node.gateway.link_messages import MAX_ROUNDS_SHOWN, ConsensusState, Member, RoundVotes, VotesFor
 from astralink_node.services.consensus_driver import ConsensusDriver
 from consensus.certificate import bitmap_of
 from consensus.height_machine import HeightState
@@ -17,6 +17,7 @@ def consensus_state(driver: ConsensusDriver) -> ConsensusState | None:
     state, rounds = run.state, run.state.rounds
     is_started = rounds.step is not Step.NOT_STARTED
     shown = _rounds_shown(state)
+    proposed = state.proposals.get(rounds.round_)
     return ConsensusState(
         height=state.height,
         round_=rounds.round_,
@@ -26,10 +27,17 @@ def consensus_state(driver: ConsensusDriver) -> ConsensusState | None:
         locked_hash=b"" if rounds.locked_round == NO_ROUND else rounds.locked_hash,
         valid_round=rounds.valid_round,
         valid_hash=b"" if rounds.valid_round == NO_ROUND else rounds.valid_hash,
+        members=tuple(
+            Member(member.voting_key, member.operator, member.power)
+            for member in state.context.validator_set.validators
+        ),
         total_power=state.context.validator_set.total_power,
+        proposed_hash=b"" if proposed is None else proposed.proposal.block_hash,
+        is_proposal_checked=proposed is not None and state.blocks.get(proposed.proposal.block_hash) is not None,
         rounds=tuple(_votes_of(state, round_) for round_ in shown),
         waiting_since_ms=run.step_since_ms,
-        is_validator=driver.is_validator,
+        own_index=-1 if driver.own_index is None else driver.own_index,
+        is_validator=driver.own_index is not None,
         is_signing=state.context.own_index is not None,
     )
 

@@ -15,20 +15,28 @@ from astralink_node.chain.codec import CodecError, decode, encode
 from astralink_node.chain.frames import PUSH_ID, Frame, FrameDecoder, FrameError, encode_frame
 from astralink_node.chain.messages import Committed
 from astralink_node.gateway.link_messages import (
+    NO_NETWORK,
+    CheckReachability,
     ConsensusState,
     ConsensusStateReply,
+    DialedBack,
     GetConsensusState,
+    GetMetrics,
+    GetNetworkView,
     GetNodeStatus,
     GetPendingNonce,
     GetPoolContent,
     GetPooledTransaction,
     LinkFailed,
+    MetricsText,
+    NetworkView,
     NewHead,
     NewPendingTransactions,
     NodeStatus,
     PendingNonce,
     PoolContent,
     PooledTransaction,
+    Reachability,
     Reply,
     Request,
     SubmittedTransaction,
@@ -53,10 +61,28 @@ _log = Log("gateway_link")
 
 NodeStatusSource = Callable[[], NodeStatus]
 ConsensusStateSource = Callable[[], ConsensusState | None]
+NetworkSource = Callable[[], NetworkView]
+ReachabilityCheck = Callable[[], Awaitable[Sequence[DialedBack]]]
+MetricsSource = Callable[[], str]
 
 
 def no_consensus_state() -> None:
     """For a node whose driver has no rounds to show."""
+
+
+def no_network() -> NetworkView:
+    """For a node that runs alone."""
+    return NO_NETWORK
+
+
+async def nobody_to_ask() -> Sequence[DialedBack]:
+    """Likewise."""
+    return ()
+
+
+def no_metrics() -> str:
+    """For a node that keeps none."""
+    return ""
 
 
 class GatewayLink:
@@ -68,10 +94,16 @@ class GatewayLink:
         node_status: NodeStatusSource,
         head: Committed,
         consensus_state: ConsensusStateSource = no_consensus_state,
+        network: NetworkSource = no_network,
+        reachability: ReachabilityCheck = nobody_to_ask,
+        metrics: MetricsSource = no_metrics,
     ) -> None:
         self._pool = pool
         self._node_status = node_status
         self._consensus_state = consensus_state
+        self._network = network
+        self._reachability = reachability
+        self._metrics = metrics
         self._head = head
         self._connections: set[_Connection] = set()
         pool.on_pending = self.publish_pending
@@ -131,6 +163,12 @@ class GatewayLink:
                 return self._node_status()
             case GetConsensusState():
                 return ConsensusStateReply(self._consensus_state())
+            case GetNetworkView():
+                return self._network()
+            case CheckReachability():
+                return Reachability(tuple(await self._reachability()))
+            case GetMetrics():
+                return MetricsText(self._metrics())
             case _:
                 assert_never(request)
 

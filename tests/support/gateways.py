@@ -31,14 +31,21 @@ from astralink_node.gateway.config import DEFAULT_APIS, GatewayConfig, GatewayLi
 from astralink_node.gateway.context import ChainIdentity
 from astralink_node.gateway.gateway import Gateway, HeadFeed
 from astralink_node.gateway.link_messages import (
+    NO_NETWORK,
+    CheckReachability,
     ConsensusState,
     ConsensusStateReply,
+    DialedBack,
     GetConsensusState,
+    GetMetrics,
+    GetNetworkView,
     GetNodeStatus,
     GetPendingNonce,
     GetPoolContent,
     GetPooledTransaction,
     LinkFailed,
+    MetricsText,
+    NetworkView,
     NewHead,
     NewPendingTransactions,
     NodeStatus,
@@ -46,6 +53,7 @@ from astralink_node.gateway.link_messages import (
     PoolContent,
     PooledTransaction,
     Push,
+    Reachability,
     Reply,
     Request,
     SubmittedTransaction,
@@ -98,6 +106,9 @@ class SmallNode:
         self.followers: list[Callable[[Push], None]] = []
         self.announcing = True
         self.consensus_state: ConsensusState | None = None
+        self.network: NetworkView = NO_NETWORK
+        self.dialed_back: tuple[DialedBack, ...] = ()
+        self.metrics = ""
         self._certificate = b""
         self.head = self._genesis_head()
 
@@ -152,6 +163,12 @@ class SmallNode:
                 )
             case GetConsensusState():
                 return ConsensusStateReply(self.consensus_state)
+            case GetNetworkView():
+                return self.network
+            case CheckReachability():
+                return Reachability(self.dialed_back)
+            case GetMetrics():
+                return MetricsText(self.metrics)
             case _:
                 return LinkFailed("unknown request")
 

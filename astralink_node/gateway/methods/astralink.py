@@ -9,15 +9,17 @@ from astralink_node.chain.consensus_messages import (
     ValidatorsQuestion,
 )
 from astralink_node.chain.messages import AtHash, AtHeight, AtLatest, AtPending, BlockSelector, GetStatus, Status
+from astralink_node.clock import now_ms
 from astralink_node.evm.fee_rules import InvalidFeeParameters, decode_fee_parameters
 from astralink_node.gateway.context import RpcContext
 from astralink_node.gateway.encoding import JsonObject, data, quantity
 from astralink_node.gateway.jsonrpc import Json
 from astralink_node.gateway.link_messages import ConsensusStateReply, GetConsensusState, VotesFor
-from astralink_node.gateway.methods.net import node_status
+from astralink_node.gateway.methods.net import network_view, node_status
 from astralink_node.gateway.methods.table import Method, Parameter
 from astralink_node.gateway.parameters import block, epoch
 from astralink_node.gateway.rpc_errors import server_error
+from astralink_node.gateway.stall import explain, missing_validators
 from consensus.certificate import Certificate, decode_certificate, signer_indices
 from consensus.checkpoint import checkpoint_hash, decode_checkpoint
 from consensus.epoch import epoch_of
@@ -42,11 +44,12 @@ async def get_node_status(context: RpcContext) -> Json:
         "headTimestamp": quantity(head.view.header.timestamp),
         "nextBaseFeePerGas": quantity(head.next_base_fee_wei),
         "nextGasLimit": quantity(head.next_gas_limit),
-        "peerCount": quantity(status.peer_count),
+        "peerCount": quantity(len((await network_view(context)).peers)),
         "isValidator": status.is_validator,
         "blockIntervalMs": quantity(status.block_interval_ms),
         "pendingTransactions": quantity(status.pending_transactions),
         "queuedTransactions": quantity(status.queued_transactions),
+        "makesEmptyBlocks": status.makes_empty_blocks,
     }
 
 
@@ -195,6 +198,7 @@ async def consensus_state(context: RpcContext) -> Json:
     state = reply.state
     if state is None:
         return None
+    network = await network_view(context)
     return {
         "number": quantity(state.height),
         "round": quantity(state.round_),
@@ -217,6 +221,17 @@ async def consensus_state(context: RpcContext) -> Json:
         "waitingSinceMs": quantity(state.waiting_since_ms),
         "isValidator": state.is_validator,
         "isSigning": state.is_signing,
+        "missing": [
+            {
+                "index": quantity(missing.index),
+                "votingKey": data(missing.voting_key),
+                "operator": data(missing.operator),
+                "isConnected": missing.is_connected,
+                "lastVote": missing.last_vote or None,
+            }
+            for missing in missing_validators(state, network)
+        ],
+        "explanation": explain(state, network, now_ms()),
     }
 
 

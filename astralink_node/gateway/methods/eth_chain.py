@@ -10,6 +10,7 @@ from astralink_node.gateway.context import RpcContext
 from astralink_node.gateway.encoding import JsonObject, quantity
 from astralink_node.gateway.fees import SAMPLE_BLOCKS, rewards, suggest_priority_fee
 from astralink_node.gateway.jsonrpc import Json
+from astralink_node.gateway.methods.net import network_view
 from astralink_node.gateway.methods.table import Method, Parameter
 from astralink_node.gateway.parameters import block_count, block_number, percentiles
 from astralink_node.gateway.rpc_errors import invalid_params, server_error
@@ -28,8 +29,15 @@ async def block_number_now(context: RpcContext) -> Json:
 
 
 async def syncing(context: RpcContext) -> Json:
-    """A gateway has only a node to ask that is in step with its own chain."""
-    return False
+    """False for a node that keeps up with its peers."""
+    sync = (await network_view(context)).sync
+    if sync is None:
+        return False
+    return {
+        "startingBlock": quantity(sync.started_height),
+        "currentBlock": quantity(sync.current_height),
+        "highestBlock": quantity(sync.highest_height),
+    }
 
 
 async def accounts(context: RpcContext) -> Json:

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from astralink_node.gateway.methods import (
     astralink,
+    astralink_network,
     eth_blocks,
     eth_calls,
     eth_chain,
@@ -29,7 +30,7 @@ NAMESPACES: Mapping[str, Sequence[Method]] = {
     ),
     "net": net.METHODS,
     "web3": web3.METHODS,
-    "astralink": astralink.METHODS,
+    "astralink": (*astralink.METHODS, *astralink_network.METHODS),
     "txpool": txpool.METHODS,
 }
 

@@ -1,13 +1,11 @@
 """net_*: the network's id and what the node hears from it."""
 
-# ruff: noqa: ARG001 - handlers take what the table declares, used or not
-
 from __future__ import annotations
 
 from astralink_node.gateway.context import RpcContext
 from astralink_node.gateway.encoding import quantity
 from astralink_node.gateway.jsonrpc import Json
-from astralink_node.gateway.link_messages import GetNodeStatus, NodeStatus
+from astralink_node.gateway.link_messages import GetNetworkView, GetNodeStatus, NetworkView, NodeStatus
 from astralink_node.gateway.methods.table import Method
 from astralink_node.gateway.rpc_errors import server_error
 
@@ -18,16 +16,24 @@ async def version(context: RpcContext) -> Json:
 
 
 async def listening(context: RpcContext) -> Json:
-    return True
+    """False for a node that runs alone."""
+    return (await network_view(context)).is_listening
 
 
 async def peer_count(context: RpcContext) -> Json:
-    return quantity((await node_status(context)).peer_count)
+    return quantity(len((await network_view(context)).peers))
 
 
 async def node_status(context: RpcContext) -> NodeStatus:
     reply = await context.backend.ask_node(GetNodeStatus())
     if not isinstance(reply, NodeStatus):
+        raise server_error("the node could not be asked; try again")
+    return reply
+
+
+async def network_view(context: RpcContext) -> NetworkView:
+    reply = await context.backend.ask_node(GetNetworkView())
+    if not isinstance(reply, NetworkView):
         raise server_error("the node could not be asked; try again")
     return reply
 

@@ -17,6 +17,7 @@ from astralink_node.gateway.link_messages import (
     MAX_ROUNDS_SHOWN,
     ConsensusState,
     LinkFailed,
+    Member,
     NewHead,
     Reply,
     Request,
@@ -204,6 +205,7 @@ def test_the_validators_of_a_block_that_is_not_there_are_null() -> None:
 # --- astralink_consensusState ----------------------------------------------------------------------------------
 
 LOCKED = b"\x07" * 32
+MEMBERS = tuple(Member(bytes([0xA0 + index]) * 48, bytes([0xB0 + index]) * 20, 32) for index in range(4))
 STATE = ConsensusState(
     height=9,
     round_=1,
@@ -213,12 +215,16 @@ STATE = ConsensusState(
     locked_hash=LOCKED,
     valid_round=0,
     valid_hash=LOCKED,
+    members=MEMBERS,
     total_power=128,
+    proposed_hash=b"",
+    is_proposal_checked=False,
     rounds=(
         RoundVotes(0, 2, (VotesFor(LOCKED, 96, bitmap_of([0, 1, 3], 4)),), (VotesFor(NIL, 64, bitmap_of([1, 2], 4)),)),
         RoundVotes(1, 3, (), ()),
     ),
     waiting_since_ms=1_700_000_123_456,
+    own_index=3,
     is_validator=True,
     is_signing=False,
 )
@@ -229,7 +235,22 @@ def test_the_state_of_consensus_is_shown_with_who_voted_for_what() -> None:
     node.consensus_state = STATE
 
     async def body(client: Client) -> None:
-        assert await client.call("astralink_consensusState") == {
+        shown = await client.call("astralink_consensusState")
+        explanation = shown.pop("explanation")
+        assert explanation.startswith("height 9 round 1 waits in precommit since ")
+        assert "4 of 4 validators silent (#0 0xa0a0a0a0.., last vote prevote of round 0" in explanation
+        assert explanation.endswith("; this validator does not sign yet")
+        assert shown.pop("missing") == [
+            {
+                "index": hex(index),
+                "votingKey": hexed(member.voting_key),
+                "operator": hexed(member.operator),
+                "isConnected": None,
+                "lastVote": f"{'precommit' if index in (1, 2) else 'prevote'} of round 0",
+            }
+            for index, member in enumerate(MEMBERS)
+        ]
+        assert shown == {
             "number": "0x9",
             "round": "0x1",
             "step": "precommit",

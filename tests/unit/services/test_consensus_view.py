@@ -37,7 +37,7 @@ class Driver:
     """What the view asks of a driver."""
 
     run_of_height: Run | None
-    is_validator: bool = True
+    own_index: int | None = 0
 
 
 def view_of(machine: Machine) -> ConsensusState:

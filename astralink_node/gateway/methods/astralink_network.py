@@ -1,0 +1,104 @@
+"""astralink_*: the node's place on the network, its peers, and whether others reach it. Read-only."""
+
+from __future__ import annotations
+
+from astralink_node.gateway.context import RpcContext
+from astralink_node.gateway.encoding import JsonObject, data, quantity
+from astralink_node.gateway.jsonrpc import Json
+from astralink_node.gateway.link_messages import CheckReachability, NetworkView, PeerView, Reachability
+from astralink_node.gateway.methods.net import network_view
+from astralink_node.gateway.methods.table import Method
+from astralink_node.gateway.network_health import clock_limit_ms, problems_of
+from astralink_node.gateway.rpc_errors import server_error
+
+
+async def peers(context: RpcContext) -> Json:
+    """Those that are connected and welcome."""
+    network = await network_view(context)
+    validators = {validator.peer_id for validator in network.validators}
+    return [_peer_fields(peer, is_validator=peer.peer_id in validators) for peer in network.peers]
+
+
+async def net_status(context: RpcContext) -> Json:
+    network = await network_view(context)
+    sync = network.sync
+    return {
+        "listening": network.is_listening,
+        "peerId": network.peer_id or None,
+        "listenAddresses": list(network.listen_addresses),
+        "advertisedAddresses": list(network.advertised_addresses),
+        "peers": quantity(len(network.peers)),
+        "validatorsConnected": quantity(network.validators_connected),
+        "validatorsKnown": quantity(len(network.validators)),
+        "syncing": None
+        if sync is None
+        else {"current": quantity(sync.current_height), "highest": quantity(sync.highest_height)},
+        "clockSkewMs": network.clock_skew_ms,
+    }
+
+
+async def net_doctor(context: RpcContext) -> Json:
+    """Has peers dial this node back, and says what is wrong with its place on the network."""
+    reply = await context.backend.ask_node(CheckReachability())
+    if not isinstance(reply, Reachability):
+        raise server_error("the node could not be asked; try again")
+    network = await network_view(context)
+    return {
+        "peerId": network.peer_id or None,
+        "genesisHash": data(context.identity.genesis_hash),
+        "clockSkewMs": network.clock_skew_ms,
+        "clockLimitMs": quantity(clock_limit_ms(network)),
+        "advertisedAddresses": list(network.advertised_addresses),
+        "peers": [_checked_fields(peer) for peer in network.peers],
+        "refused": _refused_fields(network),
+        "dialBack": [
+            {
+                "peerId": report.peer_id,
+                "address": report.address,
+                "outcome": report.outcome,
+                "detail": report.detail or None,
+            }
+            for report in reply.reports
+        ],
+        "problems": list(problems_of(network, reply.reports)),
+    }
+
+
+def _peer_fields(peer: PeerView, *, is_validator: bool) -> JsonObject:
+    return {
+        "peerId": peer.peer_id,
+        "addresses": list(peer.addresses),
+        "direction": "outbound" if peer.is_outbound else "inbound",
+        "connectedSinceMs": quantity(peer.connected_since_ms),
+        "headNumber": quantity(peer.head_height),
+        "genesisMatches": peer.genesis_matches,
+        "forksMatch": peer.forks_match,
+        "clockSkewMs": peer.clock_skew_ms,
+        "client": peer.client,
+        "points": peer.points,
+        "isValidator": is_validator,
+        "rttMs": peer.round_trip_ms,
+    }
+
+
+def _checked_fields(peer: PeerView) -> JsonObject:
+    return {
+        "peerId": peer.peer_id,
+        "genesisMatches": peer.genesis_matches,
+        "forksMatch": peer.forks_match,
+        "clockSkewMs": peer.clock_skew_ms,
+    }
+
+
+def _refused_fields(network: NetworkView) -> list[JsonObject]:
+    return [
+        {"peerId": refused.peer_id, "reason": refused.reason, "atMs": quantity(refused.at_ms)}
+        for refused in network.refused
+    ]
+
+
+METHODS = (
+    Method("astralink_peers", peers),
+    Method("astralink_netStatus", net_status),
+    Method("astralink_netDoctor", net_doctor),
+)
