@@ -130,6 +130,19 @@ class SignerConfig:
 
 
 @dataclass(frozen=True, slots=True)
+class P2pConfig:
+    enabled: bool = field(default=True, metadata={"flag": "--p2p"})
+    """Connect to other nodes. Without it the node stands alone, as a devnet of one validator does."""
+    host: str = field(default="0.0.0.0", metadata={"check": "host", "flag": "--p2p-host"})
+    port: int = field(default=30400, metadata={"range": (0, 65_535), "flag": "--p2p-port"})
+    """0 lets the system choose."""
+    bootnodes: tuple[str, ...] = field(default=(), metadata={"flag": "--bootnode"})
+    """Peers to begin with: /ip4/HOST/tcp/PORT/p2p/PEER."""
+    advertise: tuple[str, ...] = field(default=(), metadata={"flag": "--p2p-advertise"})
+    """Where others can reach this node, if not where it listens: /ip4/HOST/tcp/PORT."""
+
+
+@dataclass(frozen=True, slots=True)
 class LogConfig:
     level: str = field(default="info", metadata={"choices": LEVELS})
     format: str = field(default="console", metadata={"choices": FORMATS})
@@ -143,6 +156,7 @@ class NodeConfig:
     txpool: TxpoolConfig = field(default_factory=TxpoolConfig)
     validator: ValidatorConfig = field(default_factory=ValidatorConfig)
     signer: SignerConfig = field(default_factory=SignerConfig)
+    p2p: P2pConfig = field(default_factory=P2pConfig)
     log: LogConfig = field(default_factory=LogConfig)
 
 

@@ -8,7 +8,7 @@ import platform
 import signal
 import socket
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
@@ -28,28 +28,40 @@ from astralink_node.errors import AstraLinkError
 from astralink_node.gateway.config import GatewayConfig
 from astralink_node.gateway.link_messages import NodeStatus
 from astralink_node.log import Log, configure
-from astralink_node.services.consensus_driver import ChainSettings, ConsensusDriver
+from astralink_node.services.block_sync import BlockSync
+from astralink_node.services.consensus_driver import CONSENSUS_TOPICS, ChainSettings, ConsensusDriver
 from astralink_node.services.consensus_log import ConsensusLog
 from astralink_node.services.consensus_view import consensus_state
 from astralink_node.services.data_folder import DataFolder, FolderLock, runtime_folder, wait_for_database
 from astralink_node.services.gateway_link import GatewayLink
+from astralink_node.services.handshake import ChainIdentity
+from astralink_node.services.network import Network, NetworkPlace, open_network
 from astralink_node.services.offload import in_thread
 from astralink_node.services.own_validator import OwnValidator
+from astralink_node.services.peer_heads import PeerHeads
 from astralink_node.services.proposer import Proposer
 from astralink_node.services.signer_access import NotAValidator, open_local, open_remote
+from astralink_node.services.snapshot_sync import SnapshotSync
+from astralink_node.services.snapshot_trust import JoiningRules, TrustedBlock
 from astralink_node.services.supervisor import ExecutionDied, GatewayKeeper, Serving, start_execution
-from astralink_node.services.transaction_pool import TransactionPool
+from astralink_node.services.sync_server import SyncServer
+from astralink_node.services.transaction_gossip import TransactionGossip
+from astralink_node.services.transaction_pool import OnPending, TransactionPool
+from astralink_node.txpool.admission import PoolTransaction
 from astralink_node.txpool.pool import PoolLimits
 from astralink_node.types import Address
 from astralink_node.validator.local_signer import Signer
 from genesis.schema import GenesisFile
 from p2p.memory_transport import MemoryNetwork
+from p2p.topics import Topic
 from p2p.transport import PeerId
 
 CLIENT_VERSION: Final = (
     f"astralink/v{__version__}/{platform.system().lower()}-{platform.machine()}/python{platform.python_version()}"
 )
 _BACKLOG: Final = 16
+FIRST_PEER_WAIT_S: Final = 5.0
+"""How long a new node that was told of others waits to hear how far they are, before it begins at genesis."""
 _SWITCH_INTERVAL_S: Final = 0.0005
 """Worker threads verify and sync for a millisecond at a time; with Python's 5 ms each would wait longer than that."""
 _STOP_SIGNALS: Final = tuple(
@@ -67,6 +79,8 @@ class NodeSetup:
     config: NodeConfig
     password: str | None
     """Opens the validator's keystores; None to run without them: the node then makes no blocks."""
+    trusted: TrustedBlock | None = None
+    """A block that the operator vouches for, where the node's own newest one is too old to begin from."""
     accept_lost_history: bool = False
     """The operator says that no other node signs with this key, although its signing history begins anew."""
 
@@ -145,34 +159,47 @@ async def _run_services(
             # to the listener at once and is answered when the rest is there.
             services.start_soon(keeper.run)
             status = await execution.status()
-            ready.status = status
-            signer = await _open_signer(setup, status, resources)
             # Over the socket for queries: an admission does not wait for a block in the making.
             queries = ExecutionClient(await trio.open_unix_socket(str(sockets / "execution.sock")))
             services.start_soon(queries.run)
+            head_now, heads = _HeadNow(status.head_height, status.head_hash), PeerHeads()
+            network = await _join_network(setup, genesis, status, head_now, heads)
+            rules = JoiningRules(genesis.consensus, genesis.epoch_length, setup.trusted)
+            if network is not None:
+                SyncServer(queries, network.requests)
+                await services.start(network.run)
+                snapshot = SnapshotSync(
+                    network.requests, execution, heads, rules, network.report_sync, now_ms, in_thread
+                )
+                if await _wants_snapshot(snapshot, network, heads, status):
+                    status = await snapshot.run()
+                    head_now.move_to(status.head_height, status.head_hash)
+            ready.status = status
+            signer = await _open_signer(setup, status, resources)
             pool = TransactionPool(queries, genesis.chain_rules(), _pool_limits(config), status, now_ms)
             validator = None
             if signer is not None:
                 validator = _own_validator(setup, genesis, signer)
                 ready.is_validator = True
             driver: ConsensusDriver | None = None
-            head = await _committed_head(execution, status)
             link = GatewayLink(
                 pool,
-                _node_status_source(config, genesis, status, pool, ready),
-                head,
+                _node_status_source(config, genesis, status, pool, ready, network),
+                await _committed_head(execution, status),
                 consensus_state=lambda: None if driver is None else consensus_state(driver),
             )
             services.start_soon(link.serve, listener)
             services.start_soon(_while_execution_lives, pool.run)
-            if validator is None:
+            if validator is None and network is None:
                 _log.warning(
-                    "this data folder holds no validator keys, and no signer is named: the node makes no blocks"
+                    "this data folder holds no validator keys, no signer is named, and the node is to connect to no "
+                    "others: it makes no blocks and hears of none"
                 )
                 return
 
             def on_committed(committed: Committed) -> None:
                 pool.on_committed(committed)
+                head_now.move_to(pool.height, committed.block.block_hash)
                 link.publish_head(committed)
 
             log = ConsensusLog(setup.folder.consensus)
@@ -185,11 +212,25 @@ async def _run_services(
                 validator,
                 Proposer(execution, pool, genesis.consensus, config.blocks, now_ms, in_thread),
                 log,
-                # Until nodes can connect, the network is one of one.
-                MemoryNetwork().join(PeerId(validator.voting_key)),
+                MemoryNetwork().join(PeerId(b"alone")) if network is None else network.topics.share(*CONSENSUS_TOPICS),
                 now_ms,
                 on_committed,
             )
+            if network is not None:
+                gossip = TransactionGossip(network.topics.share(Topic.TRANSACTION), pool, in_thread)
+                pool.on_pending = _both(link.publish_pending, gossip.announce)
+                services.start_soon(gossip.run)
+                sync = BlockSync(
+                    network.requests,
+                    execution,
+                    driver.commit_decided,
+                    heads,
+                    rules,
+                    network.report_sync,
+                    now_ms,
+                    in_thread,
+                )
+                services.start_soon(_while_execution_lives, sync.run)
             services.start_soon(_while_execution_lives, driver.run)
 
 
@@ -207,6 +248,34 @@ async def _open_signer(setup: NodeSetup, status: Status, resources: ExitStack) -
     return await trio.to_thread.run_sync(opened, folder, setup.password, genesis_hash, resources)
 
 
+async def _join_network(
+    setup: NodeSetup, genesis: GenesisFile, status: Status, head: "_HeadNow", heads: PeerHeads
+) -> Network | None:
+    """Listening, not yet running; None where the settings say that the node stands alone."""
+    if not setup.config.p2p.enabled:
+        return None
+    identity = ChainIdentity(status.genesis_hash, genesis.forks)
+    place = NetworkPlace(identity, head.read, CLIENT_VERSION)
+    return await open_network(setup.config.p2p, setup.folder, place, heads, now_ms)
+
+
+async def _wants_snapshot(snapshot: SnapshotSync, network: Network, heads: PeerHeads, status: Status) -> bool:
+    """A new node first hears how far the others are, if anybody answers."""
+    if status.head_height == 0:
+        with trio.move_on_after(FIRST_PEER_WAIT_S):
+            while not network.handshake.known and network.keeper.validators():
+                await heads.change()
+    return await snapshot.is_wanted()
+
+
+def _both(first: OnPending, second: OnPending) -> OnPending:
+    def tell(pending: Sequence[PoolTransaction]) -> None:
+        first(pending)
+        second(pending)
+
+    return tell
+
+
 def _own_validator(setup: NodeSetup, genesis: GenesisFile, signer: Signer) -> OwnValidator:
     """Raises NotAValidator."""
     voting_key = signer.public.voting_key
@@ -219,10 +288,8 @@ def _own_validator(setup: NodeSetup, genesis: GenesisFile, signer: Signer) -> Ow
             f"the validator key 0x{voting_key.hex()} in {place} is not in the genesis set of this chain (it has "
             f"{known}): put the right keys there, or move the folder away to run without them"
         )
-    if len(members) != 1:
-        raise NotAValidator(
-            f"this chain has {len(members)} validators; this version runs chains with one, until nodes can connect"
-        )
+    if len(members) != 1 and not setup.config.p2p.enabled:
+        raise NotAValidator(f"this chain has {len(members)} validators: this one can do nothing without --p2p")
     recipient = setup.config.blocks.fee_recipient
     return OwnValidator(signer, parse_address(recipient) if recipient else Address(own.operator), in_thread)
 
@@ -263,14 +330,19 @@ def _pool_limits(config: NodeConfig) -> PoolLimits:
 
 
 def _node_status_source(
-    config: NodeConfig, genesis: GenesisFile, status: Status, pool: TransactionPool, ready: "_ReadyOnce"
+    config: NodeConfig,
+    genesis: GenesisFile,
+    status: Status,
+    pool: TransactionPool,
+    ready: "_ReadyOnce",
+    network: Network | None,
 ) -> Callable[[], NodeStatus]:
     def node_status() -> NodeStatus:
         return NodeStatus(
             client_version=CLIENT_VERSION,
             chain_id=genesis.chain_id,
             genesis_hash=status.genesis_hash,
-            peer_count=0,
+            peer_count=0 if network is None else len(network.transport.peers),
             is_validator=ready.is_validator,
             block_interval_ms=config.blocks.interval_ms,
             head_height=pool.height,
@@ -302,6 +374,19 @@ async def _while_execution_lives(task: Callable[[], Awaitable[None]]) -> None:
         await task()
     except* ExecutionGone:
         await trio.sleep_forever()
+
+
+class _HeadNow:
+    """The newest committed block, for what is told to peers."""
+
+    def __init__(self, height: int, block_hash: bytes) -> None:
+        self._now = (height, block_hash)
+
+    def move_to(self, height: int, block_hash: bytes) -> None:
+        self._now = (height, block_hash)
+
+    def read(self) -> tuple[int, bytes]:
+        return self._now
 
 
 class _ReadyOnce:

@@ -8,6 +8,7 @@ import json
 import secrets
 import shutil
 import time
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
@@ -17,6 +18,7 @@ import click
 from astralink_node import node
 from astralink_node.chain.data_folder import initialise_folder, load_genesis, open_database
 from astralink_node.chain.errors import NotInitialised
+from astralink_node.cli.devnet_network import MAX_VALIDATORS, Welcome, members_of, run_network
 from astralink_node.cli.options import json_option, new_signing_history_option
 from astralink_node.cli.passwords import read_secret_line
 from astralink_node.cli.settings import node_flags, settings_from
@@ -41,13 +43,11 @@ DEFAULT_DIR: Final = Path("devnet")
 PASSWORD_FILE: Final = "validator-password"
 _KDF: Final = Scrypt(n=16_384)
 """The password is 256 random bits: stretching it further would only make every start a second slower."""
-_OPERATOR: Final = Address(keccak256(b"AstraLink devnet validator")[12:])
-"""Gets the priority fees. Nobody has its key, so that no test account's balance moves by itself."""
 _DEFAULTS: Final = {"blocks.on_demand": True, "txpool.allow_unprotected": True}
 
 
 @click.command()
-@click.option("--validators", type=int, default=1, show_default=True, help="How many; only 1 until nodes can connect.")
+@click.option("--validators", type=int, default=1, show_default=True, help="How many, each a process of its own.")
 @click.option(
     "--dir",
     "directory",
@@ -64,13 +64,15 @@ def devnet(
     validators: int, directory: Path, reset: bool, new_signing_history: bool, as_json: bool, **flags: Any
 ) -> None:
     """Run a local development network: ten funded accounts, blocks at once when transactions come."""
-    if validators != 1:
-        raise UserError(
-            f"--validators {validators}: this version runs one validator; more need the network between nodes, which "
-            "is not built yet"
-        )
+    if not 1 <= validators <= MAX_VALIDATORS:
+        raise UserError(f"--validators: expected 1 to {MAX_VALIDATORS}, found {validators}")
     folder = DataFolder(directory.expanduser().resolve())
-    config = settings_from(folder.root, None, flags, defaults=_DEFAULTS).config
+    alone = validators == 1 and not (folder.root / _member_name(0)).exists()
+    defaults = {**_DEFAULTS, "p2p.enabled": not alone}
+    config = settings_from(folder.root, None, flags, defaults=defaults).config
+    if not alone:
+        _run_several(folder, validators, config, reset=reset, as_json=as_json)
+        return
     if not folder.root.exists():
         # The gateway would find out, but only when the folder, keys and a chain had been made for nothing.
         bind(config.rpc.host, config.rpc.port).close()
@@ -82,7 +84,7 @@ def devnet(
         genesis = _chain(folder, public, config)
     _warn_of_interval(genesis, config)
     password = read_secret_line(folder.root / PASSWORD_FILE)
-    setup = node.NodeSetup(folder, config, password, new_signing_history)
+    setup = node.NodeSetup(folder, config, password, accept_lost_history=new_signing_history)
 
     def on_ready(ready: node.NodeReady) -> None:
         click.echo(
@@ -90,6 +92,45 @@ def devnet(
         )
 
     node.run(setup, on_ready)
+
+
+# --- Several validators ------------------------------------------------------------------------------------------
+
+
+def _run_several(folder: DataFolder, count: int, config: NodeConfig, *, reset: bool, as_json: bool) -> None:
+    """A folder a validator below `--dir`, one genesis file in each."""
+    folders = [DataFolder(folder.root / _member_name(number)) for number in range(count)]
+    if folder.genesis_file.exists():
+        raise UserError(f"{folder.root} holds the chain of one validator: give --dir another folder")
+    present = len(list(folder.root.glob("node*/genesis.json"))) if folder.root.exists() else 0
+    if present not in (0, count) and not reset:
+        raise UserError(
+            f"{folder.root} holds a network of {present} validators: run it with --validators {present}, or begin a "
+            "new one with --reset"
+        )
+    for member in folders:
+        with FolderLock(member):
+            if reset:
+                _forget_chain(member)
+            _check_is_ours(member)
+    publics = [_validator(member, number) for number, member in enumerate(folders)]
+    if not folders[0].genesis_file.exists():
+        genesis_file = _new_genesis(publics, config)
+        for member in folders:
+            initialise_folder(member.root, genesis_file)
+    genesis = load_genesis(folders[0].root)
+    _warn_of_interval(genesis, config)
+
+    def tell(ready: list[dict[str, Any]]) -> None:
+        click.echo(
+            _network_line(ready, genesis, config) if as_json else _network_welcome(ready, folder, genesis, config)
+        )
+
+    run_network(members_of(folders, PASSWORD_FILE, config), config, Welcome(count, tell))
+
+
+def _member_name(number: int) -> str:
+    return f"node{number}"
 
 
 # --- The chain's folder ------------------------------------------------------------------------------------------
@@ -104,7 +145,12 @@ def _check_is_ours(folder: DataFolder) -> None:
         )
 
 
-def _validator(folder: DataFolder) -> PublicKeys:
+def _operator(number: int) -> Address:
+    """Gets the priority fees. Nobody has its key, so that no test account's balance moves by itself."""
+    return Address(keccak256(b"AstraLink devnet validator" + (b" %d" % number if number else b""))[12:])
+
+
+def _validator(folder: DataFolder, number: int = 0) -> PublicKeys:
     """The keys in the folder, made on the first run."""
     password_file = folder.root / PASSWORD_FILE
     if not password_file.exists():
@@ -114,7 +160,7 @@ def _validator(folder: DataFolder) -> PublicKeys:
     if not folder.validator_keys.exists():
         password = read_secret_line(password_file)
         create_validator(
-            folder.validator_keys, folder.signing, random_keys(_OPERATOR), password, key_is_new=True, kdf=_KDF
+            folder.validator_keys, folder.signing, random_keys(_operator(number)), password, key_is_new=True, kdf=_KDF
         )
     return load_public_keys(folder.validator_keys)
 
@@ -123,7 +169,7 @@ def _chain(folder: DataFolder, public: PublicKeys, config: NodeConfig) -> Genesi
     """The chain in the folder, begun now on the first run."""
     if folder.genesis_file.exists():
         return load_genesis(folder.root)
-    return initialise_folder(folder.root, _stored_genesis(folder) or _new_genesis(public, config)).genesis
+    return initialise_folder(folder.root, _stored_genesis(folder) or _new_genesis([public], config)).genesis
 
 
 def _stored_genesis(folder: DataFolder) -> bytes | None:
@@ -137,16 +183,19 @@ def _stored_genesis(folder: DataFolder) -> bytes | None:
         return None
 
 
-def _new_genesis(public: PublicKeys, config: NodeConfig) -> bytes:
-    validator = GenesisValidator(
-        operator=public.operator or _OPERATOR,
-        voting_key=public.voting_key,
-        proof_of_possession=public.proof_of_possession,
-        checkpoint_key=public.checkpoint_key,
-        stake_wei=DEVNET_STAKE_WEI,
-    )
+def _new_genesis(publics: Sequence[PublicKeys], config: NodeConfig) -> bytes:
+    validators = [
+        GenesisValidator(
+            operator=public.operator or _operator(number),
+            voting_key=public.voting_key,
+            proof_of_possession=public.proof_of_possession,
+            checkpoint_key=public.checkpoint_key,
+            stake_wei=DEVNET_STAKE_WEI,
+        )
+        for number, public in enumerate(publics)
+    ]
     return devnet_genesis(
-        [validator],
+        validators,
         timestamp=int(time.time()),
         block_interval_ms=config.blocks.interval_ms,
         seed=secrets.token_bytes(32),
@@ -190,25 +239,65 @@ def _warn_of_interval(genesis: GenesisFile, config: NodeConfig) -> None:
 
 
 def _machine_line(ready: node.NodeReady, folder: DataFolder, genesis: GenesisFile, config: NodeConfig) -> str:
-    return json.dumps(
-        {
-            **ready_object(ready, folder),
-            "validators": [f"0x{validator.voting_key.hex()}" for validator in genesis.validators],
-            "accounts": [
-                {"address": checksum_address(account.address), "privateKey": f"0x{account.private_key.hex()}"}
-                for account in DEVNET_ACCOUNTS
-            ],
-            "blockIntervalMs": config.blocks.interval_ms,
-        }
-    )
+    return json.dumps({**ready_object(ready, folder), **_common_fields(genesis, config)})
+
+
+def _common_fields(genesis: GenesisFile, config: NodeConfig) -> dict[str, object]:
+    return {
+        "validators": [f"0x{validator.voting_key.hex()}" for validator in genesis.validators],
+        "accounts": [
+            {"address": checksum_address(account.address), "privateKey": f"0x{account.private_key.hex()}"}
+            for account in DEVNET_ACCOUNTS
+        ],
+        "blockIntervalMs": config.blocks.interval_ms,
+    }
 
 
 def _welcome(ready: node.NodeReady, folder: DataFolder, genesis: GenesisFile, config: NodeConfig) -> str:
     shown = ready_object(ready, folder)
+    return f"""
+AstraLink devnet is running
+
+  RPC URL         {shown["rpcUrl"]}
+  WebSocket URL   {shown["wsUrl"]}
+  Chain id        {ready.chain_id}
+  Validators      {len(genesis.validators)} (0x{genesis.validators[0].voting_key.hex()[:24]}...)
+  Blocks          {_pace(config)}; the head is {ready.head_height}
+  Data folder     {folder.root}
+{_for_developers(str(shown["rpcUrl"]))}
+Ctrl-C stops the network and keeps its chain.
+"""
+
+
+def _network_welcome(
+    ready: Sequence[Mapping[str, Any]], folder: DataFolder, genesis: GenesisFile, config: NodeConfig
+) -> str:
+    rows = "\n".join(
+        f"  ({number}) {line['rpcUrl']}  0x{validator.voting_key.hex()[:16]}...  {line['dataDir']}"
+        for number, (line, validator) in enumerate(zip(ready, genesis.validators, strict=True))
+    )
+    return f"""
+AstraLink devnet of {len(ready)} validators is running
+
+  Chain id        {genesis.chain_id}
+  Blocks          {_pace(config)}
+  Folder          {folder.root}
+
+Nodes: each a process of its own, with its own RPC URL and data folder
+{rows}
+{_for_developers(str(ready[0]["rpcUrl"]))}
+Ctrl-C stops all of them and keeps their chain.
+"""
+
+
+def _pace(config: NodeConfig) -> str:
     interval = config.blocks.interval_ms
-    pace = f"every {interval} ms, and at once when a transaction comes" if interval else "when a transaction comes"
     if interval and not config.blocks.builds_on_demand:
-        pace = f"every {interval} ms"
+        return f"every {interval} ms"
+    return f"every {interval} ms, and at once when a transaction comes" if interval else "when a transaction comes"
+
+
+def _for_developers(rpc_url: str) -> str:
     accounts = "\n".join(
         f"  ({number}) {checksum_address(account.address)}  0x{account.private_key.hex()}"
         for number, account in enumerate(DEVNET_ACCOUNTS)
@@ -217,21 +306,15 @@ def _welcome(ready: node.NodeReady, folder: DataFolder, genesis: GenesisFile, co
     key = DEVNET_ACCOUNTS[0].private_key.hex()
     body = '{"jsonrpc":"2.0","id":1,"method":"eth_blockNumber","params":[]}'
     return f"""
-AstraLink devnet is running
-
-  RPC URL         {shown["rpcUrl"]}
-  WebSocket URL   {shown["wsUrl"]}
-  Chain id        {ready.chain_id}
-  Validators      {len(genesis.validators)} (0x{genesis.validators[0].voting_key.hex()[:24]}...)
-  Blocks          {pace}; the head is {ready.head_height}
-  Data folder     {folder.root}
-
 Accounts, each funded with {DEVNET_BALANCE_WEI // 10**18:,} BWT at genesis; public test keys: never send real funds
 {accounts}
 
 Try next
-  curl -s -H 'content-type: application/json' -d '{body}' {shown["rpcUrl"]}
-  cast send {recipient} --value 1ether --rpc-url {shown["rpcUrl"]} --private-key 0x{key}
-
-Ctrl-C stops the network and keeps its chain.
+  curl -s -H 'content-type: application/json' -d '{body}' {rpc_url}
+  cast send {recipient} --value 1ether --rpc-url {rpc_url} --private-key 0x{key}
 """
+
+
+def _network_line(ready: Sequence[Mapping[str, Any]], genesis: GenesisFile, config: NodeConfig) -> str:
+    """The first node's line, with all of them beside it."""
+    return json.dumps({**ready[0], **_common_fields(genesis, config), "nodes": list(ready)})

@@ -50,6 +50,23 @@ def node_flags(command: Callable[..., Any]) -> Callable[..., Any]:
                 metavar="ADDRESS",
                 help="Sign through `astralink-node signer`: unix:PATH or tls:HOST:PORT.",
             ),
+            _flag("p2p.enabled", "--p2p/--no-p2p", help="Connect to other nodes.  [default: yes; devnet of one: no]"),
+            _flag("p2p.host", "--p2p-host", help="Address for other nodes.  [default: 0.0.0.0]"),
+            _flag("p2p.port", "--p2p-port", type=int, help="Port for other nodes; 0 chooses.  [default: 30400]"),
+            _flag(
+                "p2p.bootnodes",
+                "--bootnode",
+                multiple=True,
+                metavar="ADDRESS",
+                help="A peer to begin with, /ip4/HOST/tcp/PORT/p2p/PEER; may be repeated.",
+            ),
+            _flag(
+                "p2p.advertise",
+                "--p2p-advertise",
+                multiple=True,
+                metavar="ADDRESS",
+                help="Where others reach this node, /ip4/HOST/tcp/PORT; may be repeated.",
+            ),
             _flag("log.level", "--log-level", type=click.Choice(LEVELS), help="How much to report.  [default: info]"),
             _flag("log.format", "--log-format", type=click.Choice(FORMATS), help="Lines for people, or JSON."),
         ]
@@ -62,7 +79,7 @@ def settings_from(
     data_dir: Path, config_file: Path | None, flags: dict[str, Any], defaults: Mapping[str, Value] | None = None
 ) -> LoadedConfig:
     """The settings of a run. `flags` are the keywords of :func:`node_flags`."""
-    given = {name.replace("__", "."): value for name, value in flags.items() if value is not None}
+    given = {name.replace("__", "."): value for name, value in flags.items() if value is not None and value != ()}
     if "rpc.api" in given:
         given["rpc.api"] = tuple(part.strip() for part in given["rpc.api"].split(",") if part.strip())
     path = data_dir / CONFIG_FILE if config_file is None else config_file

@@ -21,6 +21,7 @@ from astralink_node.cli.settings import config_file_option, node_flags, settings
 from astralink_node.config import NodeConfig
 from astralink_node.errors import UserError
 from astralink_node.services.data_folder import DataFolder
+from astralink_node.services.snapshot_trust import parse_trust
 from genesis.builder import genesis_hash
 from genesis.schema import parse_genesis
 
@@ -34,6 +35,11 @@ from genesis.schema import parse_genesis
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
     help="Prepare the data folder from this file if it is empty; otherwise check that it is this chain's.",
 )
+@click.option(
+    "--trust",
+    metavar="HEIGHT:HASH",
+    help="A recent block that someone you trust vouches for, to join from when this node's newest one is too old.",
+)
 @node_flags
 @password_file_option()
 @new_signing_history_option()
@@ -42,6 +48,7 @@ def start(
     data_dir: Path,
     config_file: Path | None,
     genesis_file: Path | None,
+    trust: str | None,
     password_file: Path | None,
     new_signing_history: bool,
     as_json: bool,
@@ -54,7 +61,13 @@ def start(
         with errors_naming(genesis_file):
             prepare(folder, read_genesis_file(genesis_file))
     folder.check_prepared()
-    setup = node.NodeSetup(folder, config, _password(folder, config, password_file), new_signing_history)
+    setup = node.NodeSetup(
+        folder,
+        config,
+        _password(folder, config, password_file),
+        None if trust is None else parse_trust(trust),
+        accept_lost_history=new_signing_history,
+    )
     node.run(setup, lambda ready: click.echo(_ready_text(ready, folder, as_json=as_json)))
 
 

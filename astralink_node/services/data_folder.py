@@ -72,6 +72,15 @@ class DataFolder:
         return self.root / "signing"
 
     @property
+    def node_key(self) -> Path:
+        """The node's name on the network; not the validator's key."""
+        return self.root / "node.key"
+
+    @property
+    def peer_book(self) -> Path:
+        return self.root / "peers.json"
+
+    @property
     def lock_file(self) -> Path:
         return self.root / "node.lock"
 

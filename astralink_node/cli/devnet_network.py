@@ -1,0 +1,202 @@
+"""`devnet --validators N`: a network of N validators on this machine, each a process of its own with its own folder.
+
+Each is an ordinary `astralink-node start` on loopback that knows the others as bootnodes, so each can be stopped,
+killed and started again by itself with the command that is printed. This process only starts them, passes on what they
+say, and stops them.
+"""
+
+import json
+import shlex
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import click
+import trio
+
+from astralink_node.config import NodeConfig
+from astralink_node.errors import AstraLinkError
+from astralink_node.services.data_folder import DataFolder
+from p2p.addresses import Address
+from p2p.identity import load_or_create_identity
+
+MAX_VALIDATORS: Final = 32
+READY_TIMEOUT_S: Final = 120.0
+STOP_TIMEOUT_S: Final = 10.0
+_LINE_BYTES: Final = 65_536
+
+
+class NetworkFailed(AstraLinkError):
+    """A node of the network did not start."""
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    number: int
+    folder: DataFolder
+    password_file: Path
+    rpc_port: int
+    p2p: Address
+    """With its peer id."""
+
+    def command(self, others: Sequence["Member"], config: NodeConfig) -> list[str]:
+        """What starts it."""
+        bootnodes = [part for other in others for part in ("--bootnode", str(other.p2p))]
+        return [
+            sys.executable,
+            "-m",
+            "astralink_node.cli.main",
+            "start",
+            "--data-dir",
+            str(self.folder.root),
+            "--password-file",
+            str(self.password_file),
+            "--rpc-host",
+            config.rpc.host,
+            "--rpc-port",
+            str(self.rpc_port),
+            "--rpc-api",
+            ",".join(config.rpc.api),
+            "--p2p-host",
+            self.p2p.host,
+            "--p2p-port",
+            str(self.p2p.port),
+            *bootnodes,
+            "--block-interval-ms",
+            str(config.blocks.interval_ms),
+            "--on-demand" if config.blocks.on_demand else "--no-on-demand",
+            "--empty-blocks" if config.blocks.empty else "--no-empty-blocks",
+            "--log-level",
+            config.log.level,
+            "--log-format",
+            config.log.format,
+            "--json",
+        ]
+
+
+def members_of(folders: Sequence[DataFolder], password_file_name: str, config: NodeConfig) -> list[Member]:
+    """Ports follow one another from the settings'; 0 lets the system choose each."""
+    members = []
+    for number, folder in enumerate(folders):
+        identity = load_or_create_identity(folder.node_key)
+        p2p_port = config.p2p.port + number if config.p2p.port else _free_port()
+        rpc_port = config.rpc.port + number if config.rpc.port else 0
+        address = Address("127.0.0.1", p2p_port, identity.peer_id)
+        members.append(Member(number, folder, folder.root / password_file_name, rpc_port, address))
+    return members
+
+
+def run_network(members: Sequence[Member], config: NodeConfig, welcome: "Welcome") -> None:
+    """Until SIGINT or SIGTERM. Raises NetworkFailed where a node does not start."""
+    try:
+        trio.run(_run, members, config, welcome)
+    except BaseExceptionGroup as group:
+        failed, others = group.split(NetworkFailed)
+        if failed is None or others is not None:
+            raise
+        raise _first(failed) from group
+
+
+def _first(group: BaseExceptionGroup[NetworkFailed]) -> NetworkFailed:
+    first = group.exceptions[0]
+    return _first(first) if isinstance(first, BaseExceptionGroup) else first
+
+
+class Welcome:
+    """Prints once, when all of them serve."""
+
+    def __init__(self, count: int, tell: Any) -> None:
+        self._count = count
+        self._tell = tell
+        self._ready: dict[int, dict[str, Any]] = {}
+        self.done = trio.Event()
+
+    def ready(self, number: int, line: dict[str, Any]) -> None:
+        self._ready[number] = line
+        if len(self._ready) == self._count:
+            self._tell([self._ready[at] for at in sorted(self._ready)])
+            self.done.set()
+
+
+async def _run(members: Sequence[Member], config: NodeConfig, welcome: Welcome) -> None:
+    with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
+        async with trio.open_nursery() as nursery:
+            for member in members:
+                others = [other for other in members if other is not member]
+                nursery.start_soon(_run_member, member, member.command(others, config), welcome)
+            nursery.start_soon(_expect_ready, welcome)
+            async for _ in signals:
+                click.echo("stopping the network", err=True)
+                nursery.cancel_scope.cancel()
+                break
+
+
+async def _expect_ready(welcome: Welcome) -> None:
+    with trio.move_on_after(READY_TIMEOUT_S):
+        await welcome.done.wait()
+        return
+    raise NetworkFailed(f"the network did not come up within {READY_TIMEOUT_S:.0f} s: see what the nodes say above")
+
+
+async def _run_member(member: Member, command: list[str], welcome: Welcome) -> None:
+    process = await trio.lowlevel.open_process(
+        command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True
+    )
+    assert process.stdout is not None
+    assert process.stderr is not None
+    try:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(_pass_on, process.stderr, member.number)
+            nursery.start_soon(_read_ready, process.stdout, member.number, welcome)
+            code = await process.wait()
+            if not welcome.done.is_set():
+                raise NetworkFailed(f"node {member.number} ended with code {code} before the network was up")
+            click.echo(
+                f"node {member.number} ended with code {code}; the others go on. To start it again:\n"
+                f"  {shlex.join(command)}",
+                err=True,
+            )
+    finally:
+        with trio.CancelScope(shield=True):
+            await _stop(process)
+
+
+async def _stop(process: trio.Process) -> None:
+    if process.returncode is None:
+        process.terminate()
+        with trio.move_on_after(STOP_TIMEOUT_S):
+            await process.wait()
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
+
+
+async def _read_ready(stream: trio.abc.ReceiveStream, number: int, welcome: Welcome) -> None:
+    async for line in _lines(stream):
+        welcome.ready(number, json.loads(line))
+
+
+async def _pass_on(stream: trio.abc.ReceiveStream, number: int) -> None:
+    async for line in _lines(stream):
+        click.echo(f"[{number}] {line}", err=True)
+
+
+async def _lines(stream: trio.abc.ReceiveStream) -> Any:
+    rest = b""
+    async for data in stream:
+        *lines, rest = (rest + data).split(b"\n")
+        for line in lines:
+            yield line[:_LINE_BYTES].decode(errors="replace")
+        rest = rest[-_LINE_BYTES:]
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port

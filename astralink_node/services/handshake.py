@@ -1,0 +1,144 @@
+"""The first words between two nodes, and what they tell: same chain, same rules, how far, what time it is.
+
+Each side asks for the other's status before anything else is exchanged, and shows its own. A stranger is told why and
+let go. Statuses are asked again now and then: they carry heads for catching up, and clocks for the operator.
+"""
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Final
+
+import trio
+
+from astralink_node.clock import NowMs
+from astralink_node.log import Log
+from astralink_node.services.peer_heads import PeerHeads
+from consensus.peer_status import MAX_STATUS_BYTES, PeerStatus, decode_status, encode_status, fork_digest
+from consensus.wire import DecodeError
+from p2p.request_protocol import AsksPeers, MalformedRequest, RequestFailed, RequestProtocol
+from p2p.transport import PeerId
+
+STATUS: Final = RequestProtocol("/astralink/status/1", MAX_STATUS_BYTES, MAX_STATUS_BYTES, rate=2, burst=8)
+REFRESH_S: Final = 10.0
+
+_log = Log("peers")
+
+
+@dataclass(frozen=True, slots=True)
+class ChainIdentity:
+    """What every node of this network agrees on."""
+
+    genesis_hash: bytes
+    forks: tuple[tuple[int, str], ...]
+    """(height, name) as genesis lists them."""
+
+    def digest_at(self, height: int) -> bytes:
+        return fork_digest(self.genesis_hash, self.forks, height)
+
+
+@dataclass(frozen=True, slots=True)
+class KnownStatus:
+    """What a peer said last, and what was measured when it did."""
+
+    status: PeerStatus
+    round_trip_ms: int
+    skew_ms: int
+    """How far its clock is ahead of ours, at the middle of the round trip."""
+
+
+class Handshake:
+    """See the module's description. `head` gives this node's (height, hash) at the moment."""
+
+    def __init__(
+        self,
+        requests: AsksPeers,
+        identity: ChainIdentity,
+        head: Callable[[], tuple[int, bytes]],
+        heads: PeerHeads,
+        now_ms: NowMs,
+        client: str,
+        addresses: Callable[[], Iterable[str]],
+    ) -> None:
+        self._requests = requests
+        self._identity = identity
+        self._head = head
+        self._heads = heads
+        self._now_ms = now_ms
+        self._client = client
+        self._addresses = addresses
+        self._known: dict[PeerId, KnownStatus] = {}
+
+    @property
+    def known(self) -> Mapping[PeerId, KnownStatus]:
+        """Of the peers that are connected and welcome."""
+        return self._known
+
+    def own_status(self) -> PeerStatus:
+        height, block_hash = self._head()
+        return PeerStatus(
+            genesis_hash=self._identity.genesis_hash,
+            fork_digest=self._identity.digest_at(height),
+            head_height=height,
+            head_hash=block_hash,
+            time_ms=self._now_ms(),
+            client=self._client,
+            addresses=tuple(self._addresses()),
+        )
+
+    async def greet(self, peer: PeerId) -> str:
+        """Exchange statuses: why the peer is not welcome, or nothing."""
+        sent_ms = self._now_ms()
+        try:
+            answer = await self._requests.request(peer, STATUS, encode_status(self.own_status()))
+            status = decode_status(answer)
+        except RequestFailed as error:
+            return f"it gave no status: {error}"
+        except DecodeError as error:
+            return f"its status is not understood: {error}"
+        problem = self._problem_of(status)
+        if not problem:
+            came_ms = self._now_ms()
+            skew_ms = status.time_ms - (sent_ms + came_ms) // 2
+            self._known[peer] = KnownStatus(status, came_ms - sent_ms, skew_ms)
+            self._heads.note(peer, status.head_height)
+        return problem
+
+    async def answer(self, peer: PeerId, data: bytes) -> bytes:
+        """The other side of `greet`: a stranger, too, is told who we are, and learns the reason by itself."""
+        try:
+            status = decode_status(data)
+        except DecodeError as error:
+            raise MalformedRequest(str(error)) from error
+        if peer in self._known and not self._problem_of(status):
+            self._heads.note(peer, status.head_height)
+        return encode_status(self.own_status())
+
+    def forget(self, peer: PeerId) -> None:
+        """It is gone."""
+        self._known.pop(peer, None)
+        self._heads.forget(peer)
+
+    async def run(self) -> None:
+        """Ask everybody again, now and then."""
+        while True:
+            await trio.sleep(REFRESH_S)
+            async with trio.open_nursery() as nursery:
+                for peer in list(self._known):
+                    nursery.start_soon(self._refresh, peer)
+
+    async def _refresh(self, peer: PeerId) -> None:
+        problem = await self.greet(peer)
+        if problem:
+            _log.debug("a peer's status was not renewed", peer=peer.hex(), why=problem)
+
+    def _problem_of(self, status: PeerStatus) -> str:
+        ours = self._identity
+        if status.genesis_hash != ours.genesis_hash:
+            return f"another chain: genesis 0x{status.genesis_hash.hex()}, ours is 0x{ours.genesis_hash.hex()}"
+        expected = ours.digest_at(status.head_height)
+        if status.fork_digest != expected:
+            return (
+                f"other rules: fork digest 0x{status.fork_digest.hex()} at height {status.head_height}, by this "
+                f"node's genesis it is 0x{expected.hex()}"
+            )
+        return ""

@@ -1,0 +1,110 @@
+"""Passes transactions on between mempools, in batches: what came in here goes out, what comes from peers goes in.
+
+What a peer sent is never sent again from here: the gossip network itself carries it on, once this node has judged it.
+A batch that does not decode, or that holds a transaction nobody signed, counts against whoever sent it.
+"""
+
+from collections import OrderedDict
+from collections.abc import Sequence
+from typing import Final
+
+import trio
+
+from astralink_node.crypto.keccak import keccak256
+from astralink_node.evm.transactions import InvalidTransaction, decode_transaction, recover_sender
+from astralink_node.gateway.link_messages import SubmittedTransaction
+from astralink_node.services.offload import Offload
+from astralink_node.services.transaction_pool import TransactionPool
+from astralink_node.txpool.admission import PoolTransaction
+from consensus.wire import DecodeError, WireReader
+from p2p.gossip_events import Verdict
+from p2p.topic_transport import TopicMessage, TopicTransport
+from p2p.topics import Topic
+
+BATCH_S: Final = 0.02
+"""How long a transaction waits for others to be sent with it."""
+MAX_BATCH_BYTES: Final = 96_000
+"""Below what is announced in parts instead of being sent whole; one larger transaction goes alone."""
+MAX_BATCH_TRANSACTIONS: Final = 256
+MAX_HEARD: Final = 65_536
+"""Transactions from peers that are remembered; one forgotten may be sent once more when it becomes executable."""
+MAX_WAITING: Final = 16_384
+"""Transactions that wait to be sent; further ones stay in this node's own pool until it proposes."""
+
+
+class TransactionGossip:
+    """See the module's description."""
+
+    def __init__(self, transport: TopicTransport, pool: TransactionPool, offload: Offload) -> None:
+        self._transport = transport
+        self._pool = pool
+        self._offload = offload
+        self._outgoing, self._waiting = trio.open_memory_channel[bytes](MAX_WAITING)
+        self._heard: OrderedDict[bytes, None] = OrderedDict()
+        """Hashes of what peers sent, the longest ago first."""
+
+    def announce(self, pending: Sequence[PoolTransaction]) -> None:
+        """The pool took transactions in; must not wait."""
+        for entry in pending:
+            if entry.transaction.hash not in self._heard:
+                try:
+                    self._outgoing.send_nowait(entry.transaction.raw)
+                except trio.WouldBlock:
+                    return
+
+    async def run(self) -> None:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._send)
+            while True:
+                await self._take(await self._transport.receive())
+
+    async def _send(self) -> None:
+        while True:
+            batch = [await self._waiting.receive()]
+            size = len(batch[0])
+            with trio.move_on_after(BATCH_S):
+                while size < MAX_BATCH_BYTES and len(batch) < MAX_BATCH_TRANSACTIONS:
+                    raw = await self._waiting.receive()
+                    if size + len(raw) > MAX_BATCH_BYTES:
+                        self._transport.broadcast(Topic.TRANSACTION, encode_batch(batch))
+                        batch, size = [], 0
+                    batch.append(raw)
+                    size += len(raw)
+            self._transport.broadcast(Topic.TRANSACTION, encode_batch(batch))
+
+    async def _take(self, message: TopicMessage) -> None:
+        try:
+            submitted = await self._offload(_decode, message.data)
+        except (DecodeError, InvalidTransaction):
+            self._transport.judge(message, Verdict.REJECT)
+            return
+        for entry in submitted:
+            self._heard[keccak256(entry.raw_transaction)] = None
+        while len(self._heard) > MAX_HEARD:
+            self._heard.popitem(last=False)
+        verdicts = await self._pool.submit(submitted)
+        is_news = any(not verdict.rejection for verdict in verdicts)
+        self._transport.judge(message, Verdict.ACCEPT if is_news else Verdict.IGNORE)
+
+
+def encode_batch(raw_transactions: Sequence[bytes]) -> bytes:
+    """Each with its length in 4 bytes before it."""
+    return b"".join(len(raw).to_bytes(4, "big") + raw for raw in raw_transactions)
+
+
+def decode_batch(data: bytes) -> list[bytes]:
+    """The inverse of `encode_batch`; `DecodeError` for anything else."""
+    reader, left = WireReader(data), len(data)
+    found: list[bytes] = []
+    while left:
+        if len(found) == MAX_BATCH_TRANSACTIONS:
+            raise DecodeError("transactions", f"at most {MAX_BATCH_TRANSACTIONS}", "more")
+        length = reader.unsigned(4, "length", maximum=left)
+        found.append(reader.take(length, "transaction"))
+        left -= 4 + length
+    return found
+
+
+def _decode(data: bytes) -> tuple[SubmittedTransaction, ...]:
+    """With senders, in a worker thread. Raises DecodeError or InvalidTransaction."""
+    return tuple(SubmittedTransaction(raw, recover_sender(decode_transaction(raw))) for raw in decode_batch(data))
