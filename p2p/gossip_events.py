@@ -38,6 +38,8 @@ class GossipOffence(StrEnum):
     IHAVE_FLOOD = "sent too many IHAVE"
     IWANT_FLOOD = "asked for the same message too often"
     TOPIC_FLOOD = "subscribed to too many topics"
+    MESSAGE_FLOOD = "sent more than a peer may, for long"
+    NOT_READING = "did not read what it was sent"
 
 
 @dataclass(frozen=True, slots=True)

@@ -89,7 +89,9 @@ class Libp2pTransport:
             tuple(version.value for version in GossipVersion),
             MAX_RPC_BYTES,
             received=self._take_rpc,
-            broken=lambda peer: report(peer, GossipOffence.OVERSIZED_MESSAGE),
+            too_long=lambda peer: report(peer, GossipOffence.OVERSIZED_MESSAGE),
+            flooded=lambda peer: report(peer, GossipOffence.MESSAGE_FLOOD),
+            unread=lambda peer: report(peer, GossipOffence.NOT_READING),
             opened=self._gossip_opened,
             lost=self._gossip_lost,
         )
@@ -97,7 +99,9 @@ class Libp2pTransport:
             (DIRECT_PROTOCOL,),
             MAX_FRAME_BYTES,
             received=self._take_direct,
-            broken=lambda peer: report(peer, Offence.PROTOCOL_VIOLATION),
+            too_long=lambda peer: report(peer, Offence.PROTOCOL_VIOLATION),
+            flooded=lambda peer: report(peer, GossipOffence.MESSAGE_FLOOD),
+            unread=lambda peer: report(peer, GossipOffence.NOT_READING),
         )
         self._links = PeerLinks(host, (self._gossip, self._direct))
 

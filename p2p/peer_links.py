@@ -29,6 +29,8 @@ FRAMES_BURST: Final = 10_000.0
 BYTES_RATE: Final = 8.0 * (1 << 20)
 BYTES_BURST: Final = 32.0 * (1 << 20)
 """What one peer may send on one kind of stream; what is beyond stays in its own window."""
+FLOOD_S: Final = 10.0
+"""A peer that was held back for as long, and hardly stopped in between, is reported; and once more each time."""
 
 
 def _nothing(*_: object) -> None:
@@ -44,8 +46,12 @@ class StreamKind:
     max_frame_bytes: int
     received: Callable[[PeerId, bytes], Awaitable[None]]
     """A frame of the peer; it may wait, and nothing more of the stream is read meanwhile."""
-    broken: Callable[[PeerId], None]
+    too_long: Callable[[PeerId], None]
     """The peer sent a frame beyond the limit."""
+    flooded: Callable[[PeerId], None]
+    """The peer has sent more than it may for FLOOD_S."""
+    unread: Callable[[PeerId], None]
+    """The peer let our stream fail while its connection lasts: what waited for it is given up."""
     opened: Callable[[Connection, str], None] = _nothing
     """Our stream to the peer is open and speaks this protocol: what is queued will go out."""
     lost: Callable[[Connection], None] = _nothing
@@ -61,6 +67,16 @@ class _Direction:
     inbound: Stream | None = None
     frames: TokenBucket = field(default_factory=lambda: TokenBucket(FRAMES_RATE, FRAMES_BURST))
     bytes: TokenBucket = field(default_factory=lambda: TokenBucket(BYTES_RATE, BYTES_BURST))
+    held_back_s: float = 0.0
+    """How long reading from the peer was delayed, since it was last calm."""
+
+    def delay_s(self, size: int) -> float:
+        """How long to wait before the next frame, after one of `size` bytes."""
+        now_s = trio.current_time()
+        wait_s = max(self.frames.borrow(1, now_s), self.bytes.borrow(size, now_s))
+        is_calm = self.frames.tokens > FRAMES_BURST / 2 and self.bytes.tokens > BYTES_BURST / 2
+        self.held_back_s = 0.0 if is_calm else self.held_back_s + wait_s
+        return wait_s
 
 
 @dataclass(slots=True, eq=False)
@@ -176,7 +192,9 @@ class PeerLinks:
             while True:
                 await stream.write_message(await direction.queue.get())
         except StreamFailed:
-            return
+            direction.queue.clear()
+            if link.connection.is_open:
+                kind.unread(link.connection.peer)
         finally:
             stream.abort()
             direction.opened = trio.Event()
@@ -206,13 +224,14 @@ class PeerLinks:
             try:
                 frame = await stream.read_message(kind.max_frame_bytes)
             except MessageTooLong:
-                kind.broken(stream.peer)
+                kind.too_long(stream.peer)
                 raise
             if frame is None:
                 return
-            now_s = trio.current_time()
-            wait_s = max(direction.frames.borrow(1, now_s), direction.bytes.borrow(len(frame), now_s))
-            await trio.sleep(wait_s)
+            await trio.sleep(direction.delay_s(len(frame)))
+            if direction.held_back_s >= FLOOD_S:
+                direction.held_back_s = 0.0
+                kind.flooded(stream.peer)
             await kind.received(stream.peer, frame)
 
     async def _link_of(self, peer: PeerId) -> _Link:

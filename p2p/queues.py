@@ -45,6 +45,12 @@ class OutgoingQueue:
             self.dropped += 1
         self._arrived.set()
 
+    def clear(self) -> None:
+        """Give up what waits: its reader is gone."""
+        self.dropped += len(self._items)
+        self._items.clear()
+        self._bytes = 0
+
     async def get(self) -> bytes:
         """The oldest, as soon as there is any."""
         while not self._items:

@@ -54,6 +54,8 @@ POINTS: Final[dict[Offence | GossipOffence, float]] = {
     GossipOffence.IHAVE_FLOOD: 10,
     GossipOffence.IWANT_FLOOD: 10,
     GossipOffence.TOPIC_FLOOD: 50,
+    GossipOffence.MESSAGE_FLOOD: 25,
+    GossipOffence.NOT_READING: 10,
 }
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import trio
 
-from p2p import connection_keeper
+from p2p import connection_keeper, peer_limits, peer_links
 from p2p.addresses import Address
 from p2p.envelopes import MAX_WHOLE_BYTES, encode_announced, encode_whole
 from p2p.gossip_events import GossipOffence, GossipVersion, Verdict
@@ -301,12 +301,13 @@ def test_nodes_of_another_fork_share_no_topics() -> None:
 
 
 @asynccontextmanager
-async def stranger_at(node: P2pNode) -> AsyncIterator[Host]:
-    """A bare host that is connected to the node, takes gossip streams, and says only what the test makes it say."""
+async def stranger_at(node: P2pNode, *, reads: bool = True) -> AsyncIterator[Host]:
+    """A bare host that is connected to the node, takes its streams, and says only what the test makes it say."""
 
     async def swallow(stream: Stream) -> None:
-        while await stream.read():
+        while reads and await stream.read():
             pass
+        await trio.sleep_forever()
 
     host = await Host.open(new_identity(), [LOOPBACK])
     for protocol in (*(version.value for version in GossipVersion), DIRECT_PROTOCOL):
@@ -417,38 +418,52 @@ def test_wrong_part_convicts_its_sender_and_the_message_comes_from_another() -> 
     run(main)
 
 
-def test_flood_of_direct_messages_is_slowed_down_and_delays_nobody() -> None:
+@pytest.mark.parametrize("protocol", [DIRECT_PROTOCOL, GossipVersion.V1_2.value])
+def test_flood_is_slowed_down_delays_nobody_and_is_banned_in_the_end(
+    protocol: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(peer_links, "BYTES_BURST", 4.0 * (1 << 20))
+    monkeypatch.setattr(peer_links, "FLOOD_S", 0.2)
+    # Valid and always the same: nobody could reject it, and gossip takes it for a duplicate.
+    frame = b"\x03\x00" + bytes(50_000) if protocol == DIRECT_PROTOCOL else frame_of(encode_whole(bytes(50_000)))
+
     async def main() -> None:
         async with connected_nodes(2) as (one, two), stranger_at(one) as bad:
-            stream = await bad.open_stream(one.own_id, DIRECT_PROTOCOL)
+            stream = await bad.open_stream(one.own_id, protocol)
 
             async def flood() -> None:
                 with pytest.raises(StreamFailed):
-                    await write_for_ever(stream, b"\x03\x00" + bytes(50_000))
+                    await write_for_ever(stream, frame)
 
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(flood)
-                await trio.sleep(1)
+                await until(lambda: one.offences[bad.own_id, GossipOffence.MESSAGE_FLOOD] > 0)
                 two.transport.broadcast(Topic.BLOCK, b"in between")
                 with trio.fail_after(5):
                     while (await one.next()).data != b"in between":
                         pass
-                bad.close_peer(one.own_id, "enough")
+                nursery.start_soon(accept_everything, one)
+                await until(lambda: bad.own_id not in one.host.connections)
+                nursery.cancel_scope.cancel()
+            assert not any(peer == two.own_id for peer, _ in one.offences)
 
     run(main)
 
 
-def test_peer_that_does_not_read_delays_nobody() -> None:
-    async def main() -> None:
-        async def never_read(stream: Stream) -> None:
-            await trio.sleep_forever()
+async def accept_everything(node: P2pNode) -> None:
+    while True:
+        await node.next()
 
-        async with connected_nodes(2) as (one, two), stranger_at(one) as bad:
-            for protocol in (*(version.value for version in GossipVersion), DIRECT_PROTOCOL):
-                bad.handle(protocol, never_read)
+
+def test_peer_that_does_not_read_delays_nobody_and_is_charged(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(peer_limits, "STALL_TIMEOUT_S", 0.3)
+
+    async def main() -> None:
+        async with connected_nodes(2) as (one, two), stranger_at(one, reads=False) as bad:
             for number in range(200):
                 one.transport.broadcast(Topic.VOTE, bytes([number]) * 50_000)
                 assert (await two.next(Topic.VOTE)).data == bytes([number]) * 50_000
+            await until(lambda: one.offences[bad.own_id, GossipOffence.NOT_READING] > 0)
 
     run(main)
 

@@ -70,6 +70,14 @@ def test_oldest_frames_are_dropped_where_too_many_bytes_wait(monkeypatch: pytest
     run(main)
 
 
+def test_queue_whose_reader_is_gone_is_emptied() -> None:
+    queue = OutgoingQueue()
+    queue.put(b"1")
+    queue.put(b"2")
+    queue.clear()
+    assert (len(queue), queue.total_bytes, queue.dropped) == (0, 0, 2)
+
+
 # --- In ------------------------------------------------------------------------------------------------------------
 
 
