@@ -143,6 +143,12 @@ class P2pConfig:
 
 
 @dataclass(frozen=True, slots=True)
+class MetricsConfig:
+    enabled: bool = field(default=False, metadata={"flag": "--metrics"})
+    """Serve Prometheus metrics at /metrics, where JSON-RPC is served."""
+
+
+@dataclass(frozen=True, slots=True)
 class LogConfig:
     level: str = field(default="info", metadata={"choices": LEVELS})
     format: str = field(default="console", metadata={"choices": FORMATS})
@@ -157,6 +163,7 @@ class NodeConfig:
     validator: ValidatorConfig = field(default_factory=ValidatorConfig)
     signer: SignerConfig = field(default_factory=SignerConfig)
     p2p: P2pConfig = field(default_factory=P2pConfig)
+    metrics: MetricsConfig = field(default_factory=MetricsConfig)
     log: LogConfig = field(default_factory=LogConfig)
 
 

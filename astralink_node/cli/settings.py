@@ -67,6 +67,7 @@ def node_flags(command: Callable[..., Any]) -> Callable[..., Any]:
                 metavar="ADDRESS",
                 help="Where others reach this node, /ip4/HOST/tcp/PORT; may be repeated.",
             ),
+            _flag("metrics.enabled", "--metrics/--no-metrics", help="Serve Prometheus metrics at /metrics."),
             _flag("log.level", "--log-level", type=click.Choice(LEVELS), help="How much to report.  [default: info]"),
             _flag("log.format", "--log-format", type=click.Choice(FORMATS), help="Lines for people, or JSON."),
         ]

@@ -11,14 +11,16 @@ from contextlib import suppress
 
 import orjson
 from starlette.applications import Starlette
-from starlette.routing import Route, WebSocketRoute
+from starlette.routing import BaseRoute, Route, WebSocketRoute
 from starlette.types import Message, Receive, Scope, Send
 
 from astralink_node.gateway.access import AccessPolicy, Headers, access_policy
+from astralink_node.gateway.backend import Unavailable
 from astralink_node.gateway.config import GatewayConfig, GatewayLimits
 from astralink_node.gateway.gateway import Gateway
 from astralink_node.gateway.rpc_errors import INVALID_REQUEST, RpcError
 from astralink_node.gateway.subscriptions import Connection
+from astralink_node.metrics import CONTENT_TYPE
 
 JSON_TYPES = frozenset({b"application/json", b"application/json-rpc", b"application/jsonrequest"})
 """geth's list. No page of another origin can send them without a preflight."""
@@ -42,8 +44,41 @@ class ClientGone(Exception):
 
 
 def application(config: GatewayConfig, gateway: Gateway) -> Starlette:
-    endpoint = RpcEndpoint(gateway, access_policy(config.vhosts, config.cors_origins), config.limits)
-    return Starlette(routes=[Route("/", endpoint=endpoint), WebSocketRoute("/", endpoint=endpoint)])
+    policy = access_policy(config.vhosts, config.cors_origins)
+    endpoint = RpcEndpoint(gateway, policy, config.limits)
+    routes: list[BaseRoute] = [Route("/", endpoint=endpoint), WebSocketRoute("/", endpoint=endpoint)]
+    if config.metrics:
+        routes.append(Route("/metrics", endpoint=MetricsEndpoint(gateway, policy, config.limits)))
+    return Starlette(routes=routes)
+
+
+class MetricsEndpoint:
+    """The node's metrics for Prometheus. Pages of other origins cannot read them: no CORS header is sent."""
+
+    def __init__(self, gateway: Gateway, policy: AccessPolicy, limits: GatewayLimits) -> None:
+        self._gateway = gateway
+        self._policy = policy
+        self._timeout_s = limits.request_timeout_ms / 1000
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        del receive  # what a GET carries is of no interest
+        if not self._policy.host_allowed(_header(scope, b"host")):
+            await _respond(send, 403, b"invalid host specified", [])
+        elif scope["method"] != "GET":
+            await _respond(send, 405, b"method not allowed", [(b"allow", b"GET"), _CLOSE_CONNECTION])
+        else:
+            text = await self._text()
+            if text is None:
+                await _respond(send, 503, b"the node gives no metrics now", [])
+            else:
+                await _respond(send, 200, text.encode(), [(b"content-type", CONTENT_TYPE.encode("ascii"))])
+
+    async def _text(self) -> str | None:
+        try:
+            async with asyncio.timeout(self._timeout_s):
+                return await self._gateway.metrics()
+        except (TimeoutError, Unavailable):
+            return None
 
 
 class RpcEndpoint:

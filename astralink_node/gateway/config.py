@@ -94,6 +94,8 @@ class GatewayConfig:
     default_priority_fee_wei: int = 1_000_000_000
     """What eth_maxPriorityFeePerGas suggests while recent blocks show no tips."""
     log_level: str = "info"
+    metrics: bool = False
+    """Serve the node's metrics at /metrics."""
     limits: GatewayLimits = field(default_factory=GatewayLimits)
 
     def __post_init__(self) -> None:
@@ -128,6 +130,7 @@ class GatewayConfig:
             vhosts=fields.texts("vhosts", ("localhost",)),
             default_priority_fee_wei=fields.integer("default_priority_fee_wei", 1_000_000_000),
             log_level=fields.text("log_level", "info"),
+            metrics=fields.boolean("metrics", default=False),
             limits=_limits(fields.take("limits", {})),
         )
         fields.done()
@@ -167,6 +170,12 @@ class _Fields:
         value = self.take(name, default)
         if isinstance(value, bool) or not isinstance(value, int) or value < 0:
             raise GatewayConfigError(f"{self._prefix}{name}: expected a non-negative integer, found {value!r}")
+        return value
+
+    def boolean(self, name: str, *, default: bool) -> bool:
+        value = self.take(name, default)
+        if not isinstance(value, bool):
+            raise GatewayConfigError(f"{self._prefix}{name}: expected true or false, found {value!r}")
         return value
 
     def texts(self, name: str, default: tuple[str, ...]) -> tuple[str, ...]:

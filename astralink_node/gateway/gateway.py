@@ -17,7 +17,7 @@ from astralink_node.gateway.context import ChainIdentity, RpcContext
 from astralink_node.gateway.dispatch import Dispatcher
 from astralink_node.gateway.filters import Filters
 from astralink_node.gateway.head_cache import HeadCache
-from astralink_node.gateway.link_messages import NewHead, NewPendingTransactions, Push
+from astralink_node.gateway.link_messages import GetMetrics, MetricsText, NewHead, NewPendingTransactions, Push
 from astralink_node.gateway.methods.namespaces import methods_of
 from astralink_node.gateway.submission import Submissions
 from astralink_node.gateway.subscriptions import Connection, SubscriptionHub
@@ -49,6 +49,7 @@ class Gateway:
     def __init__(self, config: GatewayConfig, identity: ChainIdentity, backend: Backend, feed: HeadFeed) -> None:
         limits = config.limits
         self._limits = limits
+        self._backend = backend
         self._hub = feed.hub
         self._dispatcher = Dispatcher(methods_of(config.apis), limits)
         self.submissions = Submissions(
@@ -70,6 +71,11 @@ class Gateway:
     async def answer(self, body: bytes) -> bytes | None:
         """One JSON-RPC message of a client that cannot be pushed to."""
         return await self._dispatcher.answer(body, self._context)
+
+    async def metrics(self) -> str | None:
+        """The node's metrics as text; None where it has none to give now. Raises Unavailable."""
+        reply = await self._backend.ask_node(GetMetrics())
+        return reply.text if isinstance(reply, MetricsText) and reply.text else None
 
     def open_connection(self) -> Connection:
         connection = Connection(self._limits)

@@ -18,6 +18,7 @@ from astralink_node.clock import NowMs
 from astralink_node.crypto import bls
 from astralink_node.evm.blocks import decode_block, decode_header
 from astralink_node.log import Log
+from astralink_node.metrics import NodeMetrics
 from astralink_node.services.block_ranges import DecidedBlock
 from astralink_node.services.checkpoint_keeper import CheckpointKeeper
 from astralink_node.services.consensus_log import ConsensusLog
@@ -122,7 +123,9 @@ class ConsensusDriver:
         now_ms: NowMs,
         on_committed: OnCommitted,
         offload: Offload = in_thread,
+        metrics: NodeMetrics | None = None,
     ) -> None:
+        self._metrics = metrics or NodeMetrics()
         self._execution = execution
         self._settings = settings
         self._own = own
@@ -131,7 +134,7 @@ class ConsensusDriver:
         self._on_committed = on_committed
         self._offload = offload
         self._inbox, self._events = trio.open_memory_channel[_Event](MAX_EVENTS)
-        self._ingress = GossipIngress(transport, now_ms, offload, self._view, self._inbox.send)
+        self._ingress = GossipIngress(transport, now_ms, offload, self._view, self._inbox.send, self._metrics)
         self._peers = PeerTalk(transport, execution)
         self._around = Surroundings(
             execution=execution,
@@ -186,6 +189,7 @@ class ConsensusDriver:
     async def _recover(self, status: Status) -> None:
         """Begin the height after the head, where an earlier run had left it."""
         self._head = Head(status.head_height, status.head_hash, status.head_time_ms, status.head_certificate)
+        self._metrics.head_timestamp_seconds.set(status.head_time_ms / 1000)
         self._checkpoint_epoch = status.checkpoint_epoch
         self._sets = decode_validator_set(status.voting_set), decode_validator_set(status.next_set)
         self._refuse_a_forked_chain()
@@ -256,6 +260,7 @@ class ConsensusDriver:
         run, height = self._current, self._current.state.height
         match event:
             case PeerVotes(votes):
+                self._metrics.votes_verified.add(len(votes))
                 for vote in votes:
                     await self._take_vote(vote)
             case PeerProposal(_, proposal, arrived_ms):
@@ -328,6 +333,7 @@ class ConsensusDriver:
         if named <= self._named:
             return
         guilty = ",".join(str(index) for index in indices)
+        self._metrics.evidence.add()
         _log.warning("a validator contradicts itself", height=evidence.height, accused=guilty)
         if len(self.evidence) < MAX_EVIDENCE:
             self.evidence[evidence] = None
@@ -371,6 +377,9 @@ class ConsensusDriver:
                     DecidedBlock(state.height, decision.block_hash, raw_block, certificate)
                 )
             run.end()
+            proposed_s = run.proposed_s.get(decision.round_)
+            if proposed_s is not None:
+                self._metrics.proposal_to_commit_seconds.observe(trio.current_time() - proposed_s)
             if state.height >= self._silent_below:
                 await self._offload(self._log.cut)
             await self._follow(state, committed, certificate)
@@ -404,7 +413,7 @@ class ConsensusDriver:
 
     async def _validate_and_commit(self, block: DecidedBlock) -> Committed:
         """Execution has no memory of the block (a restart, too many others, or it was decided elsewhere)."""
-        answer = await self._execution.validate(Validate(block.raw_block))
+        answer = await self._execution.validate(Validate(block.raw_block, block.senders))
         if isinstance(answer, Invalid):
             raise ConsensusHalted(
                 f"block {block.height} is decided but not valid here: {answer.rule}: expected {answer.expected}, found "
@@ -440,6 +449,8 @@ class ConsensusDriver:
         """Everything that stands on the head moves along. `state` is the machine's that decided it here."""
         block, voters = committed.block, self._sets[0]
         payload = decode_payload(block.raw_payload)
+        self._metrics.block_interval_seconds.observe((payload.time_ms - self._head.time_ms) / 1000)
+        self._metrics.head_timestamp_seconds.set(payload.time_ms / 1000)
         self._head = Head(height, block.block_hash, payload.time_ms, certificate)
         self._sets = decode_validator_set(committed.voting_set), decode_validator_set(committed.next_set)
         self._checkpoint_epoch = committed.checkpoint_epoch

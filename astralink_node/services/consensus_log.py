@@ -7,11 +7,13 @@ inputs to the same machine. The layout is docs/specification.md's, "Consensus lo
 
 import json
 import os
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 from astralink_node.errors import AstraLinkError
+from astralink_node.metrics import NodeMetrics
 from astralink_node.storage.wal import WriteAheadLog
 from consensus.height_machine import Input
 from consensus.replay import decode_input, encode_input
@@ -38,8 +40,9 @@ class LoggedHeight:
 class ConsensusLog:
     """Blocks for the disk. Raises the errors of storage.wal."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, metrics: NodeMetrics | None = None) -> None:
         self._folder = folder
+        self._metrics = metrics or NodeMetrics()
         self._wal = WriteAheadLog(folder / WAL_FILE)
         self.torn_bytes = self._wal.recovered.torn_bytes
         """Length of the incomplete last record that a crash left. Nothing was signed for it."""
@@ -79,7 +82,9 @@ class ConsensusLog:
     def sync(self) -> None:
         """Return when everything recorded is on disk."""
         if not self._is_synced:
+            started_s = time.perf_counter()
             self._wal.sync()
+            self._metrics.wal_sync_seconds.observe(time.perf_counter() - started_s)
             self._is_synced = True
 
     def cut(self) -> None:

@@ -15,6 +15,7 @@ import trio
 
 from astralink_node.clock import NowMs
 from astralink_node.log import Log
+from astralink_node.metrics import NodeMetrics
 from astralink_node.services.gossip_judge import (
     Arrived,
     HeightsView,
@@ -98,7 +99,9 @@ class GossipIngress:
         offload: Offload,
         view: Callable[[], HeightsView],
         emit: Callable[[PeerEvent], Awaitable[None]],
+        metrics: NodeMetrics | None = None,
     ) -> None:
+        self._metrics = metrics or NodeMetrics()
         self._transport = transport
         self._now_ms = now_ms
         self._offload = offload
@@ -163,6 +166,7 @@ class GossipIngress:
             del self.misbehaviour[least]
             self._shunned_until_s.pop(least, None)
         self.misbehaviour[peer] += 1
+        self._metrics.misbehaviour.add()
         times = self.misbehaviour[peer]
         if times & (times - 1) == 0:  # at each doubling: a peer must not be able to fill the log either
             _log.warning("a peer misbehaves", peer=peer.hex(), times=times, what=what)

@@ -146,6 +146,8 @@ class HeightRun:
         """For people."""
         self.stands_since_s = trio.current_time()
         """Since when the height has been waiting or, once it started, in the making: by the clock that nobody sets."""
+        self.proposed_s: dict[int, float] = {}
+        """When each round's proposal came, by the clock that nobody sets; not of those that a log held."""
         self._unsigned: list[SignProposal | SignVote | BuildBlock] = []
         """What a signer that could not be reached still owes."""
         self._lone_refusals = 0
@@ -236,6 +238,8 @@ class HeightRun:
         before = (self.state.rounds.round_, self.state.rounds.step)
         while waiting:
             event = waiting.popleft()
+            if isinstance(event, ProposalReceived):
+                self.proposed_s.setdefault(event.proposal.round_, trio.current_time())
             if self._is_logged:
                 self._around.log.record(event)
             self.state, outputs = step(self.state, event)

@@ -234,6 +234,11 @@ class GatewayKeeper:
         self._stopping = False
         self._stopped = trio.Event()
 
+    @property
+    def pid(self) -> int | None:
+        """Of the gateway that was started last, if it still runs."""
+        return None if self._child is None or self._child.process.poll() is not None else self._child.process.pid
+
     async def run(self) -> None:
         """Until :meth:`stop` or cancellation. Raises GatewayCannotStart if the first one cannot."""
         pause_s, starts = FIRST_PAUSE_S, 0

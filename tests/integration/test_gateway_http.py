@@ -24,7 +24,7 @@ from astralink_node.gateway.rpc_errors import (
 )
 from tests.support.asynchronous import run
 from tests.support.gateway_processes import GatewayProcess, running_gateway
-from tests.support.gateways import ALICE, hexed
+from tests.support.gateways import ALICE, SmallNode, hexed
 
 CHAIN_ID = b'{"jsonrpc":"2.0","id":1,"method":"eth_chainId"}'
 
@@ -49,6 +49,34 @@ def test_http_methods_paths_and_content_types(tmp_path: Path) -> None:
             assert (await gateway.request(CHAIN_ID, path="/admin")).status == 404
             note = await gateway.request(b'{"jsonrpc":"2.0","method":"eth_chainId"}')
             assert (note.status, note.body) == (204, b"")
+
+    run(main, timeout_s=60)
+
+
+def test_metrics_are_served_where_they_are_enabled_to_the_same_hosts(tmp_path: Path) -> None:
+    async def main() -> None:
+        node = SmallNode()
+        node.metrics = "astralink_head_height 7\n"
+        async with running_gateway(tmp_path, node, metrics=True) as gateway:
+            answer = await gateway.request(method="GET", path="/metrics")
+            assert (answer.status, answer.body) == (200, b"astralink_head_height 7\n")
+            assert answer.headers["content-type"] == "text/plain; version=0.0.4; charset=utf-8"
+            foreign = await gateway.request(method="GET", path="/metrics", origin="http://localhost:3000")
+            assert "access-control-allow-origin" not in foreign.headers
+            assert (await gateway.request(method="GET", path="/metrics", host="evil.example")).status == 403
+            for method in ("POST", "HEAD", "OPTIONS"):
+                assert (await gateway.request(CHAIN_ID, method=method, path="/metrics")).status == 405
+            node.metrics = ""
+            assert (await gateway.request(method="GET", path="/metrics")).status == 503
+            await still_serves(gateway)
+
+    run(main, timeout_s=60)
+
+
+def test_metrics_are_not_served_unless_enabled(tmp_path: Path) -> None:
+    async def main() -> None:
+        async with running_gateway(tmp_path) as gateway:
+            assert (await gateway.request(method="GET", path="/metrics")).status == 404
 
     run(main, timeout_s=60)
 

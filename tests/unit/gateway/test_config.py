@@ -16,6 +16,7 @@ def test_configuration_survives_the_journey_as_json() -> None:
         apis=("eth", "txpool"),
         cors_origins=("*",),
         vhosts=("rpc.example",),
+        metrics=True,
         limits=GatewayLimits(batch_items=7),
     )
     assert GatewayConfig.from_json(config.to_json()) == config
@@ -37,6 +38,7 @@ def test_omitted_fields_take_their_defaults() -> None:
         ({"node_socket": None}, "node_socket"),
         ({"colour": "blue"}, "colour"),
         ({"log_level": "loud"}, "log_level"),
+        ({"metrics": 1}, "metrics"),
         ({"limits": []}, "limits"),
         ({"limits": {"batch_items": -1}}, "limits.batch_items"),
         ({"limits": {"batch_size": 1}}, "limits.batch_size"),

@@ -259,6 +259,16 @@ def test_blocks_follow_each_other_and_carry_the_candidates(tmp_path: Path) -> No
     assert decode_header(published[0].block.raw_header).coinbase == RECIPIENT
 
 
+def test_blocks_and_how_long_they_took_are_counted(tmp_path: Path) -> None:
+    bench = Bench(tmp_path)
+    published = bench.run(3)
+    metrics = bench.driver._metrics
+    assert list(metrics.block_interval_seconds.samples())[-1].endswith("_count 3")
+    assert list(metrics.proposal_to_commit_seconds.samples())[-1].endswith("_count 3")
+    newest_ms = decode_payload(published[-1].block.raw_payload).time_ms
+    assert metrics.head_timestamp_seconds.value == newest_ms / 1000
+
+
 def test_a_crash_at_any_step_loses_no_block_and_signs_nothing_twice(tmp_path: Path) -> None:
     (tmp_path / "count").mkdir()
     counted = Crash(None)

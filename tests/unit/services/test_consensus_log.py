@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from astralink_node.metrics import NodeMetrics
 from astralink_node.services.consensus_log import (
     WAL_FILE,
     ConsensusLog,
@@ -208,3 +209,13 @@ def test_a_fork_is_kept_with_both_certificates_until_somebody_moves_it_away(log:
     assert log.forks() == [path]
     path.unlink()
     assert log.forks() == []
+
+
+def test_each_sync_that_had_something_to_write_is_timed(tmp_path: Path) -> None:
+    metrics = NodeMetrics()
+    log = ConsensusLog(tmp_path, metrics)
+    log.begin(8)
+    log.sync()
+    log.sync()
+    log.close()
+    assert list(metrics.wal_sync_seconds.samples())[-1].endswith("_count 1")

@@ -179,6 +179,7 @@ def test_malformed_bytes_are_scored_and_stop_nothing(bench: Bench) -> None:
         bench.send(HeightGossip(3, 0), peer=BOB)
         assert await bench.take() == [PeerAt(BOB, 3, asks=True)]
         assert bench.ingress.misbehaviour == {ANN: 7}
+        assert bench.ingress._metrics.misbehaviour.value == 7
 
     bench.run(scenario)
 

@@ -1,0 +1,113 @@
+"""The node's place on the network as operators see it, put together when they ask: a look, nothing is kept but who was
+turned away and where catching up began."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Final
+
+import trio
+
+from astralink_node.clock import NowMs
+from astralink_node.gateway.link_messages import NetworkView, PeerView, RefusedPeer, SyncProgress, ValidatorPeer
+from astralink_node.services.handshake import ChainIdentity, KnownStatus
+from p2p.addresses import Address, peer_id_text
+from p2p.streams import Connection
+from p2p.transport import PeerId
+
+MAX_REFUSED: Final = 16
+"""Remembered; the one longest ago makes room."""
+REFUSED_FOR_MS: Final = 3_600_000
+"""How long a refusal is worth showing."""
+
+
+class RefusedPeers:
+    """Who was turned away lately, each with the newest reason."""
+
+    def __init__(self, now_ms: NowMs) -> None:
+        self._now_ms = now_ms
+        self._peers: dict[PeerId, RefusedPeer] = {}
+
+    def note(self, peer: PeerId, reason: str) -> None:
+        self._peers.pop(peer, None)
+        if len(self._peers) >= MAX_REFUSED:
+            del self._peers[next(iter(self._peers))]
+        self._peers[peer] = RefusedPeer(peer_id_text(peer), reason, self._now_ms())
+
+    def newest(self) -> tuple[RefusedPeer, ...]:
+        """The oldest first."""
+        since_ms = self._now_ms() - REFUSED_FOR_MS
+        return tuple(refused for refused in self._peers.values() if refused.at_ms >= since_ms)
+
+
+@dataclass(frozen=True, slots=True)
+class NetworkParts:
+    """What a view is put together from; each is asked anew."""
+
+    peer_id: PeerId
+    listen_addresses: tuple[Address, ...]
+    identity: ChainIdentity
+    connections: Callable[[], Mapping[PeerId, Connection]]
+    known: Callable[[], Mapping[PeerId, KnownStatus]]
+    """Of those that are welcome."""
+    points: Callable[[PeerId], float]
+    advertised: Callable[[], tuple[str, ...]]
+    validators: Callable[[], Mapping[PeerId, bytes]]
+    """Voting keys of the present set's other members, by the nodes that run them, as far as they are known."""
+    head_height: Callable[[], int]
+    best_height: Callable[[], int]
+    """The furthest that a peer says to be."""
+    is_syncing: Callable[[], bool]
+    clock_precision_ms: int
+
+
+class NetworkObserver:
+    """`view` is what GatewayLink takes as its `network`."""
+
+    def __init__(self, parts: NetworkParts, refused: RefusedPeers, now_ms: NowMs) -> None:
+        self._parts = parts
+        self._refused = refused
+        self._now_ms = now_ms
+        self._sync_began_at: int | None = None
+
+    def view(self) -> NetworkView:
+        parts = self._parts
+        known, connections = parts.known(), parts.connections()
+        return NetworkView(
+            is_listening=bool(parts.listen_addresses),
+            peer_id=peer_id_text(parts.peer_id),
+            listen_addresses=tuple(str(address.with_peer(None)) for address in parts.listen_addresses),
+            advertised_addresses=parts.advertised(),
+            peers=tuple(
+                self._peer(connection, known[peer]) for peer, connection in connections.items() if peer in known
+            ),
+            refused=self._refused.newest(),
+            validators=tuple(ValidatorPeer(key, peer_id_text(peer)) for peer, key in parts.validators().items()),
+            sync=self._sync(),
+            clock_precision_ms=parts.clock_precision_ms,
+        )
+
+    def _peer(self, connection: Connection, known: KnownStatus) -> PeerView:
+        status, identity = known.status, self._parts.identity
+        connected_ms = int(1000 * (trio.current_time() - connection.opened))
+        return PeerView(
+            peer_id=peer_id_text(connection.peer),
+            addresses=(str(connection.address.with_peer(None)), *status.addresses),
+            is_outbound=connection.outbound,
+            connected_since_ms=self._now_ms() - connected_ms,
+            head_height=status.head_height,
+            genesis_matches=status.genesis_hash == identity.genesis_hash,
+            forks_match=status.fork_digest == identity.digest_at(status.head_height),
+            clock_skew_ms=known.skew_ms,
+            client=status.client,
+            points=int(self._parts.points(connection.peer)),
+            round_trip_ms=known.round_trip_ms,
+        )
+
+    def _sync(self) -> SyncProgress | None:
+        if not self._parts.is_syncing():
+            self._sync_began_at = None
+            return None
+        current = self._parts.head_height()
+        if self._sync_began_at is None:
+            self._sync_began_at = current
+        return SyncProgress(self._sync_began_at, current, max(current, self._parts.best_height()))
