@@ -5,10 +5,11 @@ all certificates in one pairing product. What holds up to the first fault is kep
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from astralink_node.crypto import bls
 from astralink_node.evm.blocks import MalformedBlock, decode_block
+from astralink_node.evm.transactions import InvalidTransaction, decode_transaction, recover_sender
 from astralink_node.services.gossip_judge import foreign_part
 from astralink_node.services.sync_offences import SyncOffence
 from consensus.certificate import Certificate, CertificateError, VerifyAggregate, decode_certificate, verify_commit
@@ -26,6 +27,8 @@ class DecidedBlock:
     block_hash: bytes
     raw_block: bytes
     certificate: bytes
+    senders: tuple[bytes, ...] = ()
+    """Of its transactions, where they were recovered already: execution has that much less to do."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +67,7 @@ class _Checked:
     certificate: Certificate
     voting_set: ValidatorSet
     next_set_hash: bytes
+    raw_transactions: tuple[bytes, ...]
 
 
 def judge_range(standing: Standing, blocks: Sequence[WireBlock]) -> Judgement:
@@ -98,7 +102,7 @@ def judge_range(standing: Standing, blocks: Sequence[WireBlock]) -> Judgement:
             except _Fault as found:
                 checked, fault = checked[:index], found
                 break
-    kept = tuple(one.block for one in checked)
+    kept = tuple(replace(one.block, senders=_senders(one.raw_transactions)) for one in checked)
     return Judgement(kept) if fault is None else Judgement(kept, fault.offence, fault.detail)
 
 
@@ -125,7 +129,15 @@ def _check(wire: WireBlock, height: int, parent_hash: bytes, voting_set: Validat
         expected, found = voting_set.hash.hex(), payload.voting_set_hash.hex()
         raise _Fault(SyncOffence.WRONG_BLOCK, f"block {height}: expected voting set {expected}, found {found}")
     block = DecidedBlock(height, header.hash, wire.raw_block, wire.certificate)
-    return _Checked(block, certificate, voting_set, payload.next_set_hash)
+    return _Checked(block, certificate, voting_set, payload.next_set_hash, sealed.block.raw_transactions)
+
+
+def _senders(raw_transactions: Sequence[bytes]) -> tuple[bytes, ...]:
+    """None at all if one cannot be recovered: what is wrong with the block is for execution to say."""
+    try:
+        return tuple(recover_sender(decode_transaction(raw)) for raw in raw_transactions)
+    except InvalidTransaction:
+        return ()
 
 
 def _check_trusted(block: DecidedBlock, trusted: tuple[int, bytes] | None) -> None:

@@ -26,6 +26,7 @@ from consensus.sync_wire import (
     decode_blocks_request,
     encode_blocks_reply,
 )
+from genesis.presets import DEVNET_ACCOUNTS
 from p2p.memory_transport import MemoryNetwork
 from tests.support.chains import GENESIS_TIMESTAMP, LocalChain, candidate, commit_certificate, genesis_text
 from tests.support.lying_peers import Change, Helpers, Reports
@@ -331,6 +332,11 @@ def test_what_holds_before_the_fault_is_kept(long_chain: LocalChain) -> None:
     assert [block.height for block in judgement.blocks] == [1, 2, 3, 4, 5, 6]
     assert judgement.offence is SyncOffence.WRONG_CERTIFICATE
     assert "block 7" in judgement.detail
+
+
+def test_senders_are_recovered_on_the_way(long_chain: LocalChain) -> None:
+    judgement = judge_range(standing_at_genesis(long_chain), wire_blocks(long_chain, 1, 3))
+    assert [block.senders for block in judgement.blocks] == [(DEVNET_ACCOUNTS[0].address,)] * 3
 
 
 def test_a_range_that_begins_elsewhere_is_refused(long_chain: LocalChain) -> None:
