@@ -19,9 +19,9 @@ from astralink_node.evm.blocks import (
     SealedBlock,
     decode_block,
     decode_header,
-    encode_withdrawal,
 )
 from astralink_node.state.trie import ordered_root
+from astralink_node.types import EMPTY_TRIE_ROOT
 from consensus.certificate import CertificateError, decode_certificate, verify_commit
 from consensus.checkpoint import NO_CHECKPOINT_EPOCH, decode_checkpoint
 from consensus.epoch import is_last
@@ -34,6 +34,8 @@ MAX_MANIFEST_BYTES: Final = 32 << 20
 """A whole block with its receipts, checkpoint, headers and ancestors; a longer one is not offered."""
 HEADERS: Final = 256
 """As many as BLOCKHASH reaches."""
+MAX_TRANSACTIONS: Final = 100_000
+"""In the block, more than any gas limit in use allows: what a root is computed over is bounded before it is."""
 MAX_ANCESTORS: Final = 64
 """The newest are kept."""
 
@@ -184,6 +186,8 @@ def _ancestor(item: rlp.Item) -> Ancestor:
 
 def check_manifest(manifest: Manifest, genesis_hash: bytes, epoch_length: int) -> CheckedManifest:
     """Raises ManifestRefused unless the block's hash commits to all parts and its voting set made it final."""
+    if len(manifest.raw_headers) > HEADERS:
+        raise ManifestRefused("headers", f"at most {HEADERS}", len(manifest.raw_headers))
     try:
         sealed = decode_block(manifest.raw_block)
         payload = decode_payload(sealed.raw_payload)
@@ -216,9 +220,14 @@ def check_manifest(manifest: Manifest, genesis_hash: bytes, epoch_length: int) -
 def _check_body(sealed: SealedBlock, payload: ConsensusPayload, raw_receipts: Sequence[bytes]) -> None:
     header, block = sealed.block.header, sealed.block
     _expect("payload", header.parent_beacon_block_root, payload_root(payload))
+    count = len(block.raw_transactions)
+    if count > MAX_TRANSACTIONS or len(raw_receipts) != count or block.withdrawals:
+        found = f"{count}, {len(raw_receipts)} receipts, {len(block.withdrawals)} withdrawals"
+        raise ManifestRefused(
+            "body", f"at most {MAX_TRANSACTIONS} transactions with a receipt each, no withdrawals", found
+        )
     _expect("transactions", header.transactions_root, ordered_root(block.raw_transactions))
-    withdrawals = [encode_withdrawal(withdrawal) for withdrawal in block.withdrawals]
-    _expect("withdrawals", header.withdrawals_root, ordered_root(withdrawals))
+    _expect("withdrawals", header.withdrawals_root, EMPTY_TRIE_ROOT)
     _expect("receipts", header.receipts_root, ordered_root(raw_receipts))
 
 

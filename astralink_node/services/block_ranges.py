@@ -8,12 +8,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from astralink_node.crypto import bls
-from astralink_node.evm.blocks import MalformedBlock, decode_block
+from astralink_node.evm.blocks import MalformedBlock, SealedBlock, decode_block
 from astralink_node.evm.transactions import InvalidTransaction, decode_transaction, recover_sender
 from astralink_node.services.gossip_judge import foreign_part
 from astralink_node.services.sync_offences import SyncOffence
 from consensus.certificate import Certificate, CertificateError, VerifyAggregate, decode_certificate, verify_commit
-from consensus.payload import decode_payload
+from consensus.payload import decode_payload, payload_root
 from consensus.sync_wire import WireBlock
 from consensus.validator_set import ValidatorSet
 from consensus.wire import DecodeError
@@ -67,7 +67,7 @@ class _Checked:
     certificate: Certificate
     voting_set: ValidatorSet
     next_set_hash: bytes
-    raw_transactions: tuple[bytes, ...]
+    sealed: SealedBlock
 
 
 def judge_range(standing: Standing, blocks: Sequence[WireBlock]) -> Judgement:
@@ -102,12 +102,19 @@ def judge_range(standing: Standing, blocks: Sequence[WireBlock]) -> Judgement:
             except _Fault as found:
                 checked, fault = checked[:index], found
                 break
-    kept = tuple(replace(one.block, senders=_senders(one.raw_transactions)) for one in checked)
+    # A certified header's gas limit says how many transactions there can be; another's could say anything.
+    for index, one in enumerate(checked):
+        foreign = foreign_part(one.sealed)
+        if foreign:
+            detail = f"block {one.block.height}: its header is of other {foreign}"
+            checked, fault = checked[:index], _Fault(SyncOffence.WRONG_BLOCK, detail)
+            break
+    kept = tuple(replace(one.block, senders=_senders(one.sealed.block.raw_transactions)) for one in checked)
     return Judgement(kept) if fault is None else Judgement(kept, fault.offence, fault.detail)
 
 
 def _check(wire: WireBlock, height: int, parent_hash: bytes, voting_set: ValidatorSet) -> _Checked:
-    """Everything but signatures."""
+    """Everything but signatures, transactions and withdrawals."""
     try:
         sealed = decode_block(wire.raw_block)
         certificate = decode_certificate(wire.certificate)
@@ -121,15 +128,17 @@ def _check(wire: WireBlock, height: int, parent_hash: bytes, voting_set: Validat
     if header.parent_hash != parent_hash:
         expected, found = parent_hash.hex(), header.parent_hash.hex()
         raise _Fault(SyncOffence.WRONG_BLOCK, f"block {height}: expected parent {expected}, found {found}")
-    foreign = foreign_part(sealed)
-    if foreign:
-        raise _Fault(SyncOffence.WRONG_BLOCK, f"block {height}: its header is of other {foreign}")
-    payload = decode_payload(sealed.raw_payload)
+    try:
+        payload = decode_payload(sealed.raw_payload)
+    except DecodeError as error:
+        raise _Fault(SyncOffence.WRONG_BLOCK, f"block {height}: its payload does not decode: {error}") from error
+    if payload_root(payload) != header.parent_beacon_block_root:
+        raise _Fault(SyncOffence.WRONG_BLOCK, f"block {height}: its header is of another payload")
     if payload.voting_set_hash != voting_set.hash:
         expected, found = voting_set.hash.hex(), payload.voting_set_hash.hex()
         raise _Fault(SyncOffence.WRONG_BLOCK, f"block {height}: expected voting set {expected}, found {found}")
     block = DecidedBlock(height, header.hash, wire.raw_block, wire.certificate)
-    return _Checked(block, certificate, voting_set, payload.next_set_hash, sealed.block.raw_transactions)
+    return _Checked(block, certificate, voting_set, payload.next_set_hash, sealed)
 
 
 def _senders(raw_transactions: Sequence[bytes]) -> tuple[bytes, ...]:

@@ -19,6 +19,7 @@ from astralink_node.services.sync_offences import SAYS, SyncOffence
 from astralink_node.services.sync_protocols import BLOCKS
 from consensus.light_verification import trusting_period_ms
 from consensus.params import ConsensusParams
+from consensus.payload import decode_payload, encode_payload
 from consensus.sync_wire import (
     BlocksReply,
     WireBlock,
@@ -104,6 +105,12 @@ def without_transactions(block: WireBlock) -> WireBlock:
     return replace(block, raw_block=encode_block(replace(sealed, block=replace(sealed.block, raw_transactions=()))))
 
 
+def with_another_payload(block: WireBlock) -> WireBlock:
+    sealed = decode_block(block.raw_block)
+    changed = encode_payload(replace(decode_payload(sealed.raw_payload), time_ms=1))
+    return replace(block, raw_block=encode_block(replace(sealed, raw_payload=changed)))
+
+
 def with_other_state(block: WireBlock) -> WireBlock:
     """Another block, under the certificate of the right one."""
     sealed = decode_block(block.raw_block)
@@ -131,6 +138,7 @@ LIES: dict[str, tuple[Change, SyncOffence]] = {
     "truncated": (lambda _, honest: honest[:-1], SyncOffence.MALFORMED),
     "no block": (altered_block(lambda block: replace(block, raw_block=b"\xc0")), SyncOffence.MALFORMED),
     "body of no transactions": (altered_block(without_transactions), SyncOffence.WRONG_BLOCK),
+    "another payload": (altered_block(with_another_payload), SyncOffence.WRONG_BLOCK),
     "another block": (altered_block(with_other_state), SyncOffence.WRONG_CERTIFICATE),
     "signed by one of four": (altered_block(signed_by_one), SyncOffence.WRONG_CERTIFICATE),
     "forged signature": (altered_block(with_forged_signature), SyncOffence.WRONG_CERTIFICATE),
