@@ -29,14 +29,17 @@ class NodeFailed(AssertionError):
 class NodeProcess:
     """One run of a verb that runs a node. Use as a context manager: whatever happens, no process is left behind."""
 
-    def __init__(self, log: Path, *arguments: str, environment: dict[str, str] | None = None) -> None:
+    def __init__(
+        self, log: Path, *arguments: str, environment: dict[str, str] | None = None, enter: tuple[str, ...] = ()
+    ) -> None:
+        """`enter` goes in front of the command and becomes it: `nsenter` and the like."""
         self.log = log
         self._log_start = log.stat().st_size if log.exists() else 0
         self.ready: dict[str, Any] = {}
         self._children: set[int] = set()
         with log.open("ab") as errors:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "astralink_node.cli.main", *arguments],
+                [*enter, sys.executable, "-m", "astralink_node.cli.main", *arguments],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=errors,
