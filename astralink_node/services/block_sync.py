@@ -19,7 +19,7 @@ from astralink_node.services.block_ranges import DecidedBlock, Standing, judge_r
 from astralink_node.services.offload import Offload
 from astralink_node.services.peer_choice import PeerChoice
 from astralink_node.services.peer_heads import PeerHeads
-from astralink_node.services.snapshot_trust import JoiningRules, check_beginning
+from astralink_node.services.snapshot_trust import JoiningRules, TrustNeeded, check_beginning
 from astralink_node.services.sync_offences import Report, SyncOffence
 from astralink_node.services.sync_protocols import BLOCKS
 from consensus.sync_wire import (
@@ -47,6 +47,9 @@ HEDGE_S: Final = 2.0
 """The range that everything waits for is asked of a second peer after this."""
 PAUSE_S: Final = 1.0
 """Before trying again when nobody gave anything."""
+
+UNTRUSTED_PAUSE_S: Final = 60.0
+"""Before saying again that the operator is needed."""
 
 _log = Log("sync")
 
@@ -108,13 +111,15 @@ class BlockSync:
         self.is_syncing = False
 
     async def run(self) -> None:
-        """Whenever a peer is far enough ahead, catch up; until cancelled. Raises TrustNeeded."""
+        """Whenever a peer is far enough ahead, catch up; until cancelled. Raises TrustNeeded for a new node."""
         while True:
             standing = await self._standing()
             if self._heads.best() - standing.head_height < SYNC_FROM:
                 await self._heads.change()
                 continue
-            check_beginning(await self._execution.status(), self._rules, self._now_ms())
+            if not await self._may_begin():
+                await trio.sleep(UNTRUSTED_PAUSE_S)
+                continue
             self.is_syncing = True
             _log.info("catching up", head=standing.head_height, peers_at=self._heads.best())
             before = standing.head_height
@@ -126,6 +131,19 @@ class BlockSync:
             self._peers.pardon(self._heads.at_least(0))
             if reached == before:
                 await trio.sleep(PAUSE_S)
+
+    async def _may_begin(self) -> bool:
+        """A new node ends with what its operator must do. One with a chain goes on: whoever says to be ahead of a
+        network that stood still for long may be lying."""
+        status = await self._execution.status()
+        try:
+            check_beginning(status, self._rules, self._now_ms())
+        except TrustNeeded as needed:
+            if status.head_height == 0:
+                raise
+            _log.error("no blocks are taken from peers that say to be ahead", why=str(needed))
+            return False
+        return True
 
     async def _standing(self) -> Standing:
         status, trusted = await self._execution.status(), self._rules.trusted

@@ -11,7 +11,7 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 
 from astralink_node.chain.client import InProcessExecution
 from astralink_node.evm.blocks import decode_block, encode_block
-from astralink_node.services.block_ranges import Standing, judge_range
+from astralink_node.services.block_ranges import DecidedBlock, Standing, judge_range
 from astralink_node.services.block_sync import MAX_RANGES, RANGE_BLOCKS, SYNC_FROM, BlockSync
 from astralink_node.services.offload import inline
 from astralink_node.services.snapshot_trust import JoiningRules, TrustedBlock, TrustNeeded
@@ -30,6 +30,7 @@ from consensus.sync_wire import (
 from genesis.presets import DEVNET_ACCOUNTS
 from p2p.memory_transport import MemoryNetwork
 from tests.support.chains import GENESIS_TIMESTAMP, LocalChain, candidate, commit_certificate, genesis_text
+from tests.support.kill_points import KillPoint
 from tests.support.lying_peers import Change, Helpers, Reports
 from tests.support.memory_nodes import MemoryNode
 
@@ -218,6 +219,24 @@ def test_a_head_older_than_the_trusting_period_is_no_beginning(long_chain: Local
     assert laggard.node.height == 0
 
 
+def test_a_node_with_an_old_chain_stays_up_and_takes_nothing(
+    long_chain: LocalChain, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    helpers = Helpers(long_chain)
+    helpers.join("honest")
+    laggard = Laggard(tmp_path, helpers)
+    laggard.run(32)
+    reached = laggard.node.height
+    laggard.node.now_ms = lambda: 1000 * GENESIS_TIMESTAMP + trusting_period_ms(ConsensusParams()) + 3_600_000
+
+    async def idle() -> None:
+        await trio.sleep(100)
+
+    trio.run(partial(laggard.live, idle), clock=MockClock(autojump_threshold=0))
+    assert laggard.node.height == reached
+    assert [record.levelname for record in caplog.records].count("ERROR") == 2
+
+
 def test_a_trusted_block_makes_an_old_head_good_enough_and_is_held_to(long_chain: LocalChain, tmp_path: Path) -> None:
     helpers = Helpers(long_chain)
     helpers.join("honest")
@@ -314,6 +333,72 @@ def test_after_catching_up_the_validator_votes_with_the_others(long_chain: Local
     trio.run(partial(laggard.live, all_follow), clock=MockClock(autojump_threshold=0))
     hashes = {node.blocks[LENGTH + 2].block_hash for node in (*nodes, laggard.node)}
     assert len(hashes) == 1
+
+
+# --- The driver's side alone -------------------------------------------------------------------------------------
+
+
+def decided_blocks(chain: LocalChain, first: int, last: int) -> list[DecidedBlock]:
+    found = []
+    for height in range(first, last + 1):
+        wire = wire_blocks(chain, height, height)[0]
+        block_hash = chain.execution.context.block_hash_at(height)
+        found.append(DecidedBlock(height, block_hash, wire.raw_block, wire.certificate))
+    return found
+
+
+def test_the_driver_passes_over_what_is_final_and_what_does_not_follow(long_chain: LocalChain, tmp_path: Path) -> None:
+    laggard = Laggard(tmp_path, Helpers(long_chain))
+
+    async def hand_over() -> None:
+        driver = laggard.node.driver
+        assert driver is not None
+        for first, last, reached in ((1, 3, 3), (1, 3, 3), (2, 5, 5), (7, 9, 5), (6, 6, 6)):
+            await driver.commit_decided(decided_blocks(long_chain, first, last))
+            assert laggard.node.height == reached
+            assert driver.run_of_height is not None
+            assert driver.run_of_height.state.height == reached + 1
+        await driver.commit_decided([])
+
+    trio.run(partial(laggard.live, hand_over), clock=MockClock(autojump_threshold=0))
+    assert sorted(laggard.node.blocks) == [1, 2, 3, 4, 5, 6]
+
+
+async def take_over_and_die(node: MemoryNode, blocks: list[DecidedBlock]) -> None:
+    """One life: it is handed the blocks, and ends at its kill point or after them."""
+    over = trio.Event()
+
+    async def live() -> None:
+        await node.live()
+        over.set()
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(live)
+        while not over.is_set():
+            await wait_all_tasks_blocked()
+            if node.driver is not None and node.driver.run_of_height is not None:
+                with trio.move_on_after(1):
+                    await node.driver.commit_decided(blocks)
+                if not over.is_set():
+                    node.kill()
+                    await over.wait()
+
+
+def test_killed_at_any_step_of_taking_over_it_recovers(long_chain: LocalChain, tmp_path: Path) -> None:
+    blocks = decided_blocks(long_chain, 1, 4)
+    kills = 0
+    while True:
+        laggard = Laggard(tmp_path / str(kills), Helpers(long_chain))
+        point = laggard.node.kill_point = KillPoint(kills + 1)
+        trio.run(take_over_and_die, laggard.node, blocks, clock=MockClock(autojump_threshold=0))
+        laggard.node.driver = None
+        laggard.helpers.join("honest")
+        laggard.run(12)
+        assert laggard.node.blocks[12].block_hash == long_chain.execution.context.block_hash_at(12)
+        if not point.is_passed:
+            break
+        kills += 1
+    assert kills >= 2 * len(blocks), "before and after each commit at least"
 
 
 # --- Judging alone -----------------------------------------------------------------------------------------------
