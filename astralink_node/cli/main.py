@@ -24,6 +24,10 @@ EXIT_INTERRUPTED: Final = 130
 _VERBS: Final = {
     "start": ("start:start", "Run a node on an initialised data folder."),
     "devnet": ("devnet:devnet", "Run a local development network with funded accounts."),
+    "status": ("status:status", "Show whether a running node is well."),
+    "consensus": ("consensus:consensus", "Show what a running node's consensus does, and who is missing."),
+    "peers": ("peers:peers", "Show a running node's peers."),
+    "net": ("net:net", "Check a running node's place on the network."),
     "init": ("init:init", "Prepare a data folder from a genesis file."),
     "genesis": ("genesis:genesis", "Create, show, verify and compare genesis files."),
     "account": ("account:account", "Manage account keystores (Web3 secret storage)."),

@@ -80,7 +80,7 @@ def explain(state: ConsensusState | None, network: NetworkView, now_ms: int) -> 
 def _why_no_proposal(state: ConsensusState, network: NetworkView) -> str:
     missing = missing_validators(state, network)
     if missing:
-        return f"no proposal of {_named(missing[0], network)}"
+        return f"no proposal of {_named(missing[0], network, '')}"
     block = f"block {_short(state.proposed_hash)} of #{state.proposer_index}"
     if not state.is_proposal_checked:
         return f"{block} is proposed, but not here or not executed yet"
@@ -115,13 +115,13 @@ def _of_this_node(state: ConsensusState | None, network: NetworkView) -> str:
 
 
 def _list(missing: tuple[MissingValidator, ...], network: NetworkView) -> str:
-    named = ", ".join(_named(each, network) for each in missing[:MAX_NAMED])
+    named = ", ".join(_named(each, network, ", no vote") for each in missing[:MAX_NAMED])
     return named if len(missing) <= MAX_NAMED else f"{named} and {len(missing) - MAX_NAMED} more"
 
 
-def _named(missing: MissingValidator, network: NetworkView) -> str:
+def _named(missing: MissingValidator, network: NetworkView, without_vote: str) -> str:
     name = f"#{missing.index} {_short(missing.voting_key)}"
-    last = f", last vote {missing.last_vote}" if missing.last_vote else ", no vote"
+    last = f", last vote {missing.last_vote}" if missing.last_vote else without_vote
     if missing.is_self:
         return f"{name} this node{last}"
     if not network.peer_id:

@@ -72,6 +72,7 @@ from consensus.vote_tally import certificate_of
 from consensus.votes import SignedProposal, SignedVote
 from p2p.topic_transport import TopicTransport
 from p2p.topics import Topic
+from p2p.transport import PeerId
 
 MAX_EVENTS: Final = 1024
 """Events that wait for the driver; whoever has more waits with them."""
@@ -250,6 +251,14 @@ class ConsensusDriver:
     def own_index(self) -> int | None:
         """Of this node's key in the set that votes at the height that is being decided."""
         return self._own_index(self._sets[0])
+
+    def validator_nodes(self) -> dict[PeerId, bytes]:
+        """Voting keys of the present set's other members, by the peers that most likely are their nodes."""
+        if self.run_of_height is None:
+            return {}
+        own_key = None if self._own is None else self._own.voting_key
+        keys = [member.voting_key for member in self._sets[0].validators if member.voting_key != own_key]
+        return self._ingress.origins.nodes_of(keys)
 
     def _own_index(self, validator_set: ValidatorSet) -> int | None:
         return None if self._own is None else validator_set.index_of(self._own.voting_key)

@@ -22,12 +22,14 @@ from astralink_node.services.gossip_judge import (
     PeerAt,
     PeerCheckpointVote,
     PeerEvent,
+    PeerVotes,
     PeerWantsBlock,
     Work,
     judge,
     named_by,
 )
 from astralink_node.services.offload import Offload
+from astralink_node.services.vote_origins import VoteOrigins
 from consensus.certificate import Certificate
 from consensus.gossip import (
     MAX_BLOCK_BYTES,
@@ -121,6 +123,7 @@ class GossipIngress:
         self.misbehaviour: Counter[PeerId] = Counter()
         """Messages of each peer that were malformed, or whose signatures do not hold."""
         self._shunned_until_s: dict[PeerId, float] = {}
+        self.origins = VoteOrigins()
 
     async def run(self) -> None:
         """Take messages in until cancelled."""
@@ -190,6 +193,7 @@ class GossipIngress:
         work.others += [PeerAt(peer, height, asks=False) for peer, height in work.elsewhere.items()]
         released = self._release_votes(view, work)
         verdict = await self._offload(judge, work, view)
+        self._note_origins(work, verdict.events, view)
         for arrived, what in verdict.culprits:
             self._score(arrived.peer, what)
         self._tell_transport((*early, *batch, *released), work, verdict.culprits)
@@ -197,6 +201,15 @@ class GossipIngress:
         self._named |= named_by(verdict.events)
         for event in verdict.events:
             await self._emit(event)
+
+    def _note_origins(self, work: Work, events: Iterable[PeerEvent], view: HeightsView) -> None:
+        """Of verified votes that came directly and alone."""
+        verified = {vote for event in events if isinstance(event, PeerVotes) for vote in event.votes}
+        members = view.current.context.validator_set.validators
+        for arrived, vote in work.votes.get(view.current.height, ()):
+            is_alone = isinstance(arrived.message, VotesGossip) and len(arrived.message.votes) == 1
+            if is_alone and arrived.source.gossip_id is None and vote in verified:
+                self.origins.note(members[vote.validator_index].voting_key, arrived.peer)
 
     def _tell_transport(
         self, looked_at: Iterable[Arrived], work: Work, culprits: Iterable[tuple[Arrived, str]]

@@ -60,7 +60,7 @@ class MetricsView:
         metrics = self._metrics
         metrics.head_height.set(status.head_height)
         made_s = metrics.head_timestamp_seconds.value
-        metrics.head_age_seconds.set(None if made_s is None else max(0.0, self._now_ms() / 1000 - made_s))
+        metrics.head_age_seconds.set(None if made_s is None else round(max(0.0, self._now_ms() / 1000 - made_s), 3))
         metrics.txpool_pending.set(status.pending_transactions)
         metrics.txpool_queued.set(status.queued_transactions)
 

@@ -754,3 +754,34 @@ def test_scores_of_more_peers_than_are_remembered_make_room(bench: Bench, monkey
         assert bench.ingress.misbehaviour == {ANN: 2, PeerId(b"z"): 1}, "the least of them is forgotten"
 
     bench.run(scenario)
+
+
+def test_who_casts_votes_is_told_from_who_passes_them_on(bench: Bench) -> None:
+    own, others = SET.vote(1), [SET.vote(0), SET.vote(2)]
+    keys = [member.voting_key for member in bench.view.current.context.validator_set.validators]
+
+    async def scenario(bench: Bench) -> None:
+        bench.send_votes(own)
+        bench.send(VotesGossip(tuple(others)), peer=BOB)
+        await bench.take()
+        await bench.linger()
+        assert bench.ingress.origins.nodes_of(keys) == {ANN: keys[1]}
+        bench.send_votes(own, peer=BOB)
+        await bench.take()
+        await bench.linger()
+        assert bench.ingress.origins.nodes_of(keys) == {ANN: keys[1]}
+
+    bench.run(scenario)
+
+
+def test_votes_that_do_not_hold_say_nothing_about_who_cast_them(bench: Bench) -> None:
+    forged = replace(SET.vote(1), block_hash=OTHER_BLOCK)
+    keys = [member.voting_key for member in bench.view.current.context.validator_set.validators]
+
+    async def scenario(bench: Bench) -> None:
+        bench.send_votes(forged)
+        await bench.take()
+        await bench.linger()
+        assert bench.ingress.origins.nodes_of(keys) == {}
+
+    bench.run(scenario)
