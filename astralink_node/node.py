@@ -192,8 +192,8 @@ async def _run_services(
             services.start_soon(_while_execution_lives, pool.run)
             if validator is None and network is None:
                 _log.warning(
-                    "this data folder holds no validator keys, no signer is named, and the node is to connect to no "
-                    "others: it makes no blocks and hears of none"
+                    "this data folder holds no validator keys, no signer is named, and no others are to be connected "
+                    "to: the node makes no blocks and hears of none"
                 )
                 return
 

@@ -80,7 +80,17 @@ def refused(result: "subprocess.CompletedProcess[str]", code: int) -> str:
 def starting(folder: Path, tmp_path: Path, *arguments: str) -> NodeProcess:
     password = () if "--password-file" in arguments else ("--password-file", str(folder / PASSWORD_FILE))
     return NodeProcess(
-        tmp_path / "log", "start", "--data-dir", str(folder), "--rpc-port", "0", "--json", *FAST, *password, *arguments
+        tmp_path / "log",
+        "start",
+        "--data-dir",
+        str(folder),
+        "--rpc-port",
+        "0",
+        "--no-p2p",
+        "--json",
+        *FAST,
+        *password,
+        *arguments,
     )
 
 

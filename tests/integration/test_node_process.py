@@ -75,7 +75,16 @@ def stopped(grown: Path, folder: Path) -> Path:
 def start_on(folder: Path, tmp_path: Path, *arguments: str) -> NodeProcess:
     password = ("--password-file", str(folder / PASSWORD_FILE))
     return NodeProcess(
-        tmp_path / "log", "start", "--data-dir", str(folder), "--rpc-port", "0", "--json", *password, *arguments
+        tmp_path / "log",
+        "start",
+        "--data-dir",
+        str(folder),
+        "--rpc-port",
+        "0",
+        "--no-p2p",
+        "--json",
+        *password,
+        *arguments,
     )
 
 
@@ -212,7 +221,7 @@ def test_json_log_has_a_line_for_every_block_and_no_secret(devnet: Devnet, folde
 
 def test_node_without_validator_keys_serves_and_makes_no_blocks(stopped: Path, tmp_path: Path) -> None:
     shutil.move(stopped / "validator", tmp_path / "elsewhere")
-    arguments = ("start", "--data-dir", str(stopped), "--rpc-port", "0", "--json")
+    arguments = ("start", "--data-dir", str(stopped), "--rpc-port", "0", "--no-p2p", "--json")
     with NodeProcess(tmp_path / "log", *arguments) as node:
         node.await_ready()
         assert node.ready["isValidator"] is False
@@ -367,7 +376,7 @@ def test_wrong_password_is_told_as_such(stopped: Path, tmp_path: Path) -> None:
 
 
 def test_password_is_not_asked_for_without_a_terminal(stopped: Path, tmp_path: Path) -> None:
-    node = NodeProcess(tmp_path / "log", "start", "--data-dir", str(stopped), "--rpc-port", "0")
+    node = NodeProcess(tmp_path / "log", "start", "--data-dir", str(stopped), "--rpc-port", "0", "--no-p2p")
     code, line = refusal_of(node)
     assert code == 2
     assert "give --password-file" in line
@@ -433,7 +442,7 @@ def test_damaged_database_is_told_and_not_touched(stopped: Path, tmp_path: Path,
 @pytest.mark.parametrize(
     ("arguments", "complaint"),
     [
-        (("--validators", "4"), "--validators 4: this version runs one validator"),
+        (("--validators", "99"), "--validators: expected 1 to 32, found 99"),
         (("--rpc-port", "70000"), "rpc.port: expected a whole number from 0 to 65535, found 70000 (flag --rpc-port)"),
         (("--rpc-api", "eth,nett"), "rpc.api: unknown 'nett'; did you mean net?"),
         (("--fee-recipient", "me"), "blocks.fee_recipient: expected an address"),

@@ -31,7 +31,7 @@ def signer(keys: Path, *more: str) -> NodeProcess:
 
 
 def node(chain: Path, address: str) -> NodeProcess:
-    flags = ("--data-dir", str(chain), "--rpc-port", "0", "--json", "--signer", address)
+    flags = ("--data-dir", str(chain), "--rpc-port", "0", "--no-p2p", "--json", "--signer", address)
     return NodeProcess(chain / "log", "start", *flags, *INTERVAL)
 
 

@@ -100,7 +100,11 @@ def commands(base: Path) -> None:
     assert not list((disk / "other").rglob("*.json"))
     (disk / "ballast").unlink()
     mount(disk, "1m", "remount", "ro")
-    for verb in (("start", "--password-file", password, "--rpc-port", "0"), ("db", "check"), ("db", "stats")):
+    for verb in (
+        ("start", "--password-file", password, "--rpc-port", "0", "--no-p2p"),
+        ("db", "check"),
+        ("db", "stats"),
+    ):
         line = refused(EXIT_USER, *verb, "--data-dir", str(net))
         assert "Read-only file system" in line
 
