@@ -109,9 +109,26 @@ def _of_this_node(state: ConsensusState | None, network: NetworkView) -> str:
         notes.append(f"this node catches up: {network.sync.current_height} of {network.sync.highest_height}")
     if network.peer_id and not network.peers and (state is None or len(state.members) > 1 or state.own_index < 0):
         notes.append("no peer is connected")
+    connected = None if state is None else _connected_power(state, network)
+    if state is not None and connected is not None and not _is_quorum(connected, state.total_power):
+        notes.append(f"this node is connected to {_percent(connected, state.total_power)} of the power alone")
     if state is not None and state.is_validator and not state.is_signing:
         notes.append("this validator does not sign yet")
     return "".join(f"; {note}" for note in notes)
+
+
+def _connected_power(state: ConsensusState, network: NetworkView) -> int | None:
+    """Of those who are connected and this node's own; None unless everybody's node is known."""
+    connected = {peer.peer_id for peer in network.peers}
+    nodes = {validator.voting_key: validator.peer_id for validator in network.validators}
+    power = 0
+    for index, member in enumerate(state.members):
+        node = nodes.get(member.voting_key)
+        if index != state.own_index and node is None:
+            return None
+        if index == state.own_index or node in connected:
+            power += member.power
+    return power
 
 
 def _list(missing: tuple[MissingValidator, ...], network: NetworkView) -> str:

@@ -34,7 +34,7 @@ from p2p.transport import PeerId
 MAX_ADDRESSES: Final = 4
 """Of one request; a node with more has the first ones checked."""
 MAX_ADDRESS_BYTES: Final = 128
-MAX_DETAIL_BYTES: Final = 120
+MAX_DETAIL_BYTES: Final = 160
 MAX_ASKED: Final = 3
 """Peers that are asked at once."""
 DIALS_A_SECOND: Final = 0.2
@@ -162,10 +162,11 @@ class DialBack:
         why_not = refusal_of(address, peer, asks_from)
         if why_not:
             return Attempt(Outcome.REFUSED, why_not)
+        target = address.with_peer(peer)
         try:
-            await self._dialler(address.with_peer(peer))
+            await self._dialler(target)
         except DialFailed as error:
-            return Attempt(Outcome.FAILED, str(error))
+            return Attempt(Outcome.FAILED, str(error).removeprefix(f"{target}: "))
         return Attempt(Outcome.REACHED, "")
 
 
@@ -191,12 +192,16 @@ async def dial_once(address: Address) -> None:
     """The dialler of a real network: a host of its own with a fresh key, gone as soon as the other side has proven who
     it is. Raises DialFailed."""
     host = await Host.open(new_identity(), ())
+    failure: DialFailed | None = None
     async with trio.open_nursery() as nursery:
         await nursery.start(host.run)
         try:
             await host.dial([address])
-        finally:
-            nursery.cancel_scope.cancel()
+        except DialFailed as error:
+            failure = error  # raised in here it would come out in a group
+        nursery.cancel_scope.cancel()
+    if failure is not None:
+        raise failure
 
 
 # --- Bytes -------------------------------------------------------------------------------------------------------

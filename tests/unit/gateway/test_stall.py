@@ -119,17 +119,25 @@ def test_the_proposer_is_named_as_long_as_its_proposal_is_not_here() -> None:
 
 
 def test_steps_in_which_nobody_is_missing() -> None:
-    assert line(waiting("new_height"), network_of([1])) == "height 812 waits for its turn since 12 s"
-    assert "is decided and waits since 12 s to be committed" in line(waiting("commit"), network_of([1]))
+    assert line(waiting("new_height"), network_of([1, 2])) == "height 812 waits for its turn since 12 s"
+    assert "is decided and waits since 12 s to be committed" in line(waiting("commit"), network_of([1, 2]))
     assert missing_validators(waiting("new_height"), network_of([])) == ()
     assert missing_validators(waiting("commit"), network_of([])) == ()
 
 
 def test_a_node_without_peers_or_behind_them_says_so() -> None:
-    assert line(waiting("new_height"), network_of([])).endswith("; no peer is connected")
-    catching_up = network_of([1], sync=SyncProgress(10, 812, 5000))
+    assert "; no peer is connected" in line(waiting("new_height"), network_of([]))
+    catching_up = network_of([1, 2], sync=SyncProgress(10, 812, 5000))
     assert line(waiting("new_height"), catching_up).endswith("; this node catches up: 812 of 5000")
     assert line(None, NO_NETWORK) == "this node recovers: consensus has not begun"
+
+
+def test_too_little_power_in_reach_is_told_if_everybodys_node_is_known() -> None:
+    state = waiting("new_height")
+    assert line(state, network_of([1])).endswith("; this node is connected to 50 % of the power alone")
+    assert "power" not in line(state, network_of([1, 2]))
+    assert "power" not in line(state, network_of([1], validators=network_of([]).validators[:2]))
+    assert "power" not in line(waiting("new_height", own_index=-1), network_of([1]))
 
 
 def test_a_lone_validator_needs_no_peer() -> None:
