@@ -22,6 +22,7 @@ MAX_ADDRESSES: Final = 8
 MAX_BANS: Final = 4096
 """Peers and IP addresses each; beyond, the ban that ends first is dropped."""
 MAX_FILE_BYTES: Final = 8 << 20
+MAX_NESTING: Final = 64
 _FORMAT: Final = 1
 
 Key = TypeVar("Key", PeerId, str)
@@ -185,7 +186,9 @@ def _ban_json(name: str, ban: KnownBan) -> dict[str, Any]:
 def _read(path: Path) -> PeerBook:
     if path.stat().st_size > MAX_FILE_BYTES:
         raise ValueError(f"expected at most {MAX_FILE_BYTES} bytes, found {path.stat().st_size}")
-    content = json.loads(path.read_text(encoding="ascii"))
+    text = path.read_text(encoding="ascii")
+    _check_nesting(text)
+    content = json.loads(text)
     if content["format"] != _FORMAT:
         raise ValueError(f"expected format {_FORMAT}, found {content['format']!r}")
     book = PeerBook()
@@ -198,6 +201,19 @@ def _read(path: Path) -> PeerBook:
     for entry in content["banned_ips"]:
         book.ban_ip(str(entry["name"]), _whole(entry["until_s"]), str(entry["reason"]))
     return book
+
+
+def _check_nesting(text: str) -> None:
+    """The parser recurses as deeply as the text does, which a process with a raised recursion limit does not survive.
+    Brackets inside strings count too: a book has hardly any."""
+    depth = 0
+    for character in text:
+        if character in "[{":
+            depth += 1
+            if depth > MAX_NESTING:
+                raise ValueError(f"expected at most {MAX_NESTING} levels of nesting, found more")
+        elif character in "]}":
+            depth -= 1
 
 
 def _whole(value: object) -> int:
