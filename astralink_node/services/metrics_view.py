@@ -30,7 +30,7 @@ class ProcessUsage:
 
 
 class MetricsView:
-    """`text` is what a scrape gets. `processes` names the node's processes and their ids."""
+    """`text` is what a scrape gets. `processes` names this node's other processes with their ids; None: not running."""
 
     def __init__(
         self,
@@ -38,7 +38,7 @@ class MetricsView:
         status: NodeStatusSource,
         consensus: ConsensusStateSource,
         network: NetworkSource,
-        processes: Callable[[], Mapping[str, int]],
+        processes: Callable[[], Mapping[str, int | None]],
         now_ms: NowMs,
     ) -> None:
         self._metrics = metrics
@@ -86,11 +86,13 @@ class MetricsView:
         metrics.sync_highest_height.set(None if sync is None else sync.highest_height)
 
     def _look_at_processes(self) -> None:
-        found = {name: usage for name, pid in self._processes().items() if (usage := process_usage(pid)) is not None}
+        found = {"node": process_usage(os.getpid())}
+        found |= {name: process_usage(pid) for name, pid in self._processes().items() if pid is not None}
+        usages = {name: usage for name, usage in found.items() if usage is not None}
         metrics = self._metrics
-        metrics.process_resident_bytes.set_all({name: usage.resident_bytes for name, usage in found.items()})
-        metrics.process_cpu_seconds.set_all({name: usage.cpu_seconds for name, usage in found.items()})
-        metrics.process_open_fds.set_all({name: usage.open_fds for name, usage in found.items()})
+        metrics.process_resident_bytes.set_all({name: usage.resident_bytes for name, usage in usages.items()})
+        metrics.process_cpu_seconds.set_all({name: usage.cpu_seconds for name, usage in usages.items()})
+        metrics.process_open_fds.set_all({name: usage.open_fds for name, usage in usages.items()})
 
 
 def process_usage(pid: int) -> ProcessUsage | None:

@@ -9,6 +9,8 @@ import trio
 from astralink_node.clock import NowMs
 from astralink_node.gateway.link_messages import NetworkView, PeerView, SyncProgress, ValidatorPeer
 from astralink_node.services.handshake import ChainIdentity, KnownStatus
+from astralink_node.services.network import Network
+from astralink_node.services.peer_heads import PeerHeads
 from astralink_node.services.refused_peers import RefusedPeers
 from p2p.addresses import Address, peer_id_text
 from p2p.streams import Connection
@@ -34,6 +36,33 @@ class NetworkParts:
     """The furthest that a peer says to be."""
     is_syncing: Callable[[], bool]
     clock_precision_ms: int
+
+
+def parts_of(
+    network: Network,
+    identity: ChainIdentity,
+    heads: PeerHeads,
+    *,
+    head_height: Callable[[], int],
+    is_syncing: Callable[[], bool],
+    validators: Callable[[], Mapping[PeerId, bytes]],
+    clock_precision_ms: int,
+) -> NetworkParts:
+    """Of a running node's network."""
+    return NetworkParts(
+        peer_id=network.host.own_id,
+        listen_addresses=network.host.listen_addresses,
+        identity=identity,
+        connections=lambda: network.host.connections,
+        known=lambda: network.handshake.known,
+        points=network.keeper.points,
+        advertised=lambda: network.handshake.own_status().addresses,
+        validators=validators,
+        head_height=head_height,
+        best_height=heads.best,
+        is_syncing=is_syncing,
+        clock_precision_ms=clock_precision_ms,
+    )
 
 
 class NetworkObserver:

@@ -16,7 +16,7 @@ from astralink_node.services.data_folder import DataFolder
 from astralink_node.services.dial_back import DialBack, dial_once
 from astralink_node.services.handshake import ChainIdentity
 from astralink_node.services.network import Network, NetworkPlace, open_network
-from astralink_node.services.network_view import NetworkObserver, NetworkParts
+from astralink_node.services.network_view import NetworkObserver, parts_of
 from astralink_node.services.peer_heads import PeerHeads
 from astralink_node.services.refused_peers import MAX_REFUSED, REFUSED_FOR_MS, RefusedPeers
 from p2p.addresses import peer_id_text
@@ -32,18 +32,13 @@ class Node:
         self.refused = RefusedPeers(now_ms)
         self.syncing = False
         self.validators: dict[PeerId, bytes] = {}
-        self.parts = NetworkParts(
-            peer_id=network.host.own_id,
-            listen_addresses=network.host.listen_addresses,
-            identity=IDENTITY,
-            connections=lambda: network.host.connections,
-            known=lambda: network.handshake.known,
-            points=network.keeper.points,
-            advertised=lambda: network.handshake.own_status().addresses,
-            validators=lambda: self.validators,
+        self.parts = parts_of(
+            network,
+            IDENTITY,
+            heads,
             head_height=lambda: 7,
-            best_height=heads.best,
             is_syncing=lambda: self.syncing,
+            validators=lambda: self.validators,
             clock_precision_ms=500,
         )
         self.observer = NetworkObserver(self.parts, self.refused, now_ms)

@@ -19,7 +19,12 @@ NOW_MS = 1_012_500
 
 def samples(metrics: NodeMetrics, state: ConsensusState | None, network: NetworkView) -> dict[str, str]:
     view = MetricsView(
-        metrics, lambda: STATUS, lambda: state, lambda: network, lambda: {"node": os.getpid()}, lambda: NOW_MS
+        metrics,
+        lambda: STATUS,
+        lambda: state,
+        lambda: network,
+        lambda: {"execution": os.getpid(), "gateway": None},
+        lambda: NOW_MS,
     )
     lines = [line for line in view.text().splitlines() if not line.startswith("#")]
     return dict(line.removeprefix("astralink_").split(" ") for line in lines)
@@ -62,8 +67,10 @@ def test_a_node_that_recovers_and_runs_alone_shows_less() -> None:
     assert (found["peers"], found["is_validator"], found["is_syncing"]) == ("0", "0", "0")
 
 
-def test_this_process_is_measured() -> None:
+def test_processes_that_run_are_measured() -> None:
     found = samples(NodeMetrics(), None, no_network())
+    assert 'process_open_fds{process="execution"}' in found
+    assert 'process_open_fds{process="gateway"}' not in found
     assert int(found['process_resident_memory_bytes{process="node"}']) > 10 << 20
     assert float(found['process_cpu_seconds_total{process="node"}']) > 0
     assert int(found['process_open_fds{process="node"}']) >= 3
