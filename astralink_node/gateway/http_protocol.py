@@ -44,6 +44,7 @@ def http_protocol(limits: GatewayLimits, connections: Connections) -> type[H11Pr
     class BoundedH11Protocol(H11Protocol):
         _watch: _WriteWatch
         _head_deadline: asyncio.TimerHandle
+        _is_websocket = False
 
         def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
             self._watch = _WriteWatch(timeout_s)
@@ -61,6 +62,8 @@ def http_protocol(limits: GatewayLimits, connections: Connections) -> type[H11Pr
         def data_received(self, data: bytes) -> None:
             before = self.cycle
             super().data_received(data)
+            if self._is_websocket:
+                return  # whose protocol has the transport now; it waits for no head
             if self.cycle is not before:
                 self._head_deadline.cancel()
             elif self._idle() and self._head_deadline.cancelled():
@@ -89,6 +92,7 @@ def http_protocol(limits: GatewayLimits, connections: Connections) -> type[H11Pr
         def handle_websocket_upgrade(self, event: object) -> None:
             self._head_deadline.cancel()
             if connections.becomes_websocket(self.transport):
+                self._is_websocket = True
                 super().handle_websocket_upgrade(event)  # type: ignore[arg-type]
             else:
                 self._refuse_websocket()

@@ -48,6 +48,19 @@ def test_a_subscriber_hears_of_heads_and_logs_and_reads_them_at_once(tmp_path: P
     run(main, timeout_s=60)
 
 
+def test_a_connection_outlives_the_time_for_the_heads_of_requests(tmp_path: Path) -> None:
+    """That time is for HTTP: a subscriber may have nothing more to say."""
+
+    async def main() -> None:
+        limits = GatewayLimits(head_timeout_ms=300)
+        async with running_gateway(tmp_path, limits=limits) as gateway, client(gateway) as socket:
+            with pytest.raises(TimeoutError):
+                await asyncio.wait_for(socket.wait_closed(), 2 * limits.head_timeout_ms / 1000)
+            assert (await ask(socket, "eth_blockNumber"))["result"] == "0x0"
+
+    run(main, timeout_s=60)
+
+
 def test_two_clients_have_subscriptions_of_their_own(tmp_path: Path) -> None:
     async def main() -> None:
         async with running_gateway(tmp_path) as gateway, client(gateway) as first, client(gateway) as second:
