@@ -377,7 +377,7 @@ def test_a_reset_never_touches_the_signing_history(tmp_path: Path, monkeypatch: 
     started_nodes = []
     monkeypatch.setattr(devnet_verb.node, "run", lambda setup, on_ready: started_nodes.append(setup))
     folder = DataFolder(tmp_path / "devnet")
-    assert run(["devnet", "--dir", str(folder.root)]) == 0
+    assert run(["devnet", "--dir", str(folder.root), "--rpc-port", "0"]) == 0
     (key_file,) = folder.signing.glob("*.history")
     voting_key = devnet_verb.load_public_keys(folder.validator_keys).voting_key
     with open_history(folder.signing, voting_key) as history:
@@ -386,7 +386,7 @@ def test_a_reset_never_touches_the_signing_history(tmp_path: Path, monkeypatch: 
     (folder.consensus / "height.log").write_bytes(b"a log")
     first_genesis = folder.genesis_file.read_bytes()
 
-    assert run(["devnet", "--dir", str(folder.root), "--reset"]) == 0
+    assert run(["devnet", "--dir", str(folder.root), "--rpc-port", "0", "--reset"]) == 0
     assert folder.genesis_file.read_bytes() != first_genesis
     assert not (folder.consensus / "height.log").exists()
     assert key_file.exists()
