@@ -21,7 +21,7 @@ UV_COMPILE = uv pip compile --quiet --universal --python-version 3.11 --generate
 	--no-emit-find-links --prerelease=if-necessary-or-explicit --custom-compile-command "make lock"
 PYTEST = $(BIN)/pytest -n $(WORKERS) $(PYTEST_FLAGS)
 
-.PHONY: help install devnet devnet-reset test lint fmt unit vectors clients-setup clients crash bench bench-worst-case bench-consensus mutants simulation lock clean
+.PHONY: help install devnet devnet-network devnet-reset test lint fmt unit vectors clients-setup clients crash bench bench-worst-case bench-consensus bench-network soak mutants simulation lock clean
 
 help: ## list the targets
 	@echo "AstraLink targets:"
@@ -32,6 +32,9 @@ install: $(VENV)/ready ## set up the Python environment in .venv (done once; red
 
 devnet: $(VENV)/ready ## run a one-validator chain with ten funded accounts on 127.0.0.1:8545
 	@exec $(BIN)/astralink-node devnet --dir $(DEVNET_DIR) $(DEVNET_FLAGS)
+
+devnet-network: $(VENV)/ready ## run a network of four validators, each a process of its own (./devnet-network)
+	@exec $(BIN)/astralink-node devnet --dir devnet-network --validators 4 $(DEVNET_FLAGS)
 
 devnet-reset: $(VENV)/ready ## delete the devnet's chain and keys (./devnet)
 	@$(BIN)/python .ci/reset_devnet.py $(DEVNET_DIR)
@@ -71,6 +74,13 @@ bench-worst-case: $(VENV)/ready ## the slowest code that gas can buy, which boun
 
 bench-consensus: $(VENV)/ready ## what consensus costs, each figure beside its limit; exits 1 above one
 	@$(BIN)/python -m benchmarks.bench_consensus
+
+bench-network: $(VENV)/ready ## arrival to final receipt in four processes (about 5 minutes), and how fast a cut network heals
+	@$(BIN)/python -m tests.campaigns.partitions --json benchmarks/results/network.json
+	@$(BIN)/python -m benchmarks.bench_network
+
+soak: $(VENV)/ready ## 30 minutes of load with random faults: memory, descriptors, tasks, one root at the end
+	@$(BIN)/python -m tests.campaigns.soak --minutes 30 --json benchmarks/results/soak.json
 
 simulation: $(VENV)/ready ## 20,000 heights of simulated networks, every promise checked (about 20 minutes)
 	@$(BIN)/python -m tests.simulation.campaign --heights 20000 --json benchmarks/results/simulation.json
