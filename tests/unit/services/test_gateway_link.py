@@ -2,6 +2,7 @@
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import trio
 import trio.testing
@@ -13,14 +14,20 @@ from astralink_node.chain.messages import Committed
 from astralink_node.crypto.keccak import keccak256
 from astralink_node.evm.transactions import decode_transaction
 from astralink_node.gateway.link_messages import (
+    NO_NETWORK,
+    CheckReachability,
     ConsensusState,
     ConsensusStateReply,
+    DialedBack,
     GetConsensusState,
+    GetMetrics,
+    GetNetworkView,
     GetNodeStatus,
     GetPendingNonce,
     GetPoolContent,
     GetPooledTransaction,
     Member,
+    MetricsText,
     NewHead,
     NewPendingTransactions,
     NodeStatus,
@@ -28,11 +35,14 @@ from astralink_node.gateway.link_messages import (
     PoolContent,
     PooledTransaction,
     Push,
+    Reachability,
+    RefusedPeer,
     Reply,
     Request,
     RoundVotes,
     SubmittedTransaction,
     SubmitTransactions,
+    SyncProgress,
     Verdicts,
     VotesFor,
 )
@@ -44,6 +54,7 @@ from astralink_node.txpool.pool import PoolLimits
 from astralink_node.types import Address
 from genesis.schema import parse_genesis
 from tests.support.chains import LocalChain, candidate
+from tests.support.networks import network_of
 
 STATUS = NodeStatus("AstraLink/test", 1, bytes(32), 0, True, 1000, 7, 0, 0)
 
@@ -96,7 +107,9 @@ class Bench:
 
 
 def with_bench(
-    scenario: Callable[[Bench], Awaitable[None]], consensus_state: ConsensusStateSource = no_consensus_state
+    scenario: Callable[[Bench], Awaitable[None]],
+    consensus_state: ConsensusStateSource = no_consensus_state,
+    **sources: Any,
 ) -> None:
     async def main() -> None:
         chain = LocalChain()
@@ -104,7 +117,7 @@ def with_bench(
         rules = parse_genesis(chain.genesis).chain_rules()
         status = chain.execution.status()
         pool = TransactionPool(InProcessExecution(chain.execution), rules, PoolLimits(), status, lambda: 0)
-        link = GatewayLink(pool, lambda: STATUS, head, consensus_state)
+        link = GatewayLink(pool, lambda: STATUS, head, consensus_state, **sources)
         listener = (await trio.open_tcp_listeners(0, host="127.0.0.1"))[0]
         port = listener.socket.getsockname()[1]
         with trio.fail_after(20):
@@ -145,8 +158,27 @@ def test_every_request_has_its_answer() -> None:
         assert await gateway.ask(GetPoolContent()) == PoolContent((transaction,), ())
         assert await gateway.ask(GetNodeStatus()) == STATUS
         assert await gateway.ask(GetConsensusState()) == ConsensusStateReply(None)
+        assert await gateway.ask(GetNetworkView()) == NO_NETWORK
+        assert await gateway.ask(CheckReachability()) == Reachability(())
+        assert await gateway.ask(GetMetrics()) == MetricsText("")
 
     with_bench(scenario)
+
+
+def test_the_network_and_the_metrics_are_what_their_sources_say() -> None:
+    network = network_of([1, 3], refused=(RefusedPeer("node9", "another chain", 1),), sync=SyncProgress(1, 2, 3))
+    reports = (DialedBack("node1", "/ip4/9.9.9.9/tcp/1", "reached", ""),)
+
+    async def dial_back() -> tuple[DialedBack, ...]:
+        return reports
+
+    async def scenario(bench: Bench) -> None:
+        gateway = await bench.connect()
+        assert await gateway.ask(GetNetworkView()) == network
+        assert await gateway.ask(CheckReachability()) == Reachability(reports)
+        assert await gateway.ask(GetMetrics()) == MetricsText("astralink_peers 2\n")
+
+    with_bench(scenario, network=lambda: network, reachability=dial_back, metrics=lambda: "astralink_peers 2\n")
 
 
 def test_the_state_of_consensus_is_what_its_source_says_now() -> None:
