@@ -10,6 +10,7 @@ from typing import assert_never
 
 from consensus.certificate import MAX_CERTIFICATE_BYTES, Certificate, decode_certificate, encode_certificate
 from consensus.checkpoint import ML_DSA_KEY_BYTES, ML_DSA_SIGNATURE_BYTES
+from consensus.evidence import Evidence, decode_evidence, encode_evidence
 from consensus.messages import CheckpointMessage
 from consensus.params import MAX_HEIGHT, MAX_ROUND, MAX_VALIDATORS
 from consensus.votes import (
@@ -96,6 +97,13 @@ class CheckpointVote:
         return CheckpointMessage(genesis_hash, self.epoch, self.height, self.block_hash, self.next_set_hash)
 
 
+@dataclass(frozen=True, slots=True)
+class EvidenceGossip:
+    """What proves that a validator contradicted itself."""
+
+    evidence: Evidence
+
+
 GossipMessage = (
     ProposalGossip
     | VotesGossip
@@ -105,6 +113,7 @@ GossipMessage = (
     | BlockWanted
     | BlockGossip
     | CheckpointVote
+    | EvidenceGossip
 )
 
 MAX_VOTES = 3 * MAX_VALIDATORS
@@ -120,6 +129,7 @@ class _Kind(IntEnum):
     BLOCK_WANTED = 6
     BLOCK = 7
     CHECKPOINT = 8
+    EVIDENCE = 9
 
 
 def encode_gossip(message: GossipMessage) -> bytes:
@@ -143,6 +153,8 @@ def encode_gossip(message: GossipMessage) -> bytes:
             )
         case BlockGossip(height, raw_block):
             return bytes([_Kind.BLOCK]) + encode_unsigned(height, 8, "height") + raw_block
+        case EvidenceGossip(evidence):
+            return bytes([_Kind.EVIDENCE]) + encode_evidence(evidence)
         case CheckpointVote():
             return bytes([_Kind.CHECKPOINT]) + _encode_checkpoint_vote(message)
         case _:
@@ -186,6 +198,8 @@ def _take(reader: WireReader, kind: _Kind) -> GossipMessage:
             return BlockGossip(reader.unsigned(8, "height", maximum=MAX_HEIGHT), _take_body(reader))
         case _Kind.CHECKPOINT:
             return _take_checkpoint_vote(reader)
+        case _Kind.EVIDENCE:
+            return EvidenceGossip(decode_evidence(reader.rest()))
 
 
 def _take_votes(data: bytes) -> VotesGossip:

@@ -30,6 +30,7 @@ from astralink_node.services.gossip_judge import (
     PeerCertificate,
     PeerCheckpointVote,
     PeerEvent,
+    PeerEvidence,
     PeerProposal,
     PeerVotes,
     PeerWantsBlock,
@@ -53,7 +54,7 @@ from consensus.certificate import Certificate, encode_certificate, signer_indice
 from consensus.checkpoint_tally import CheckpointSubject
 from consensus.epoch import epoch_of, is_last, last_height
 from consensus.evidence import Evidence, accused
-from consensus.gossip import CheckpointVote, HeightGossip
+from consensus.gossip import CheckpointVote, EvidenceGossip, HeightGossip
 from consensus.height_machine import (
     CertificateReceived,
     HeightContext,
@@ -78,7 +79,7 @@ MAX_EVENTS: Final = 1024
 """Events that wait for the driver; whoever has more waits with them."""
 MAX_EVIDENCE: Final = 1024
 """Kept in memory until blocks can carry it; more is logged only."""
-CONSENSUS_TOPICS: Final = (Topic.BLOCK, Topic.VOTE)
+CONSENSUS_TOPICS: Final = (Topic.BLOCK, Topic.VOTE, Topic.EVIDENCE)
 REPEAT_INTERVAL_MS: Final = 1000
 """How often a validator that makes no progress says again what it said."""
 
@@ -294,6 +295,8 @@ class ConsensusDriver:
                     self._peers.give_block(peer, at, block_hash, run.bodies[block_hash])
             case PeerAt(peer, at, asks):
                 await self._peers.note_height(peer, at, self._head.height, asks=asks)
+            case PeerEvidence(evidence):
+                self._keep_evidence(evidence)
             case PeerCheckpointVote(vote):
                 await self._offload(self._checkpoints.add, vote)
             case TurnCame() | TimerFired() | BuildDone() | CheckDone():
@@ -347,6 +350,7 @@ class ConsensusDriver:
         if len(self.evidence) < MAX_EVIDENCE:
             self.evidence[evidence] = None
             self._named |= named
+            self._peers.tell(EvidenceGossip(evidence))
 
     def _look_at_fork(self, certificate: Certificate) -> None:
         """Two thirds signed another block at a height that is final here: nothing may be signed or said any more.

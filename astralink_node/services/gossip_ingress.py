@@ -38,6 +38,7 @@ from consensus.gossip import (
     CertificateGossip,
     CheckpointVote,
     DecidedGossip,
+    EvidenceGossip,
     GossipMessage,
     HeightGossip,
     ProposalGossip,
@@ -263,6 +264,9 @@ class GossipIngress:
             case CheckpointVote():
                 if self._is_new(message):
                     work.others.append(PeerCheckpointVote(message))
+            case EvidenceGossip(evidence):
+                if view.state_at(evidence.height) is not None and self._is_new(evidence):
+                    work.evidence.append((arrived, evidence))
             case _:
                 assert_never(message)
 

@@ -21,6 +21,7 @@ from astralink_node.evm.transactions import TX_BASE_GAS
 from astralink_node.state.trie import ordered_root
 from consensus.admission import Admission, admit_proposal, admit_votes
 from consensus.certificate import Certificate, CertificateError, verify_certificate
+from consensus.evidence import Evidence, EvidenceError, verify_evidence
 from consensus.gossip import CheckpointVote, GossipMessage, ProposalGossip
 from consensus.hashing import keccak256
 from consensus.height_machine import HeightState
@@ -96,7 +97,16 @@ class PeerCheckpointVote:
     vote: CheckpointVote
 
 
-PeerEvent = PeerProposal | PeerVotes | PeerCertificate | PeerBlock | PeerWantsBlock | PeerAt | PeerCheckpointVote
+@dataclass(frozen=True, slots=True)
+class PeerEvidence:
+    """That convicts somebody, of the current height or a recent one."""
+
+    evidence: Evidence
+
+
+PeerEvent = (
+    PeerProposal | PeerVotes | PeerCertificate | PeerBlock | PeerWantsBlock | PeerAt | PeerCheckpointVote | PeerEvidence
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,6 +149,7 @@ class Work:
     """Blocks that proposals and certificates name which were believed lately: their bodies are looked into."""
     votes: dict[int, list[tuple[Arrived, SignedVote]]] = field(default_factory=dict)
     """By height."""
+    evidence: list[tuple[Arrived, Evidence]] = field(default_factory=list)
     others: list[PeerEvent] = field(default_factory=list)
     elsewhere: dict[PeerId, int] = field(default_factory=dict)
     """The greatest height, of those not worked at here, that each peer's messages are of."""
@@ -148,6 +159,7 @@ class Work:
         yield from (arrived for arrived, *_ in self.proposals)
         yield from (arrived for arrived, _ in self.certificates)
         yield from (arrived for arrived, *_ in self.blocks)
+        yield from (arrived for arrived, _ in self.evidence)
         yield from (arrived for sent in self.votes.values() for arrived, _ in sent)
 
 
@@ -198,6 +210,16 @@ def judge(work: Work, view: HeightsView) -> Verdict:
         culprits += [
             (arrived, "a vote whose signature does not hold") for arrived, vote in sent if vote in refused_votes
         ]
+    for arrived, evidence in work.evidence:
+        state = view.state_at(evidence.height)
+        if state is None:
+            continue
+        try:
+            verify_evidence(evidence, state.context.validator_set, view.genesis_hash, bls.fast_aggregate_verify)
+        except EvidenceError as error:
+            culprits.append((arrived, f"evidence that convicts nobody: {error}"))
+        else:
+            events.append(PeerEvidence(evidence))
     return Verdict(events + work.others, culprits, refused_votes)
 
 

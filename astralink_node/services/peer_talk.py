@@ -19,6 +19,7 @@ from consensus.gossip import (
     CertificateGossip,
     CheckpointVote,
     DecidedGossip,
+    EvidenceGossip,
     GossipMessage,
     HeightGossip,
     ProposalGossip,
@@ -149,6 +150,8 @@ def _topic_of(message: GossipMessage) -> Topic:
             return Topic.BLOCK
         case VotesGossip() | CertificateGossip() | HeightGossip() | BlockWanted() | CheckpointVote():
             return Topic.VOTE
+        case EvidenceGossip():
+            return Topic.EVIDENCE
         case _:
             assert_never(message)
 

@@ -8,12 +8,14 @@ from hypothesis import strategies as st
 from astralink_node.services.gossip_judge import Arrived, HeightsView, PeerBlock, Work, judge
 from consensus.certificate import Certificate
 from consensus.checkpoint import ML_DSA_KEY_BYTES, ML_DSA_SIGNATURE_BYTES
+from consensus.evidence import Evidence
 from consensus.gossip import (
     BlockGossip,
     BlockWanted,
     CertificateGossip,
     CheckpointVote,
     DecidedGossip,
+    EvidenceGossip,
     HeightGossip,
     ProposalGossip,
     VotesGossip,
@@ -79,6 +81,12 @@ checkpoint_votes = st.builds(
     signature=st.binary(min_size=3, max_size=3).map(lambda part: part * (ML_DSA_SIGNATURE_BYTES // 3)),
 )
 
+evidences = (
+    st.tuples(st.one_of(votes(), certificates()), st.one_of(votes(), certificates()))
+    .filter(lambda pair: pair[0] != pair[1])
+    .map(lambda pair: EvidenceGossip(Evidence(*pair)))
+)
+
 messages = st.one_of(
     st.builds(ProposalGossip, proposals(), bodies),
     st.lists(votes(), min_size=1, max_size=5).map(lambda found: VotesGossip(tuple(found))),
@@ -88,6 +96,7 @@ messages = st.one_of(
     st.builds(BlockWanted, st.integers(0, MAX_HEIGHT), hashes),
     st.builds(BlockGossip, st.integers(0, MAX_HEIGHT), bodies),
     checkpoint_votes,
+    evidences,
 )
 
 

@@ -178,9 +178,11 @@ def test_any_bytes_are_a_chunk_or_refused(data: bytes) -> None:
     try:
         chunk = decode_chunk(data)
     except RangeRefused as refusal:
-        assert refusal.rule == "encoding"
+        rule = refusal.rule
     else:
+        rule = "encoding"
         assert encode_chunk(chunk) == data
+    assert rule == "encoding"
 
 
 def test_a_truncated_chunk_is_refused() -> None:

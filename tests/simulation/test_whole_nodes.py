@@ -463,6 +463,30 @@ def test_a_peer_that_boasts_of_its_height_does_not_keep_others_from_catching_up(
     run_network(tmp_path, scenario)
 
 
+def test_evidence_that_one_node_has_reaches_the_others(tmp_path: Path) -> None:
+    equivocator = 3
+
+    async def scenario(network: WholeNetwork) -> None:
+        transport = network.net.join(PeerId(b"two-faced"))
+        *three, absent = network.nodes
+        index = network.index_of(absent)
+        network.start(*three)
+        await network.reach(2, *three)
+        height = network.height + 1
+        for lie in range(2):
+            block_hash = bytes([lie + 1]) * 32
+            vote = VoteMessage(network.genesis_hash, height, 0, VoteType.PREVOTE, block_hash, NO_ROUND)
+            signature = bls.sign(voting_secret(equivocator), signing_root(encode_message(vote)))
+            signed = SignedVote(VoteType.PREVOTE, height, 0, block_hash, NO_ROUND, index, signature)
+            transport.send(three[0].peer_id, Topic.VOTE, encode_gossip(VotesGossip((signed,))))
+        await network.reach(height + 1, *three)
+        for node in three:
+            assert node.driver is not None
+            assert [accused(evidence) for evidence in node.driver.evidence] == [(index,)]
+
+    run_network(tmp_path, scenario)
+
+
 def test_a_validator_that_contradicts_itself_is_named_once_by_evidence_that_holds(tmp_path: Path) -> None:
     """Once, however often it does: it shall fill neither the log nor the room for evidence against others."""
     equivocator = 3

@@ -29,17 +29,20 @@ from astralink_node.services.gossip_judge import (
     PeerCertificate,
     PeerCheckpointVote,
     PeerEvent,
+    PeerEvidence,
     PeerProposal,
     PeerVotes,
     PeerWantsBlock,
 )
 from astralink_node.services.offload import inline
 from consensus.checkpoint_tally import CheckpointSubject
+from consensus.evidence import Evidence
 from consensus.gossip import (
     BlockGossip,
     BlockWanted,
     CertificateGossip,
     DecidedGossip,
+    EvidenceGossip,
     GossipMessage,
     HeightGossip,
     ProposalGossip,
@@ -58,7 +61,9 @@ from consensus.messages import NIL
 from consensus.params import MAX_HEIGHT, MAX_ROUND
 from consensus.vote_tally import MAX_ROUNDS_AHEAD
 from consensus.votes import SignedVote
-from p2p.memory_transport import MemoryNetwork
+from p2p.gossip_events import Verdict
+from p2p.memory_transport import MemoryNetwork, MemoryTransport
+from p2p.topic_transport import TopicMessage
 from p2p.topics import Topic
 from p2p.transport import PeerId
 from tests.support.chains import LocalChain
@@ -783,5 +788,83 @@ def test_votes_that_do_not_hold_say_nothing_about_who_cast_them(bench: Bench) ->
         await bench.take()
         await bench.linger()
         assert bench.ingress.origins.nodes_of(keys) == {}
+
+    bench.run(scenario)
+
+
+# --- Evidence --------------------------------------------------------------------------------------------------
+
+
+def test_evidence_that_convicts_is_passed_on_once_and_what_does_not_is_scored(bench: Bench) -> None:
+    async def scenario(bench: Bench) -> None:
+        proof = Evidence(SET.vote(1, PREVOTE, BLOCK), SET.vote(1, PREVOTE, OTHER_BLOCK))
+        harmless = Evidence(SET.vote(1, PREVOTE, BLOCK), SET.vote(1, PRECOMMIT, BLOCK))
+        forged = Evidence(SET.vote(2, PREVOTE, BLOCK), SET.vote(2, PREVOTE, OTHER_BLOCK, signer=3))
+        far = Evidence(SET.vote(1, PREVOTE, BLOCK, height=90), SET.vote(1, PREVOTE, OTHER_BLOCK, height=90))
+        bench.send(EvidenceGossip(proof), EvidenceGossip(proof), EvidenceGossip(far))
+        assert await bench.take() == [PeerEvidence(proof)]
+        bench.send(EvidenceGossip(harmless), EvidenceGossip(forged), peer=BOB)
+        assert await bench.take() == []
+        assert bench.ingress.misbehaviour == {BOB: 2}
+
+    bench.run(scenario)
+
+
+# --- What goes on to others ------------------------------------------------------------------------------------
+
+
+class JudgedTransport(MemoryTransport):
+    """One whose messages were gossiped: each waits for a verdict."""
+
+    def __init__(self, network: MemoryNetwork, own_id: PeerId) -> None:
+        super().__init__(network, own_id)
+        self.verdicts: dict[bytes, Verdict] = {}
+
+    def gossip(self, peer: PeerId, message: bytes, gossip_id: bytes) -> None:
+        self.deliver(TopicMessage(peer, Topic.VOTE, message, gossip_id))
+
+    def judge(self, message: TopicMessage, verdict: Verdict) -> None:
+        if message.gossip_id is not None:
+            assert message.gossip_id not in self.verdicts, "judged twice"
+            self.verdicts[message.gossip_id] = verdict
+
+
+def test_only_what_was_verified_goes_on_to_others(bench: Bench) -> None:
+    transport = JudgedTransport(bench.network, OWN)
+    bench.ingress = GossipIngress(transport, lambda: NOW_MS, inline, lambda: bench.view, bench._emit)
+
+    async def scenario(bench: Bench) -> None:
+        good, forged = SET.vote(0), SET.vote(1, signer=2)
+        for gossip_id, message in {
+            b"good": VotesGossip((good,)),
+            b"forged": VotesGossip((forged,)),
+            b"where": HeightGossip(3, 0),
+        }.items():
+            transport.gossip(ANN, encode_gossip(message), gossip_id)
+        transport.gossip(ANN, b"\xff nonsense", b"nonsense")
+        await bench.take()
+        assert transport.verdicts == {b"nonsense": Verdict.REJECT, b"where": Verdict.IGNORE}
+        await bench.linger()
+        assert transport.verdicts[b"good"] is Verdict.ACCEPT
+        assert transport.verdicts[b"forged"] is Verdict.REJECT
+        transport.gossip(BOB, encode_gossip(VotesGossip((good,))), b"again")
+        await bench.take()
+        assert transport.verdicts[b"again"] is Verdict.IGNORE
+
+    bench.run(scenario)
+
+
+def test_what_waits_for_the_next_height_is_judged_there(bench: Bench) -> None:
+    transport = JudgedTransport(bench.network, OWN)
+    bench.ingress = GossipIngress(transport, lambda: NOW_MS, inline, lambda: bench.view, bench._emit)
+
+    async def scenario(bench: Bench) -> None:
+        transport.gossip(ANN, encode_gossip(VotesGossip((SET.vote(0, height=HEIGHT + 1),))), b"early")
+        await bench.take()
+        assert transport.verdicts == {}
+        bench.step_to(SET.state(HEIGHT + 1))
+        await bench.take()
+        await bench.linger()
+        assert transport.verdicts == {b"early": Verdict.ACCEPT}
 
     bench.run(scenario)
