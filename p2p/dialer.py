@@ -34,6 +34,8 @@ class _Target:
     failures: int = 0
     is_busy: bool = False
     """Being dialled."""
+    dialled: float = 0.0
+    """When that began last."""
     connected_since: float | None = None
 
 
@@ -75,6 +77,7 @@ class Dialer:
         chosen = [peer for _, _, peer in sorted(ready)[: max(0, limit)]]
         for peer in chosen:
             self._targets[peer].is_busy = True
+            self._targets[peer].dialled = now
         return [Dial(peer, self._targets[peer].addresses) for peer in chosen]
 
     def next_due(self) -> float | None:
@@ -82,11 +85,12 @@ class Dialer:
         return min((target.due for target in self._targets.values() if self._may_dial(target)), default=None)
 
     def failed(self, peer: PeerId, now: float) -> None:
-        """A dial of all its addresses did not lead to a connection."""
+        """A dial of all its addresses did not lead to a connection. The next one is due from when it began."""
         target = self._targets.get(peer)
         if target is not None:
             target.is_busy = False
-            self._retry(target, now)
+            self._retry(target, target.dialled)
+            target.due = max(target.due, now)
 
     def connected(self, peer: PeerId, now: float) -> None:
         """Whichever side dialled."""

@@ -35,7 +35,14 @@ from multiaddr import Multiaddr
 
 from p2p.addresses import Address, limit_group, peer_id_text
 from p2p.identity import Identity
-from p2p.peer_limits import HANDSHAKE_BURST, HANDSHAKE_TIMEOUT_S, NEGOTIATE_TIMEOUT_S, HostLimits, PeerBuckets
+from p2p.peer_limits import (
+    CONNECT_TIMEOUT_S,
+    HANDSHAKE_BURST,
+    HANDSHAKE_TIMEOUT_S,
+    NEGOTIATE_TIMEOUT_S,
+    HostLimits,
+    PeerBuckets,
+)
 from p2p.streams import (
     Connected,
     Connection,
@@ -186,11 +193,12 @@ class Host:
 
     async def _reach(self, address: Address) -> BoundedYamux:
         try:
+            with trio.fail_after(CONNECT_TIMEOUT_S):
+                stream = await trio.open_tcp_stream(address.host, address.port)
             with trio.fail_after(HANDSHAKE_TIMEOUT_S):
-                end = _TcpEnd(await trio.open_tcp_stream(address.host, address.port), address)
-                return await self._upgrade(end, address.peer, is_initiator=True)
+                return await self._upgrade(_TcpEnd(stream, address), address.peer, is_initiator=True)
         except trio.TooSlowError:
-            raise DialFailed(f"no answer within {HANDSHAKE_TIMEOUT_S:.0f} s") from None
+            raise DialFailed("no answer in time") from None
         except OSError as error:
             raise DialFailed(_reasons(error)) from error
         except (UnicodeError, _HandshakeFailed) as error:  # a name that can be none is an error of its encoding

@@ -7,8 +7,11 @@ from collections.abc import Hashable
 from dataclasses import dataclass, field
 from typing import Final, Generic, TypeVar
 
+CONNECT_TIMEOUT_S: Final = 3.0
+"""From a dial to the other side's word that it accepts. TCP asks again after one second, and then only after two, four
+and so on: a dial that went on would find out seconds later than a new one that a cut network is whole again."""
 HANDSHAKE_TIMEOUT_S: Final = 8.0
-"""From a connection's first byte to a multiplexer; beyond, the connection is closed. A dial has as long an address."""
+"""From a connection's first byte to a multiplexer; beyond, the connection is closed."""
 WRITE_TIMEOUT_S: Final = 8.0
 """How long one piece of at most 64 KB may wait for a peer that does not read; then its socket is closed."""
 STALL_TIMEOUT_S: Final = 8.0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import signal
+import socket
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import replace
@@ -605,6 +606,22 @@ def test_three_thousand_silent_connections_harm_nobody_and_a_newcomer_gets_in() 
             await before.returns()
 
     run(main, timeout_s=100)
+
+
+def test_a_dial_that_nobody_answers_ends_soon(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As where a cable is cut. A listener whose queue is full does not answer either."""
+    monkeypatch.setattr(libp2p_host, "CONNECT_TIMEOUT_S", 0.3)
+
+    async def main() -> None:
+        with socket.socket() as full, socket.socket() as queued:
+            full.bind(("127.0.0.1", 0))
+            full.listen(0)
+            queued.connect(full.getsockname())
+            async with running_host() as host:
+                with trio.fail_after(2), pytest.raises(DialFailed, match="no answer in time"):
+                    await host.dial([Address("127.0.0.1", full.getsockname()[1])])
+
+    run(main)
 
 
 def test_handshakes_byte_by_byte_are_cut_off_and_keep_nobody_out(monkeypatch: pytest.MonkeyPatch) -> None:

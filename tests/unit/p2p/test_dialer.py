@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from random import Random
 
 import pytest
@@ -9,6 +10,7 @@ import pytest
 from p2p import dialer
 from p2p.addresses import Address
 from p2p.dialer import HIGHER_ID_DELAY_S, MAX_RETRY_S, MAX_VALIDATOR_RETRY_S, Dial, Dialer
+from p2p.peer_limits import CONNECT_TIMEOUT_S
 from p2p.transport import PeerId
 
 LOW, OWN, HIGH, HIGHER = (PeerId(bytes([index])) for index in range(4))
@@ -59,6 +61,22 @@ def test_failures_are_tried_again_ever_later() -> None:
 
 def test_validators_are_tried_again_within_three_seconds_for_ever() -> None:
     assert retries(is_validator=True, count=6) == [0.5, 1, 2, 3, 3, 3]
+
+
+def test_the_time_that_a_dial_takes_is_part_of_the_wait() -> None:
+    """Where a cable is cut nobody answers: a validator there is dialled every three seconds all the same."""
+    schedule, now = new(), 0.0
+    schedule.want(HIGH, ADDRESSES, now, is_validator=True)
+    begun = []
+    for _ in range(8):
+        assert schedule.due(now, 9) == [Dial(HIGH, ADDRESSES)]
+        begun.append(now)
+        took_s = min(MAX_VALIDATOR_RETRY_S, CONNECT_TIMEOUT_S)
+        schedule.failed(HIGH, now + took_s)
+        due = schedule.next_due()
+        assert due is not None
+        now = max(now + took_s, due)
+    assert [after - before for before, after in pairwise(begun)] == [MAX_VALIDATOR_RETRY_S] * 7
 
 
 def test_jitter_only_shortens_a_wait() -> None:
