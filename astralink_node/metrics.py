@@ -135,6 +135,7 @@ class NodeMetrics:
         self.process_cpu_seconds = self._counter(
             "process_cpu_seconds_total", "Processor time that a process of this node has used.", "process"
         )
+        self.tasks = self._gauge("tasks", "Tasks of the node's own process, its threads not among them.")
         self.process_open_fds = self._gauge("process_open_fds", "Open files and sockets of a process.", "process")
 
     def text(self) -> str:

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+import trio
+
 from astralink_node.clock import NowMs
 from astralink_node.gateway.link_messages import ConsensusState, NetworkView, NodeStatus
 from astralink_node.gateway.stall import missing_validators
@@ -93,6 +95,7 @@ class MetricsView:
         metrics.process_resident_bytes.set_all({name: usage.resident_bytes for name, usage in usages.items()})
         metrics.process_cpu_seconds.set_all({name: usage.cpu_seconds for name, usage in usages.items()})
         metrics.process_open_fds.set_all({name: usage.open_fds for name, usage in usages.items()})
+        metrics.tasks.set(trio.lowlevel.current_statistics().tasks_living if trio.lowlevel.in_trio_run() else None)
 
 
 def process_usage(pid: int) -> ProcessUsage | None:

@@ -81,7 +81,15 @@ class Place:
 class NetworkProcesses:
     """Use as a context manager: whatever happens, no process is left behind."""
 
-    def __init__(self, root: Path, choice: ChainChoice | None = None, places: Sequence[Place] = ()) -> None:
+    def __init__(
+        self,
+        root: Path,
+        choice: ChainChoice | None = None,
+        places: Sequence[Place] = (),
+        flags: tuple[str, ...] = (),
+    ) -> None:
+        """`flags` are given to every member beside the devnet's."""
+        self._flags = flags
         self.choice = choice or ChainChoice()
         self.places = list(places) or [Place()] * self.choice.validators
         self.root = root
@@ -129,7 +137,7 @@ class NetworkProcesses:
         )
         command = member.command([other for other in self.members if other is not member], config)
         # The first three say how to run the node's program, which NodeProcess knows.
-        self.nodes[number] = NodeProcess(self.log_of(number), *command[3:], *more, enter=place.enter)
+        self.nodes[number] = NodeProcess(self.log_of(number), *command[3:], *self._flags, *more, enter=place.enter)
 
     def log_of(self, number: int) -> Path:
         return self.root / f"node{number}.log"
