@@ -14,6 +14,7 @@ import signal
 import socket
 import time
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -115,8 +116,9 @@ class NetworkProcesses:
         return self
 
     def __exit__(self, *exception: object) -> None:
-        for node in self.nodes.values():
-            node.__exit__()
+        with ExitStack() as ends:
+            for node in self.nodes.values():
+                ends.push(node)
 
     # --- One member ------------------------------------------------------------------------------------------------
 
