@@ -1,20 +1,15 @@
-"""Gives each service the topics it is for: one transport, one reader, a bounded queue for each service.
+"""Gives each service the topics it is for: one transport, one reader, a bounded inbox for each service.
 
-A service that is slow loses its own messages, never another's.
+A service that is slow loses its own messages, never another's; a peer that floods loses its own, never another peer's.
 """
 
 from collections.abc import Collection
-from typing import Final
-
-import trio
 
 from p2p.gossip_events import Verdict
+from p2p.queues import Inbox
 from p2p.topic_transport import TopicMessage, TopicTransport
 from p2p.topics import Topic
 from p2p.transport import PeerId
-
-MAX_QUEUED: Final = 2048
-"""Messages that wait for one service; further ones are dropped."""
 
 
 class TopicSplit:
@@ -22,35 +17,32 @@ class TopicSplit:
 
     def __init__(self, transport: TopicTransport) -> None:
         self._transport = transport
-        self._queues: dict[Topic, trio.MemorySendChannel[TopicMessage]] = {}
+        self._inboxes: dict[Topic, Inbox] = {}
 
     def share(self, *topics: Topic) -> "TopicShare":
         """A transport of these topics alone. Each topic is shared out once, before `run`."""
-        queue, arrived = trio.open_memory_channel[TopicMessage](MAX_QUEUED)
+        inbox = Inbox()
         for topic in topics:
-            if topic in self._queues:
+            if topic in self._inboxes:
                 raise ValueError(f"the topic {topic.short_name} is shared out already")
-            self._queues[topic] = queue
-        return TopicShare(self._transport, arrived)
+        self._inboxes |= dict.fromkeys(topics, inbox)
+        return TopicShare(self._transport, inbox)
 
     async def run(self) -> None:
+        """Until cancelled. What is for nobody, or finds its inbox full, is passed over."""
         while True:
             message = await self._transport.receive()
-            queue = self._queues.get(message.topic)
-            try:
-                if queue is None:
-                    raise trio.WouldBlock
-                queue.send_nowait(message)
-            except trio.WouldBlock:
+            inbox = self._inboxes.get(message.topic)
+            if inbox is None or not inbox.put_nowait(message):
                 self._transport.judge(message, Verdict.IGNORE)
 
 
 class TopicShare:
     """One service's end; see `p2p.topic_transport`."""
 
-    def __init__(self, transport: TopicTransport, arrived: trio.MemoryReceiveChannel[TopicMessage]) -> None:
+    def __init__(self, transport: TopicTransport, inbox: Inbox) -> None:
         self._transport = transport
-        self._arrived = arrived
+        self._inbox = inbox
 
     def broadcast(self, topic: Topic, data: bytes) -> None:
         self._transport.broadcast(topic, data)
@@ -66,13 +58,7 @@ class TopicShare:
         return self._transport.peers
 
     async def receive(self) -> TopicMessage:
-        return await self._arrived.receive()
+        return await self._inbox.get()
 
     def receive_waiting(self, limit: int) -> list[TopicMessage]:
-        found: list[TopicMessage] = []
-        while len(found) < limit:
-            try:
-                found.append(self._arrived.receive_nowait())
-            except trio.WouldBlock:
-                break
-        return found
+        return self._inbox.get_waiting(limit)
