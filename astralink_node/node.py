@@ -26,16 +26,20 @@ from astralink_node.config import NodeConfig
 from astralink_node.crypto.addresses import parse_address
 from astralink_node.errors import AstraLinkError
 from astralink_node.gateway.config import GatewayConfig
-from astralink_node.gateway.link_messages import NodeStatus
+from astralink_node.gateway.link_messages import ConsensusState, NodeStatus
 from astralink_node.log import Log, configure
+from astralink_node.metrics import NodeMetrics
 from astralink_node.services.block_sync import BlockSync
 from astralink_node.services.consensus_driver import CONSENSUS_TOPICS, ChainSettings, ConsensusDriver
 from astralink_node.services.consensus_log import ConsensusLog
 from astralink_node.services.consensus_view import consensus_state
 from astralink_node.services.data_folder import DataFolder, FolderLock, runtime_folder, wait_for_database
-from astralink_node.services.gateway_link import GatewayLink
+from astralink_node.services.dial_back import DialBack, dial_once
+from astralink_node.services.gateway_link import GatewayLink, no_network, nobody_to_ask
 from astralink_node.services.handshake import ChainIdentity
+from astralink_node.services.metrics_view import MetricsView
 from astralink_node.services.network import Network, NetworkPlace, open_network
+from astralink_node.services.network_view import NetworkObserver, parts_of
 from astralink_node.services.offload import in_thread
 from astralink_node.services.own_validator import OwnValidator
 from astralink_node.services.peer_heads import PeerHeads
@@ -43,6 +47,7 @@ from astralink_node.services.proposer import Proposer
 from astralink_node.services.signer_access import NotAValidator, open_local, open_remote
 from astralink_node.services.snapshot_sync import SnapshotSync
 from astralink_node.services.snapshot_trust import JoiningRules, TrustedBlock
+from astralink_node.services.stall_watch import StallWatch
 from astralink_node.services.supervisor import ExecutionDied, GatewayKeeper, Serving, start_execution
 from astralink_node.services.sync_server import SyncServer
 from astralink_node.services.transaction_gossip import TransactionGossip
@@ -130,7 +135,7 @@ async def run_node(setup: NodeSetup, on_ready: OnReady) -> None:
                 shutdown.asked,
             )
             try:
-                await _run_services(setup, genesis, execution.client, sockets, shutdown, on_ready)
+                await _run_services(setup, genesis, execution.client, execution.pid, sockets, shutdown, on_ready)
             except* ExecutionGone:
                 await trio.sleep_forever()  # execution.watch() is about to say why, and cancels this
             finally:
@@ -144,6 +149,7 @@ async def _run_services(
     setup: NodeSetup,
     genesis: GenesisFile,
     execution: ExecutionClient,
+    execution_pid: int,
     sockets: Path,
     shutdown: "_Shutdown",
     on_ready: OnReady,
@@ -182,11 +188,39 @@ async def _run_services(
                 validator = _own_validator(setup, genesis, signer)
                 ready.is_validator = True
             driver: ConsensusDriver | None = None
+            sync: BlockSync | None = None
+            metrics = NodeMetrics()
+            node_status = _node_status_source(config, genesis, status, pool, ready)
+
+            def consensus_now() -> ConsensusState | None:
+                return None if driver is None else consensus_state(driver)
+
+            view, reachability = no_network, nobody_to_ask
+            if network is not None:
+                parts = parts_of(
+                    network,
+                    ChainIdentity(status.genesis_hash, genesis.forks),
+                    heads,
+                    head_height=lambda: head_now.read()[0],
+                    is_syncing=lambda: sync is not None and sync.is_syncing,
+                    validators=lambda: {} if driver is None else driver.validator_nodes(),
+                    clock_precision_ms=genesis.consensus.precision_ms,
+                )
+                view = NetworkObserver(parts, network.handshake.refused, now_ms).view
+                reachability = DialBack(network.requests, network.connected_from, parts.advertised, dial_once).check
+
+            def other_processes() -> dict[str, int | None]:
+                return {"execution": execution_pid, "gateway": keeper.pid}
+
+            scraped = MetricsView(metrics, node_status, consensus_now, view, other_processes, now_ms)
             link = GatewayLink(
                 pool,
-                _node_status_source(config, genesis, status, pool, ready, network),
+                node_status,
                 await _committed_head(execution, status),
-                consensus_state=lambda: None if driver is None else consensus_state(driver),
+                consensus_state=consensus_now,
+                network=view,
+                reachability=reachability,
+                metrics=scraped.text,
             )
             services.start_soon(link.serve, listener)
             services.start_soon(_while_execution_lives, pool.run)
@@ -202,7 +236,7 @@ async def _run_services(
                 head_now.move_to(pool.height, committed.block.block_hash)
                 link.publish_head(committed)
 
-            log = ConsensusLog(setup.folder.consensus)
+            log = ConsensusLog(setup.folder.consensus, metrics)
             resources.callback(log.close)
             if log.torn_bytes:
                 _log.warning("the consensus log's torn end was cut off", bytes=log.torn_bytes)
@@ -215,6 +249,7 @@ async def _run_services(
                 MemoryNetwork().join(PeerId(b"alone")) if network is None else network.topics.share(*CONSENSUS_TOPICS),
                 now_ms,
                 on_committed,
+                metrics=metrics,
             )
             if network is not None:
                 gossip = TransactionGossip(network.topics.share(Topic.TRANSACTION), pool, in_thread)
@@ -232,6 +267,7 @@ async def _run_services(
                 )
                 services.start_soon(_while_execution_lives, sync.run)
             services.start_soon(_while_execution_lives, driver.run)
+            services.start_soon(StallWatch(node_status, consensus_now, view, now_ms).run)
 
 
 # --- Parts -------------------------------------------------------------------------------------------------------
@@ -312,6 +348,7 @@ def _gateway_config(config: NodeConfig, sockets: Path) -> GatewayConfig:
         cors_origins=config.rpc.cors_origins,
         vhosts=config.rpc.vhosts,
         log_level=config.log.level,
+        metrics=config.metrics.enabled,
     )
 
 
@@ -335,19 +372,18 @@ def _node_status_source(
     status: Status,
     pool: TransactionPool,
     ready: "_ReadyOnce",
-    network: Network | None,
 ) -> Callable[[], NodeStatus]:
     def node_status() -> NodeStatus:
         return NodeStatus(
             client_version=CLIENT_VERSION,
             chain_id=genesis.chain_id,
             genesis_hash=status.genesis_hash,
-            peer_count=0 if network is None else len(network.transport.peers),
             is_validator=ready.is_validator,
             block_interval_ms=config.blocks.interval_ms,
             head_height=pool.height,
             pending_transactions=pool.pool.pending_count,
             queued_transactions=pool.pool.queued_count,
+            makes_empty_blocks=config.blocks.empty,
         )
 
     return node_status

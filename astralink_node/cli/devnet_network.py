@@ -71,6 +71,7 @@ class Member:
             str(config.blocks.interval_ms),
             "--on-demand" if config.blocks.on_demand else "--no-on-demand",
             "--empty-blocks" if config.blocks.empty else "--no-empty-blocks",
+            "--metrics" if config.metrics.enabled else "--no-metrics",
             "--log-level",
             config.log.level,
             "--log-format",

@@ -89,13 +89,12 @@ class NodeStatus:
     client_version: str
     chain_id: int
     genesis_hash: bytes
-    peer_count: int
     is_validator: bool
     block_interval_ms: int
     head_height: int
     pending_transactions: int
     queued_transactions: int
-    makes_empty_blocks: bool = True
+    makes_empty_blocks: bool
     """Whether a block comes at the interval even when no transaction waits."""
 
 

@@ -13,6 +13,7 @@ import trio
 from astralink_node.clock import NowMs
 from astralink_node.log import Log
 from astralink_node.services.peer_heads import PeerHeads
+from astralink_node.services.refused_peers import RefusedPeers
 from consensus.peer_status import MAX_STATUS_BYTES, PeerStatus, decode_status, encode_status, fork_digest
 from consensus.wire import DecodeError
 from p2p.request_protocol import AsksPeers, MalformedRequest, RequestFailed, RequestProtocol
@@ -67,6 +68,7 @@ class Handshake:
         self._client = client
         self._addresses = addresses
         self._known: dict[PeerId, KnownStatus] = {}
+        self.refused = RefusedPeers(now_ms)
 
     @property
     def known(self) -> Mapping[PeerId, KnownStatus]:
@@ -96,7 +98,9 @@ class Handshake:
         except DecodeError as error:
             return f"its status is not understood: {error}"
         problem = self._problem_of(status)
-        if not problem:
+        if problem:
+            self.refused.note(peer, problem)
+        else:
             came_ms = self._now_ms()
             skew_ms = status.time_ms - (sent_ms + came_ms) // 2
             self._known[peer] = KnownStatus(status, came_ms - sent_ms, skew_ms)

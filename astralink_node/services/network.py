@@ -95,6 +95,10 @@ class Network:
             self.requests.forget(connection.peer)
         self.transport.disconnected(connection)
 
+    def connected_from(self) -> list[tuple[PeerId, str]]:
+        """Peers, each with the IP address of the connection's other end."""
+        return [(peer, connection.address.host) for peer, connection in self.host.connections.items()]
+
     async def run(self, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Until cancelled."""
         async with trio.open_nursery() as nursery:

@@ -154,12 +154,12 @@ class SmallNode:
                     client_version="AstraLink/test",
                     chain_id=self.chain_id,
                     genesis_hash=self.genesis_hash,
-                    peer_count=0,
                     is_validator=True,
                     block_interval_ms=1000,
                     head_height=self.execution.status().head_height,
                     pending_transactions=len(self.pool),
                     queued_transactions=0,
+                    makes_empty_blocks=True,
                 )
             case GetConsensusState():
                 return ConsensusStateReply(self.consensus_state)

@@ -56,7 +56,7 @@ from genesis.schema import parse_genesis
 from tests.support.chains import LocalChain, candidate
 from tests.support.networks import network_of
 
-STATUS = NodeStatus("AstraLink/test", 1, bytes(32), 0, True, 1000, 7, 0, 0)
+STATUS = NodeStatus("AstraLink/test", 1, bytes(32), True, 1000, 7, 0, 0, True)
 
 
 class Gateway:

@@ -13,7 +13,7 @@ from astralink_node.services.gateway_link import no_network
 from astralink_node.services.metrics_view import MetricsView, process_usage
 from tests.support.networks import network_of, waiting
 
-STATUS = NodeStatus("test", 1, bytes(32), 0, True, 1000, 811, 7, 2)
+STATUS = NodeStatus("test", 1, bytes(32), True, 1000, 811, 7, 2, True)
 NOW_MS = 1_012_500
 
 

@@ -14,7 +14,7 @@ from astralink_node.gateway.link_messages import ConsensusState, NodeStatus, Rou
 from astralink_node.services.stall_watch import StallWatch
 from tests.support.networks import BLOCK, network_of, votes_of, waiting
 
-STATUS = NodeStatus("test", 1, bytes(32), 0, True, 1000, 811, 0, 0)
+STATUS = NodeStatus("test", 1, bytes(32), True, 1000, 811, 0, 0, True)
 STUCK = waiting("prevote", RoundVotes(3, 1, (votes_of(BLOCK, 0, 2),), ()))
 
 
