@@ -49,9 +49,14 @@ def fork_digest(genesis_hash: bytes, forks: Iterable[tuple[int, str]], height: i
 
 def encode_status(status: PeerStatus) -> bytes:
     """Version 1, genesis hash 32, fork digest 4, head height 8, head hash 32, time 8, client (length 1), count 1 of
-    addresses, each with length 1."""
-    client = status.client.encode("ascii", "replace")[:MAX_CLIENT_BYTES]
-    addresses = [address.encode("ascii") for address in status.addresses[:MAX_ADDRESSES]]
+    addresses, each with length 1.
+
+    The client is cut and spelt so that decoders take it; further addresses are left out. Raises ValueError for an
+    address that no decoder takes.
+    """
+    client = bytes(byte if _is_printable(byte) else ord("?") for byte in status.client.encode("ascii", "replace"))
+    client = client[:MAX_CLIENT_BYTES]
+    addresses = [_address_bytes(address) for address in status.addresses[:MAX_ADDRESSES]]
     return b"".join(
         [
             bytes([STATUS_VERSION]),
@@ -86,9 +91,20 @@ def decode_status(data: bytes) -> PeerStatus:
     return PeerStatus(genesis_hash, digest, head_height, head_hash, time_ms, client, addresses)
 
 
+def _address_bytes(address: str) -> bytes:
+    encoded = address.encode("utf-8", "replace")
+    if len(encoded) > MAX_ADDRESS_BYTES or not all(map(_is_printable, encoded)):
+        raise ValueError(f"address: expected at most {MAX_ADDRESS_BYTES} printable ASCII characters, found {address!r}")
+    return encoded
+
+
+def _is_printable(byte: int) -> bool:
+    return 32 <= byte < 127
+
+
 def _take_text(reader: WireReader, field: str, maximum: int) -> str:
     """Printable ASCII: it is shown to people."""
     data = reader.take(reader.unsigned(1, field, maximum=maximum), field)
-    if not all(32 <= byte < 127 for byte in data):
+    if not all(map(_is_printable, data)):
         raise DecodeError(field, "printable ASCII", data.hex())
     return data.decode("ascii")
