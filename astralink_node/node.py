@@ -35,7 +35,13 @@ from astralink_node.services.consensus_log import ConsensusLog
 from astralink_node.services.consensus_view import consensus_state
 from astralink_node.services.data_folder import DataFolder, FolderLock, runtime_folder, wait_for_database
 from astralink_node.services.dial_back import DialBack, dial_once
-from astralink_node.services.gateway_link import GatewayLink, no_network, nobody_to_ask
+from astralink_node.services.gateway_link import (
+    GatewayLink,
+    NetworkSource,
+    ReachabilityCheck,
+    no_network,
+    nobody_to_ask,
+)
 from astralink_node.services.handshake import ChainIdentity
 from astralink_node.services.metrics_view import MetricsView
 from astralink_node.services.network import Network, NetworkPlace, open_network
@@ -187,37 +193,19 @@ async def _run_services(
             if signer is not None:
                 validator = _own_validator(setup, genesis, signer)
                 ready.is_validator = True
-            driver: ConsensusDriver | None = None
-            sync: BlockSync | None = None
-            metrics = NodeMetrics()
+            metrics, running = NodeMetrics(), _Running()
             node_status = _node_status_source(config, genesis, status, pool, ready)
-
-            def consensus_now() -> ConsensusState | None:
-                return None if driver is None else consensus_state(driver)
-
-            view, reachability = no_network, nobody_to_ask
-            if network is not None:
-                parts = parts_of(
-                    network,
-                    ChainIdentity(status.genesis_hash, genesis.forks),
-                    heads,
-                    head_height=lambda: head_now.read()[0],
-                    is_syncing=lambda: sync is not None and sync.is_syncing,
-                    validators=lambda: {} if driver is None else driver.validator_nodes(),
-                    clock_precision_ms=genesis.consensus.precision_ms,
-                )
-                view = NetworkObserver(parts, network.handshake.refused, now_ms).view
-                reachability = DialBack(network.requests, network.connected_from, parts.advertised, dial_once).check
+            view, reachability = _view_of(network, genesis, status.genesis_hash, heads, head_now, running)
 
             def other_processes() -> dict[str, int | None]:
                 return {"execution": execution_pid, "gateway": keeper.pid}
 
-            scraped = MetricsView(metrics, node_status, consensus_now, view, other_processes, now_ms)
+            scraped = MetricsView(metrics, node_status, running.consensus_state, view, other_processes, now_ms)
             link = GatewayLink(
                 pool,
                 node_status,
                 await _committed_head(execution, status),
-                consensus_state=consensus_now,
+                consensus_state=running.consensus_state,
                 network=view,
                 reachability=reachability,
                 metrics=scraped.text,
@@ -240,7 +228,7 @@ async def _run_services(
             resources.callback(log.close)
             if log.torn_bytes:
                 _log.warning("the consensus log's torn end was cut off", bytes=log.torn_bytes)
-            driver = ConsensusDriver(
+            driver = running.driver = ConsensusDriver(
                 execution,
                 ChainSettings(status.genesis_hash, genesis.consensus, genesis.epoch_length),
                 validator,
@@ -255,7 +243,7 @@ async def _run_services(
                 gossip = TransactionGossip(network.topics.share(Topic.TRANSACTION), pool, in_thread)
                 pool.on_pending = _both(link.publish_pending, gossip.announce)
                 services.start_soon(gossip.run)
-                sync = BlockSync(
+                sync = running.sync = BlockSync(
                     network.requests,
                     execution,
                     driver.commit_decided,
@@ -267,7 +255,7 @@ async def _run_services(
                 )
                 services.start_soon(_while_execution_lives, sync.run)
             services.start_soon(_while_execution_lives, driver.run)
-            services.start_soon(StallWatch(node_status, consensus_now, view, now_ms).run)
+            services.start_soon(StallWatch(node_status, running.consensus_state, view, now_ms).run)
 
 
 # --- Parts -------------------------------------------------------------------------------------------------------
@@ -293,6 +281,30 @@ async def _join_network(
     identity = ChainIdentity(status.genesis_hash, genesis.forks)
     place = NetworkPlace(identity, head.read, CLIENT_VERSION)
     return await open_network(setup.config.p2p, setup.folder, place, heads, now_ms)
+
+
+def _view_of(
+    network: Network | None,
+    genesis: GenesisFile,
+    genesis_hash: bytes,
+    heads: PeerHeads,
+    head: "_HeadNow",
+    running: "_Running",
+) -> tuple[NetworkSource, ReachabilityCheck]:
+    """What the operator is shown of the network, and the check whether others reach this node."""
+    if network is None:
+        return no_network, nobody_to_ask
+    parts = parts_of(
+        network,
+        ChainIdentity(genesis_hash, genesis.forks),
+        heads,
+        head_height=lambda: head.read()[0],
+        is_syncing=running.is_syncing,
+        validators=running.validator_nodes,
+        clock_precision_ms=genesis.consensus.precision_ms,
+    )
+    view = NetworkObserver(parts, network.handshake.refused, now_ms).view
+    return view, DialBack(network.requests, network.connected_from, parts.advertised, dial_once).check
 
 
 async def _wants_snapshot(snapshot: SnapshotSync, network: Network, heads: PeerHeads, status: Status) -> bool:
@@ -410,6 +422,23 @@ async def _while_execution_lives(task: Callable[[], Awaitable[None]]) -> None:
         await task()
     except* ExecutionGone:
         await trio.sleep_forever()
+
+
+class _Running:
+    """What is made after the parts that show it to people."""
+
+    def __init__(self) -> None:
+        self.driver: ConsensusDriver | None = None
+        self.sync: BlockSync | None = None
+
+    def consensus_state(self) -> ConsensusState | None:
+        return None if self.driver is None else consensus_state(self.driver)
+
+    def is_syncing(self) -> bool:
+        return self.sync is not None and self.sync.is_syncing
+
+    def validator_nodes(self) -> dict[PeerId, bytes]:
+        return {} if self.driver is None else self.driver.validator_nodes()
 
 
 class _HeadNow:
