@@ -13,7 +13,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import trio
 
@@ -34,7 +34,6 @@ from astralink_node.services.consensus_driver import CONSENSUS_TOPICS, ChainSett
 from astralink_node.services.consensus_log import ConsensusLog
 from astralink_node.services.consensus_view import consensus_state
 from astralink_node.services.data_folder import DataFolder, FolderLock, runtime_folder, wait_for_database
-from astralink_node.services.dial_back import DialBack, dial_once
 from astralink_node.services.gateway_link import (
     GatewayLink,
     NetworkSource,
@@ -44,8 +43,6 @@ from astralink_node.services.gateway_link import (
 )
 from astralink_node.services.handshake import ChainIdentity
 from astralink_node.services.metrics_view import MetricsView
-from astralink_node.services.network import Network, NetworkPlace, open_network
-from astralink_node.services.network_view import NetworkObserver, parts_of
 from astralink_node.services.offload import in_thread
 from astralink_node.services.own_validator import OwnValidator
 from astralink_node.services.peer_heads import PeerHeads
@@ -66,6 +63,9 @@ from genesis.schema import GenesisFile
 from p2p.memory_transport import MemoryNetwork
 from p2p.topics import Topic
 from p2p.transport import PeerId
+
+if TYPE_CHECKING:
+    from astralink_node.services.network import Network
 
 CLIENT_VERSION: Final = (
     f"astralink/v{__version__}/{platform.system().lower()}-{platform.machine()}/python{platform.python_version()}"
@@ -274,17 +274,19 @@ async def _open_signer(setup: NodeSetup, status: Status, resources: ExitStack) -
 
 async def _join_network(
     setup: NodeSetup, genesis: GenesisFile, status: Status, head: "_HeadNow", heads: PeerHeads
-) -> Network | None:
+) -> "Network | None":
     """Listening, not yet running; None where the settings say that the node stands alone."""
     if not setup.config.p2p.enabled:
         return None
+    from astralink_node.services.network import NetworkPlace, open_network  # with libp2p: a second to load
+
     identity = ChainIdentity(status.genesis_hash, genesis.forks)
     place = NetworkPlace(identity, head.read, CLIENT_VERSION)
     return await open_network(setup.config.p2p, setup.folder, place, heads, now_ms)
 
 
 def _view_of(
-    network: Network | None,
+    network: "Network | None",
     genesis: GenesisFile,
     genesis_hash: bytes,
     heads: PeerHeads,
@@ -294,6 +296,9 @@ def _view_of(
     """What the operator is shown of the network, and the check whether others reach this node."""
     if network is None:
         return no_network, nobody_to_ask
+    from astralink_node.services.dial_back import DialBack, dial_once
+    from astralink_node.services.network_view import NetworkObserver, parts_of
+
     parts = parts_of(
         network,
         ChainIdentity(genesis_hash, genesis.forks),
@@ -307,7 +312,7 @@ def _view_of(
     return view, DialBack(network.requests, network.connected_from, parts.advertised, dial_once).check
 
 
-async def _wants_snapshot(snapshot: SnapshotSync, network: Network, heads: PeerHeads, status: Status) -> bool:
+async def _wants_snapshot(snapshot: SnapshotSync, network: "Network", heads: PeerHeads, status: Status) -> bool:
     """A new node first hears how far the others are, if anybody answers."""
     if status.head_height == 0:
         with trio.move_on_after(FIRST_PEER_WAIT_S):

@@ -18,7 +18,6 @@ from astralink_node.gateway.link_messages import DialedBack
 from consensus.wire import DecodeError, WireReader
 from p2p.addresses import Address, BadAddress, parse_address, peer_id_text
 from p2p.identity import new_identity
-from p2p.libp2p_host import Host
 from p2p.peer_limits import TokenBucket
 from p2p.request_protocol import (
     AsksPeers,
@@ -191,6 +190,8 @@ def refusal_of(address: Address, asker: PeerId, asks_from: str) -> str:
 async def dial_once(address: Address) -> None:
     """The dialler of a real network: a host of its own with a fresh key, gone as soon as the other side has proven who
     it is. Raises DialFailed."""
+    from p2p.libp2p_host import Host  # libp2p takes a second to load, and nodes that stand alone do without
+
     host = await Host.open(new_identity(), ())
     failure: DialFailed | None = None
     async with trio.open_nursery() as nursery:

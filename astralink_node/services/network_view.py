@@ -3,18 +3,21 @@ turned away and where catching up began."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import trio
 
 from astralink_node.clock import NowMs
 from astralink_node.gateway.link_messages import NetworkView, PeerView, SyncProgress, ValidatorPeer
 from astralink_node.services.handshake import ChainIdentity, KnownStatus
-from astralink_node.services.network import Network
 from astralink_node.services.peer_heads import PeerHeads
 from astralink_node.services.refused_peers import RefusedPeers
 from p2p.addresses import Address, peer_id_text
 from p2p.streams import Connection
 from p2p.transport import PeerId
+
+if TYPE_CHECKING:
+    from astralink_node.services.network import Network  # and with it libp2p, which takes a second to load
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +42,7 @@ class NetworkParts:
 
 
 def parts_of(
-    network: Network,
+    network: "Network",
     identity: ChainIdentity,
     heads: PeerHeads,
     *,
