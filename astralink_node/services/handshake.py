@@ -1,7 +1,8 @@
 """The first words between two nodes, and what they tell: same chain, same rules, how far, what time it is.
 
 Each side asks for the other's status before anything else is exchanged, and shows its own. A stranger is told why and
-let go. Statuses are asked again now and then: they carry heads for catching up, and clocks for the operator.
+let go. Statuses are asked again now and then: they carry heads for catching up, and clocks for the operator, and tell
+of rules that part ways at a fork.
 """
 
 from collections.abc import Callable, Iterable, Mapping
@@ -16,6 +17,7 @@ from astralink_node.services.peer_heads import PeerHeads
 from astralink_node.services.refused_peers import RefusedPeers
 from consensus.peer_status import MAX_STATUS_BYTES, PeerStatus, decode_status, encode_status, fork_digest
 from consensus.wire import DecodeError
+from p2p.addresses import peer_id_text
 from p2p.request_protocol import AsksPeers, MalformedRequest, RequestFailed, RequestProtocol
 from p2p.transport import PeerId
 
@@ -47,6 +49,14 @@ class KnownStatus:
     """How far its clock is ahead of ours, at the middle of the round trip."""
 
 
+Part = Callable[[PeerId, str], None]
+"""Lets a peer go that turns out to be none, and says why."""
+
+
+class _NotWelcome(Exception):
+    """With the reason."""
+
+
 class Handshake:
     """See the module's description. `head` gives this node's (height, hash) at the moment."""
 
@@ -59,6 +69,7 @@ class Handshake:
         now_ms: NowMs,
         client: str,
         addresses: Callable[[], Iterable[str]],
+        part: Part,
     ) -> None:
         self._requests = requests
         self._identity = identity
@@ -67,6 +78,7 @@ class Handshake:
         self._now_ms = now_ms
         self._client = client
         self._addresses = addresses
+        self._part = part
         self._known: dict[PeerId, KnownStatus] = {}
         self.refused = RefusedPeers(now_ms)
 
@@ -89,23 +101,14 @@ class Handshake:
 
     async def greet(self, peer: PeerId) -> str:
         """Exchange statuses: why the peer is not welcome, or nothing."""
-        sent_ms = self._now_ms()
         try:
-            answer = await self._requests.request(peer, STATUS, encode_status(self.own_status()))
-            status = decode_status(answer)
+            known = await self._ask(peer)
         except RequestFailed as error:
             return f"it gave no status: {error}"
-        except DecodeError as error:
-            return f"its status is not understood: {error}"
-        problem = self._problem_of(status)
-        if problem:
-            self.refused.note(peer, problem)
-        else:
-            came_ms = self._now_ms()
-            skew_ms = status.time_ms - (sent_ms + came_ms) // 2
-            self._known[peer] = KnownStatus(status, came_ms - sent_ms, skew_ms)
-            self._heads.note(peer, status.head_height)
-        return problem
+        except _NotWelcome as error:
+            return str(error)
+        self._note(peer, known)
+        return ""
 
     async def answer(self, peer: PeerId, data: bytes) -> bytes:
         """The other side of `greet`: a stranger, too, is told who we are, and learns the reason by itself."""
@@ -131,9 +134,35 @@ class Handshake:
                     nursery.start_soon(self._refresh, peer)
 
     async def _refresh(self, peer: PeerId) -> None:
-        problem = await self.greet(peer)
+        try:
+            known = await self._ask(peer)
+        except RequestFailed as error:
+            _log.debug("a peer's status was not renewed", peer=peer_id_text(peer), why=str(error))
+        except _NotWelcome as error:
+            self.forget(peer)
+            self._part(peer, str(error))
+        else:
+            if peer in self._known:  # not gone meanwhile
+                self._note(peer, known)
+
+    async def _ask(self, peer: PeerId) -> KnownStatus:
+        """Raises RequestFailed, _NotWelcome."""
+        sent_ms = self._now_ms()
+        answer = await self._requests.request(peer, STATUS, encode_status(self.own_status()))
+        came_ms = self._now_ms()
+        try:
+            status = decode_status(answer)
+        except DecodeError as error:
+            raise _NotWelcome(f"its status is not understood: {error}") from error
+        problem = self._problem_of(status)
         if problem:
-            _log.debug("a peer's status was not renewed", peer=peer.hex(), why=problem)
+            self.refused.note(peer, problem)
+            raise _NotWelcome(problem)
+        return KnownStatus(status, came_ms - sent_ms, status.time_ms - (sent_ms + came_ms) // 2)
+
+    def _note(self, peer: PeerId, known: KnownStatus) -> None:
+        self._known[peer] = known
+        self._heads.note(peer, known.status.head_height)
 
     def _problem_of(self, status: PeerStatus) -> str:
         ours = self._identity

@@ -160,7 +160,9 @@ async def open_network(
             "it, or choose another one with --p2p-port"
         ) from error
     requests = Requests(host, report)
-    handshake = Handshake(requests, place.identity, place.head, heads, now_ms, place.client, own_addresses)
+    handshake = Handshake(
+        requests, place.identity, place.head, heads, now_ms, place.client, own_addresses, host.close_peer
+    )
     keeper = ConnectionKeeper(
         host,
         book,
