@@ -78,11 +78,15 @@ class TransactionGossip:
         except (DecodeError, InvalidTransaction):
             self._transport.judge(message, Verdict.REJECT)
             return
-        for entry in submitted:
-            self._heard[keccak256(entry.raw_transaction)] = None
+        hashes = [keccak256(entry.raw_transaction) for entry in submitted]
+        self._heard |= dict.fromkeys(hashes)
         while len(self._heard) > MAX_HEARD:
             self._heard.popitem(last=False)
         verdicts = await self._pool.submit(submitted)
+        for transaction_hash in hashes:
+            # Refused, so this node does not pass it on: if its own users submit it at a better time, it must go out.
+            if transaction_hash not in self._pool.pool:
+                self._heard.pop(transaction_hash, None)
         is_news = any(not verdict.rejection for verdict in verdicts)
         self._transport.judge(message, Verdict.ACCEPT if is_news else Verdict.IGNORE)
 
@@ -93,15 +97,20 @@ def encode_batch(raw_transactions: Sequence[bytes]) -> bytes:
 
 
 def decode_batch(data: bytes) -> list[bytes]:
-    """The inverse of `encode_batch`; `DecodeError` for anything else."""
-    reader, left = WireReader(data), len(data)
+    """The inverse of `encode_batch`; `DecodeError` for anything else, and for what no honest node sends at once."""
+    reader, left, size = WireReader(data), len(data), 0
     found: list[bytes] = []
     while left:
         if len(found) == MAX_BATCH_TRANSACTIONS:
             raise DecodeError("transactions", f"at most {MAX_BATCH_TRANSACTIONS}", "more")
         length = reader.unsigned(4, "length", maximum=left)
+        size += length
+        if found and size > MAX_BATCH_BYTES:
+            raise DecodeError("batch", f"at most {MAX_BATCH_BYTES} bytes or one transaction", f"{size} or more")
         found.append(reader.take(length, "transaction"))
         left -= 4 + length
+    if not found:
+        raise DecodeError("transactions", "at least 1", "none")
     return found
 
 
