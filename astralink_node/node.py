@@ -186,6 +186,7 @@ async def _run_services(
                 if await _wants_snapshot(snapshot, network, heads, status):
                     status = await snapshot.run()
                     head_now.move_to(status.head_height, status.head_hash)
+                    network.head_moved()
             ready.status = status
             signer = await _open_signer(setup, status, resources)
             pool = TransactionPool(queries, genesis.chain_rules(), _pool_limits(config), status, now_ms)
@@ -222,6 +223,8 @@ async def _run_services(
             def on_committed(committed: Committed) -> None:
                 pool.on_committed(committed)
                 head_now.move_to(pool.height, committed.block.block_hash)
+                if network is not None:
+                    network.head_moved()
                 link.publish_head(committed)
 
             log = ConsensusLog(setup.folder.consensus, metrics)

@@ -3,6 +3,7 @@
 Everything here lives in one nursery. Consensus lives in another, which nothing that happens on the network cancels.
 """
 
+import errno
 import time
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
@@ -21,6 +22,7 @@ from astralink_node.services.peer_exchange import PEERS, PeerExchange
 from astralink_node.services.peer_heads import PeerHeads
 from astralink_node.services.sync_offences import SAYS, SyncOffence
 from astralink_node.services.topic_split import TopicSplit
+from consensus.peer_status import MAX_ADDRESS_BYTES
 from p2p.addresses import Address, BadAddress, parse_address, peer_id_text
 from p2p.connection_keeper import ConnectionKeeper
 from p2p.dialer import Dialer
@@ -28,7 +30,7 @@ from p2p.gossip_events import GossipOffence
 from p2p.identity import Identity, UnusableNodeKey, load_or_create_identity
 from p2p.libp2p_host import Host
 from p2p.libp2p_transport import Libp2pTransport
-from p2p.peer_book import BanGate, load_peer_book
+from p2p.peer_book import BanGate, PeerBook, load_peer_book
 from p2p.reputation import Offence
 from p2p.requests import Requests
 from p2p.streams import Connection
@@ -55,6 +57,9 @@ class NetworkPlace:
     head: Callable[[], tuple[int, bytes]]
     client: str
 
+    def topic_names(self) -> TopicNames:
+        return TopicNames(self.identity.genesis_hash, self.identity.digest_at(self.head()[0]))
+
 
 class Network:
     """See the module's description. Made by `open_network`; `run` must be running."""
@@ -67,6 +72,7 @@ class Network:
         requests: Requests,
         handshake: Handshake,
         exchange: PeerExchange,
+        place: NetworkPlace,
     ) -> None:
         self.host = host
         self.keeper = keeper
@@ -75,11 +81,20 @@ class Network:
         self.handshake = handshake
         self.topics = TopicSplit(transport)
         self._exchange = exchange
+        self._place = place
+        self._names = place.topic_names()
 
     def report_sync(self, peer: PeerId, offence: SyncOffence, facts: str) -> None:
         """What a peer did wrong while it helped to catch up."""
         _log.warning("a peer did not help to catch up", peer=peer_id_text(peer), offence=offence.value, facts=facts)
         self.keeper.report(peer, SAYS[offence])
+
+    def head_moved(self) -> None:
+        """Gossip goes on under the names of the rules that are in force at the head."""
+        names = self._place.topic_names()
+        if names != self._names:
+            self._names = names
+            self.transport.rename_topics(names)
 
     # As the connection keeper's listener.
 
@@ -118,11 +133,9 @@ async def open_network(
 ) -> Network:
     """Listens from now on. Raises UnusableNetwork."""
     identity = _node_key(folder)
-    bootnodes = _parse_all("p2p.bootnodes", config.bootnodes)
-    advertised = [address.with_peer(identity.peer_id) for address in _parse_all("p2p.advertise", config.advertise)]
-    book, warning = load_peer_book(folder.peer_book)
-    if warning:
-        _log.warning("the peer book cannot be used; it begins anew", why=warning)
+    bootnodes = _bootnodes(config.bootnodes, identity.peer_id)
+    advertised = _advertised(config.advertise, identity.peer_id)
+    book = _peer_book(folder)
     chance: Random = SystemRandom()
     dialer = Dialer(identity.peer_id, chance.random)
 
@@ -144,6 +157,10 @@ async def open_network(
         for candidate in book.candidates(int(time.time()), MAX_CANDIDATES):
             yield from (address.with_peer(candidate.peer) for address in candidate.addresses[:1])
 
+    def learn(peer: PeerId, addresses: Iterable[Address]) -> None:
+        if peer != identity.peer_id:
+            keeper.learn(peer, addresses)
+
     def connected_peers() -> Collection[tuple[PeerId, str]]:
         return [(peer, connection.address.host) for peer, connection in host.connections.items()]
 
@@ -155,9 +172,12 @@ async def open_network(
             is_needed=is_needed,
         )
     except OSError as error:
+        if error.errno == errno.EADDRINUSE:
+            advice = "stop what uses it, or choose another one with --p2p-port"
+        else:
+            advice = "choose another port with --p2p-port, or give an address of this machine with --p2p-host"
         raise UnusableNetwork(
-            f"cannot listen for other nodes on port {config.port} of {config.host}: {error.strerror}: stop what uses "
-            "it, or choose another one with --p2p-port"
+            f"cannot listen for other nodes on port {config.port} of {config.host}: {error.strerror}: {advice}"
         ) from error
     requests = Requests(host, report)
     handshake = Handshake(
@@ -173,14 +193,15 @@ async def open_network(
         notice=_notice,
         book_path=folder.peer_book,
     )
-    names = TopicNames(place.identity.genesis_hash, place.identity.digest_at(place.head()[0]))
-    transport = Libp2pTransport(host, requests, names, report=report, validators=keeper.validators, chance=chance)
-    exchange = PeerExchange(requests, connected_peers, known_addresses, keeper.learn)
+    transport = Libp2pTransport(
+        host, requests, place.topic_names(), report=report, validators=keeper.validators, chance=chance
+    )
+    exchange = PeerExchange(requests, connected_peers, known_addresses, learn)
     requests.serve(STATUS, handshake.answer)
     requests.serve(PEERS, exchange.answer)
     # Whoever the operator names is dialled as insistently as a validator.
     keeper.set_validators({address.peer: [address] for address in bootnodes if address.peer is not None})
-    return Network(host, keeper, transport, requests, handshake, exchange)
+    return Network(host, keeper, transport, requests, handshake, exchange, place)
 
 
 def _node_key(folder: DataFolder) -> Identity:
@@ -188,6 +209,39 @@ def _node_key(folder: DataFolder) -> Identity:
         return load_or_create_identity(folder.node_key)
     except (UnusableNodeKey, OSError) as error:
         raise UnusableNetwork(f"node key: {error}") from error
+
+
+def _peer_book(folder: DataFolder) -> PeerBook:
+    try:
+        book, warning = load_peer_book(folder.peer_book)
+    except OSError as error:
+        raise UnusableNetwork(f"peer book: {error}") from error
+    if warning:
+        _log.warning("the peer book cannot be used; it begins anew", why=warning)
+    return book
+
+
+def _bootnodes(texts: Sequence[str], own_id: PeerId) -> list[Address]:
+    """Without this node itself: one list may serve every node of a network."""
+    found = _parse_all("p2p.bootnodes", texts)
+    for address in found:
+        if address.peer is None or not address.port:
+            raise UnusableNetwork(f"p2p.bootnodes: expected a port and /p2p/PEER, found '{address}'")
+    return [address for address in found if address.peer != own_id]
+
+
+def _advertised(texts: Sequence[str], own_id: PeerId) -> list[Address]:
+    """As others are told of them."""
+    found = [address.with_peer(own_id) for address in _parse_all("p2p.advertise", texts)]
+    for address in found:
+        if not address.port:
+            raise UnusableNetwork(f"p2p.advertise: expected a port that others can dial, found '{address}'")
+        if len(str(address)) > MAX_ADDRESS_BYTES:
+            raise UnusableNetwork(
+                f"p2p.advertise: expected at most {MAX_ADDRESS_BYTES} characters with /p2p/ and the peer id of this "
+                f"node, found '{address}'"
+            )
+    return found
 
 
 def _parse_all(setting: str, texts: Sequence[str]) -> list[Address]:
