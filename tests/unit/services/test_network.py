@@ -29,6 +29,9 @@ from tests.support.p2p_nodes import run, until
 FORK_HEIGHT = 10
 IDENTITY = ChainIdentity(b"\x5a" * 32, ((0, "prague"), (FORK_HEIGHT, "osaka")))
 STRANGERS = ChainIdentity(b"\xa5" * 32, IDENTITY.forks)
+SEEDS = sorted((bytes([number]) * 32 for number in range(1, 4)), key=lambda seed: Identity(seed).peer_id, reverse=True)
+KEYS = dict(zip("abc", SEEDS, strict=True))
+"""By folder. Of two nodes the one with the lower peer id dials at once: here that is the later one."""
 OTHER_PEER = peer_id_text(Identity(bytes(32)).peer_id)
 
 
@@ -41,6 +44,9 @@ class Node:
     def __init__(self, folder: Path, height: int) -> None:
         folder.mkdir(exist_ok=True)
         self.folder = DataFolder(folder)
+        if folder.name in KEYS and not self.folder.node_key.exists():
+            self.folder.node_key.touch(mode=0o600)
+            self.folder.node_key.write_text(KEYS[folder.name].hex())
         self.height = height
         self.heads = PeerHeads()
 
@@ -161,7 +167,7 @@ def test_a_node_that_is_its_own_bootnode_leaves_itself_out(tmp_path: Path) -> No
     """One list of bootnodes may serve every node of a network, those in it too."""
 
     async def main() -> None:
-        folder = tmp_path / "a"
+        folder = tmp_path / "new"
         folder.mkdir()
         own = Address("127.0.0.1", 30_400, load_or_create_identity(folder / "node.key").peer_id)
         async with running(tmp_path / "b") as bob, running(folder, bootnodes=[own, bob.address]) as ann:
@@ -272,16 +278,18 @@ def test_a_setting_that_does_not_do_is_named(tmp_path: Path, setting: str, text:
 
 def test_the_node_key_is_made_once_and_for_its_owner_alone(tmp_path: Path) -> None:
     async def main() -> None:
-        async with running(tmp_path / "a") as ann:
+        async with running(tmp_path / "new") as ann:
             first = ann.own_id
         key = ann.folder.node_key
         assert stat.S_IMODE(key.stat().st_mode) == 0o600
-        async with running(tmp_path / "a") as again:
+        async with running(tmp_path / "new") as again:
             assert again.own_id == first
         key.chmod(0o640)
 
     run(main)
-    assert opening_fails(tmp_path / "a").startswith(f"node key: {tmp_path}/a/node.key: expected mode 600, found 640")
+    assert opening_fails(tmp_path / "new").startswith(
+        f"node key: {tmp_path}/new/node.key: expected mode 600, found 640"
+    )
 
 
 def test_a_damaged_node_key_is_named(tmp_path: Path) -> None:
