@@ -12,6 +12,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -20,7 +21,7 @@ import click
 import trio
 
 from astralink_node.config import NodeConfig
-from astralink_node.errors import AstraLinkError
+from astralink_node.errors import AstraLinkError, UserError
 from astralink_node.services.data_folder import DataFolder
 from p2p.addresses import Address
 from p2p.identity import load_or_create_identity
@@ -29,6 +30,8 @@ MAX_VALIDATORS: Final = 32
 READY_TIMEOUT_S: Final = 120.0
 STOP_TIMEOUT_S: Final = 10.0
 _LINE_BYTES: Final = 65_536
+_LAST_PORT: Final = 65_535
+_HOST: Final = "127.0.0.1"
 
 
 class NetworkFailed(AstraLinkError):
@@ -62,6 +65,7 @@ class Member:
             str(self.rpc_port),
             "--rpc-api",
             ",".join(config.rpc.api),
+            "--p2p",
             "--p2p-host",
             self.p2p.host,
             "--p2p-port",
@@ -71,6 +75,9 @@ class Member:
             str(config.blocks.interval_ms),
             "--on-demand" if config.blocks.on_demand else "--no-on-demand",
             "--empty-blocks" if config.blocks.empty else "--no-empty-blocks",
+            *(("--fee-recipient", config.blocks.fee_recipient) if config.blocks.fee_recipient else ()),
+            "--archive" if config.history.archive else "--no-archive",
+            "--metrics" if config.metrics.enabled else "--no-metrics",
             "--metrics" if config.metrics.enabled else "--no-metrics",
             "--log-level",
             config.log.level,
@@ -81,13 +88,17 @@ class Member:
 
 
 def members_of(folders: Sequence[DataFolder], password_file_name: str, config: NodeConfig) -> list[Member]:
-    """Ports follow one another from the settings'; 0 lets the system choose each."""
+    """Ports follow one another from the settings'; 0 lets the system choose each. Raises UserError."""
+    count = len(folders)
+    for name, first in (("p2p.port", config.p2p.port), ("rpc.port", config.rpc.port)):
+        if first and first + count - 1 > _LAST_PORT:
+            raise UserError(f"{name}: {count} nodes from port {first} on: expected at most port {_LAST_PORT}")
+    p2p_ports = range(config.p2p.port, config.p2p.port + count) if config.p2p.port else _free_ports(count)
     members = []
-    for number, folder in enumerate(folders):
+    for number, (folder, p2p_port) in enumerate(zip(folders, p2p_ports, strict=True)):
         identity = load_or_create_identity(folder.node_key)
-        p2p_port = config.p2p.port + number if config.p2p.port else _free_port()
         rpc_port = config.rpc.port + number if config.rpc.port else 0
-        address = Address("127.0.0.1", p2p_port, identity.peer_id)
+        address = Address(_HOST, p2p_port, identity.peer_id)
         members.append(Member(number, folder, folder.root / password_file_name, rpc_port, address))
     return members
 
@@ -118,6 +129,8 @@ class Welcome:
         self.done = trio.Event()
 
     def ready(self, number: int, line: dict[str, Any]) -> None:
+        if self.done.is_set():
+            return
         self._ready[number] = line
         if len(self._ready) == self._count:
             self._tell([self._ready[at] for at in sorted(self._ready)])
@@ -194,10 +207,16 @@ async def _lines(stream: trio.abc.ReceiveStream) -> Any:
         for line in lines:
             yield line[:_LINE_BYTES].decode(errors="replace")
         rest = rest[-_LINE_BYTES:]
+    if rest:
+        yield rest.decode(errors="replace")
 
 
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+def _free_ports(count: int) -> list[int]:
+    """All different: each is held until the last one is chosen."""
+    with ExitStack() as probes:
+        ports: list[int] = []
+        for _ in range(count):
+            probe = probes.enter_context(socket.socket())
+            probe.bind((_HOST, 0))
+            ports.append(probe.getsockname()[1])
+        return ports
