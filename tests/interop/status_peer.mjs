@@ -20,6 +20,8 @@ const [address, chainText] = process.argv.slice(2);
 const chain = JSON.parse(chainText);
 const genesis = Buffer.from(chain.genesis, "hex");
 
+class BadMessage extends Error {}
+
 function tell(event) {
   console.log(JSON.stringify(event));
 }
@@ -102,13 +104,13 @@ function ownStatus() {
 function decode(data) {
   let at = 0;
   const take = (length) => {
-    if (at + length > data.length) throw new Error(`expected ${length} bytes at ${at}, found ${data.length - at}`);
+    if (at + length > data.length) throw new BadMessage(`expected ${length} bytes at ${at}, found ${data.length - at}`);
     at += length;
     return data.subarray(at - length, at);
   };
   const text = () => take(take(1)[0]).toString("ascii");
   const version = take(1)[0];
-  if (version !== VERSION) throw new Error(`expected version ${VERSION}, found ${version}`);
+  if (version !== VERSION) throw new BadMessage(`expected version ${VERSION}, found ${version}`);
   const status = {
     genesis: take(32).toString("hex"),
     forkDigest: take(4).toString("hex"),
@@ -118,7 +120,7 @@ function decode(data) {
     client: text(),
     addresses: Array.from({ length: take(1)[0] }, text),
   };
-  if (at !== data.length) throw new Error(`expected the end, found ${data.length - at} bytes more`);
+  if (at !== data.length) throw new BadMessage(`expected the end, found ${data.length - at} bytes more`);
   return status;
 }
 
@@ -150,7 +152,7 @@ async function* messages(stream) {
       const width = buffer[0] < 0x80 ? 1 : 2;
       if (buffer.length < width) break;
       const length = width === 1 ? buffer[0] : (buffer[0] & 0x7f) | (buffer[1] << 7);
-      if (length > MAX_MESSAGE_BYTES) throw new Error(`expected at most ${MAX_MESSAGE_BYTES} bytes, found ${length}`);
+      if (length > MAX_MESSAGE_BYTES) throw new BadMessage(`expected at most ${MAX_MESSAGE_BYTES} bytes, found ${length}`);
       if (buffer.length < width + length) break;
       yield buffer.subarray(width, width + length);
       buffer = buffer.subarray(width + length);
@@ -183,7 +185,7 @@ await node.handle(STATUS, async (stream) => {
       stream.send(frame(Buffer.concat([Buffer.from([0]), ownStatus()])));
     }
   } catch (error) {
-    if (stream.status === "open") fail(error); // else the node has closed the connection
+    if (error instanceof BadMessage) fail(error); // else the node has closed the connection
   }
 });
 

@@ -231,8 +231,8 @@ def test_what_hinders_catching_up_counts_against_the_peer(tmp_path: Path) -> Non
             await until(lambda: ann.peers == {bob.own_id})
             for offence in SyncOffence:
                 ann.network.report_sync(bob.own_id, offence, "in a test")
-            await until(lambda: not ann.network.host.connections)
-            assert not ann.network.handshake.known
+            await until(lambda: not ann.network.handshake.known)
+            assert not ann.network.host.connections
 
     run(main)
 
