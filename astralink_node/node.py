@@ -316,10 +316,10 @@ def _view_of(
 
 
 async def _wants_snapshot(snapshot: SnapshotSync, network: "Network", heads: PeerHeads, status: Status) -> bool:
-    """A new node first hears how far the others are, if anybody answers."""
+    """A new node first hears how far the others are: until one is ahead, or all that it was told of have answered."""
     if status.head_height == 0:
         with trio.move_on_after(FIRST_PEER_WAIT_S):
-            while not network.handshake.known and network.keeper.validators():
+            while heads.best() == 0 and len(network.handshake.known) < len(network.keeper.validators()):
                 await heads.change()
     return await snapshot.is_wanted()
 

@@ -93,7 +93,7 @@ class ConnectionKeeper:
                     self._take(event, listener, nursery)
         finally:
             if self._book_path is not None:
-                self._book.save(self._book_path, int(self._now_s()))
+                self._save(self._book, self._book_path)
 
     # --- Said from outside -------------------------------------------------------------------------------------------
 
@@ -222,4 +222,11 @@ class ConnectionKeeper:
         while self._book_path is not None:
             await trio.sleep(SAVE_INTERVAL_S)
             # A copy: the book changes while a slow disk takes it.
-            await trio.to_thread.run_sync(deepcopy(self._book).save, self._book_path, int(self._now_s()))
+            await trio.to_thread.run_sync(self._save, deepcopy(self._book), self._book_path)
+
+    def _save(self, book: PeerBook, path: Path) -> None:
+        """A disk that does not take it is no reason to lose the peers that are connected."""
+        try:
+            book.save(path, int(self._now_s()))
+        except OSError as error:
+            self._notice("the peer book was not saved", self._host.own_id, f"{path}: {error.strerror}")

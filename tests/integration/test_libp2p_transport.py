@@ -235,6 +235,18 @@ def test_peers_are_found_again_by_the_book_alone_and_bans_last(tmp_path: Path) -
     run(main)
 
 
+def test_a_book_that_the_disk_does_not_take_ends_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(connection_keeper, "SAVE_INTERVAL_S", 0.01)
+
+    async def main() -> None:
+        async with running_node() as peer, running_node(book_path=tmp_path / "gone" / "peers.json") as node:
+            await until(lambda: any("was not saved" in what for what, _, _ in node.notices))
+            await node.host.dial([peer.address])
+            await until(lambda: peer.own_id in node.transport.ready_peers)
+
+    run(main)
+
+
 def test_validators_that_leave_the_set_are_dialled_no_more() -> None:
     async def main() -> None:
         async with running_node() as node:

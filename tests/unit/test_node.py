@@ -81,6 +81,18 @@ def test_a_bootnode_at_genesis_is_an_answer_too() -> None:
     assert node.decide(answers) == (False, 0.5)
 
 
+def test_another_newcomer_that_answers_first_is_not_all_there_is_to_hear() -> None:
+    node = Newcomer((ANN, BOB))
+
+    async def answers() -> None:
+        await trio.sleep(0.5)
+        node.hear(ANN, 0)
+        await trio.sleep(0.5)
+        node.hear(BOB, 5_000)
+
+    assert node.decide(answers) == (True, 1)
+
+
 def test_what_changes_without_a_peer_that_is_welcome_is_no_answer() -> None:
     node = Newcomer((ANN, BOB))
 
