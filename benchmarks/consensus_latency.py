@@ -1,7 +1,8 @@
 """From a proposal to its commit: four whole validators in one process, an in-memory network, LevelDB on disk.
 
 The time runs from the moment at which the proposer signs its proposal to each validator's commit, synced signing
-histories, logs and databases included. Every block carries a few transfers. Wall-clock time.
+histories, logs and databases included; each validator's execution works in a thread, as it would in its process.
+Every block carries a few transfers. Wall-clock time.
 """
 
 import sys

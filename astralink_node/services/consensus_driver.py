@@ -393,8 +393,6 @@ class ConsensusDriver:
             proposed_s = run.proposed_s.get(decision.round_)
             if proposed_s is not None:
                 self._metrics.proposal_to_commit_seconds.observe(trio.current_time() - proposed_s)
-            if state.height >= self._silent_below:
-                await self._offload(self._log.cut)
             await self._follow(state, committed, certificate)
 
     async def commit_decided(self, blocks: Sequence[DecidedBlock]) -> None:
@@ -442,6 +440,9 @@ class ConsensusDriver:
         assert state.decision is not None, "only what is decided is committed"
         block, height = committed.block, state.height
         await self._move_head(height, state, committed, certificate)
+        # The block is final in the database and everybody has been told: only now is the log's past of no use.
+        if height >= self._silent_below:
+            await self._offload(self._log.cut)
         _log.info(
             "block committed",
             height=height,

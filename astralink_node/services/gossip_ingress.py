@@ -62,7 +62,7 @@ MAX_EARLY: Final = 1024
 """Messages of the next height that wait for it; further ones are dropped and will be repeated."""
 MAX_EARLY_BODY_BYTES: Final = 4 * MAX_BLOCK_BYTES
 """Bodies among them, together; further proposals wait without theirs, which will be asked for."""
-LINGER_S: Final = 0.05
+LINGER_S: Final = 0.1
 """How long a vote waits for others that would be verified with it, where it alone can change nothing."""
 MAX_HELD: Final = 4096
 """Votes that wait so; at more, all are verified."""
@@ -193,7 +193,7 @@ class GossipIngress:
             self._sort(arrived, view, work)
         work.others += [PeerAt(peer, height, asks=False) for peer, height in work.elsewhere.items()]
         released = self._release_votes(view, work)
-        verdict = await self._offload(judge, work, view)
+        verdict = judge(work, view) if work.is_light else await self._offload(judge, work, view)
         self._note_origins(work, verdict.events, view)
         for arrived, what in verdict.culprits:
             self._score(arrived.peer, what)

@@ -154,6 +154,11 @@ class Work:
     elsewhere: dict[PeerId, int] = field(default_factory=dict)
     """The greatest height, of those not worked at here, that each peer's messages are of."""
 
+    @property
+    def is_light(self) -> bool:
+        """There is nothing to verify or decode: a worker thread would cost more than the judging."""
+        return not (self.proposals or self.certificates or self.blocks or self.votes or self.evidence)
+
     def arrived(self) -> Iterator[Arrived]:
         """Everything that is verified here, whatever its kind."""
         yield from (arrived for arrived, *_ in self.proposals)

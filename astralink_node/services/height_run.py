@@ -59,6 +59,9 @@ from consensus.votes import SignedProposal, SignedVote
 MAX_LONE_ROUNDS: Final = 8
 """Rounds of one height that a lone validator tries when its signer refuses: each refusal means that a step is taken."""
 
+SMALL_BLOCK_BYTES: Final = 65_536
+"""Decoding up to so much is quicker than handing it to a worker thread."""
+
 SIGNED_AND_LOST: Final = (
     "This key signed what neither the database nor the consensus log (consensus/wal) holds: `import` the missing "
     "blocks from an export, or put the data folder back as it was. If that is impossible and no other node signs with "
@@ -396,7 +399,10 @@ class HeightRun:
     async def _check(self, block_hash: bytes, raw_block: bytes) -> None:
         around = self._around
         answer = await around.execution.validate(Validate(raw_block))
-        payload = await around.offload(payload_of, raw_block) if isinstance(answer, Valid) else None
+        payload = None
+        if isinstance(answer, Valid):
+            is_small = len(raw_block) <= SMALL_BLOCK_BYTES
+            payload = payload_of(raw_block) if is_small else await around.offload(payload_of, raw_block)
         await around.events.send(CheckDone(self.state.height, block_hash, answer, payload))
 
     async def _take_check(self, block_hash: bytes, answer: Valid | Invalid, payload: ConsensusPayload | None) -> None:

@@ -10,7 +10,20 @@ from typing import Any
 import trio
 
 from astralink_node.chain.client import ExecutionLink, InProcessExecution
-from astralink_node.chain.messages import BlockRecord, Candidate, Committed
+from astralink_node.chain.execution import Execution
+from astralink_node.chain.messages import (
+    BlockRecord,
+    Build,
+    Built,
+    Candidate,
+    CannotBuild,
+    Commit,
+    Committed,
+    Invalid,
+    NeedBlock,
+    Valid,
+    Validate,
+)
 from astralink_node.config import BlocksConfig
 from astralink_node.crypto import bls
 from astralink_node.crypto.ml_dsa import Seed
@@ -18,7 +31,7 @@ from astralink_node.evm.blocks import decode_header
 from astralink_node.services.consensus_driver import ChainSettings, ConsensusDriver
 from astralink_node.services.consensus_log import WAL_FILE
 from astralink_node.services.height_run import ConsensusHalted
-from astralink_node.services.offload import Offload, T, Ts, inline
+from astralink_node.services.offload import Offload, T, Ts, in_thread, inline
 from astralink_node.services.own_validator import OwnValidator
 from astralink_node.services.proposer import Proposer
 from astralink_node.storage.memory import MemoryStore
@@ -53,6 +66,30 @@ def after(latency_s: Callable[[], float]) -> Offload:
         return result
 
     return offload
+
+
+class ThreadedExecution:
+    """Execution that works beside its node, one call after the other, as its process does: for real time."""
+
+    def __init__(self, inner: InProcessExecution, execution: Execution) -> None:
+        self._inner = inner
+        self._execution = execution
+        self._turn = trio.Lock()
+
+    async def validate(self, request: Validate) -> Valid | Invalid:
+        async with self._turn:
+            return await trio.to_thread.run_sync(self._execution.validate, request)
+
+    async def build(self, request: Build) -> Built | CannotBuild:
+        async with self._turn:
+            return await trio.to_thread.run_sync(self._execution.build, request)
+
+    async def commit(self, request: Commit) -> Committed | NeedBlock:
+        async with self._turn:
+            return await trio.to_thread.run_sync(self._execution.commit, request)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._inner, name)
 
 
 class SlowExecution:
@@ -271,6 +308,8 @@ class MemoryNode:
     def _new_driver(self, signer: Signer, log: WatchedLog) -> ConsensusDriver:
         genesis_hash = self.chain.execution.status().genesis_hash
         execution: ExecutionLink = InProcessExecution(self.chain.execution)
+        if self.offload is in_thread:
+            execution = ThreadedExecution(execution, self.chain.execution)  # type: ignore[assignment, arg-type]
         if self.execution_latency_s is not None:
             execution = SlowExecution(execution, self.execution_latency_s)  # type: ignore[assignment]
         execution = execution_with(self.kill_point, execution)
