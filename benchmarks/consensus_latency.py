@@ -5,7 +5,6 @@ histories, logs and databases included; each validator's execution works in a th
 Every block carries a few transfers. Wall-clock time.
 """
 
-import sys
 import tempfile
 import time
 from functools import partial
@@ -15,6 +14,7 @@ import trio
 
 from astralink_node.chain.messages import Candidate
 from astralink_node.clock import now_ms
+from astralink_node.node import tune_interpreter
 from astralink_node.services.offload import in_thread
 from astralink_node.storage.leveldb import open_leveldb
 from consensus.gossip import ProposalGossip, decode_gossip
@@ -33,7 +33,7 @@ BLOCK_INTERVAL_MS = 250
 
 def measure_latency_ms(heights: int = 60) -> list[float]:
     """Milliseconds from proposal to commit, one for each validator and height after a warm-up."""
-    sys.setswitchinterval(0.0005)  # as in a node
+    tune_interpreter()
     with tempfile.TemporaryDirectory(prefix="astralink-latency-") as folder:
         return trio.run(_measure, Path(folder), heights)
 
