@@ -187,9 +187,10 @@ class ConnectionKeeper:
         try:
             await self._host.dial(dial.addresses)
         except DialFailed as error:
-            self._dialer.failed(dial.peer, trio.current_time())
+            failures = self._dialer.failed(dial.peer, trio.current_time())
             self._book.note_failure(dial.peer)
-            self._notice("a peer is not to be reached", dial.peer, str(error))
+            if failures.bit_count() == 1:  # 1, 2, 4, 8: it is dialled for as long as it is away
+                self._notice("a peer is not to be reached", dial.peer, f"{error} (attempt {failures})")
         finally:
             self._dials -= 1
             self._changed.set()

@@ -84,13 +84,15 @@ class Dialer:
         """When `due` will name somebody next, unless something happens first."""
         return min((target.due for target in self._targets.values() if self._may_dial(target)), default=None)
 
-    def failed(self, peer: PeerId, now: float) -> None:
-        """A dial of all its addresses did not lead to a connection. The next one is due from when it began."""
+    def failed(self, peer: PeerId, now: float) -> int:
+        """A dial of all its addresses led to no connection: how many in a row. The next is due from when it began."""
         target = self._targets.get(peer)
-        if target is not None:
-            target.is_busy = False
-            self._retry(target, target.dialled)
-            target.due = max(target.due, now)
+        if target is None:
+            return 1
+        target.is_busy = False
+        self._retry(target, target.dialled)
+        target.due = max(target.due, now)
+        return target.failures
 
     def connected(self, peer: PeerId, now: float) -> None:
         """Whichever side dialled."""

@@ -123,7 +123,9 @@ def _run_several(folder: DataFolder, count: int, config: NodeConfig, *, reset: b
 
     def tell(ready: list[dict[str, Any]]) -> None:
         click.echo(
-            _network_line(ready, genesis, config) if as_json else _network_welcome(ready, folder, genesis, config)
+            _network_line(ready, genesis, config)
+            if as_json
+            else _network_welcome(ready, folder, genesis, publics, config)
         )
 
     run_network(members_of(folders, PASSWORD_FILE, config), config, Welcome(count, tell))
@@ -270,11 +272,15 @@ Ctrl-C stops the network and keeps its chain.
 
 
 def _network_welcome(
-    ready: Sequence[Mapping[str, Any]], folder: DataFolder, genesis: GenesisFile, config: NodeConfig
+    ready: Sequence[Mapping[str, Any]],
+    folder: DataFolder,
+    genesis: GenesisFile,
+    publics: Sequence[PublicKeys],
+    config: NodeConfig,
 ) -> str:
     rows = "\n".join(
-        f"  ({number}) {line['rpcUrl']}  0x{validator.voting_key.hex()[:16]}...  {line['dataDir']}"
-        for number, (line, validator) in enumerate(zip(ready, genesis.validators, strict=True))
+        f"  ({number}) {line['rpcUrl']}  0x{public.voting_key.hex()[:16]}...  {line['dataDir']}"
+        for number, (line, public) in enumerate(zip(ready, publics, strict=True))
     )
     return f"""
 AstraLink devnet of {len(ready)} validators is running

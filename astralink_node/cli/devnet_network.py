@@ -78,7 +78,6 @@ class Member:
             *(("--fee-recipient", config.blocks.fee_recipient) if config.blocks.fee_recipient else ()),
             "--archive" if config.history.archive else "--no-archive",
             "--metrics" if config.metrics.enabled else "--no-metrics",
-            "--metrics" if config.metrics.enabled else "--no-metrics",
             "--log-level",
             config.log.level,
             "--log-format",
@@ -127,6 +126,8 @@ class Welcome:
         self._tell = tell
         self._ready: dict[int, dict[str, Any]] = {}
         self.done = trio.Event()
+        self.ended = 0
+        """Nodes that are gone since."""
 
     def ready(self, number: int, line: dict[str, Any]) -> None:
         if self.done.is_set():
@@ -135,6 +136,15 @@ class Welcome:
         if len(self._ready) == self._count:
             self._tell([self._ready[at] for at in sorted(self._ready)])
             self.done.set()
+
+    def others(self) -> str:
+        """What becomes of the network without those that ended. Raises NetworkFailed when all did."""
+        left = self._count - self.ended
+        if not left:
+            raise NetworkFailed("every node of the network has ended: see what they say above")
+        if 3 * left > 2 * self._count:
+            return "the others go on"
+        return f"the {left} that are left are too few to make blocks"
 
 
 async def _run(members: Sequence[Member], config: NodeConfig, welcome: Welcome) -> None:
@@ -170,8 +180,9 @@ async def _run_member(member: Member, command: list[str], welcome: Welcome) -> N
             code = await process.wait()
             if not welcome.done.is_set():
                 raise NetworkFailed(f"node {member.number} ended with code {code} before the network was up")
+            welcome.ended += 1
             click.echo(
-                f"node {member.number} ended with code {code}; the others go on. To start it again:\n"
+                f"node {member.number} ended with code {code}; {welcome.others()}. To start it again:\n"
                 f"  {shlex.join(command)}",
                 err=True,
             )

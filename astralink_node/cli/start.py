@@ -60,6 +60,8 @@ def start(
     if genesis_file is not None:
         with errors_naming(genesis_file):
             prepare(folder, read_genesis_file(genesis_file))
+    if config.p2p.enabled:
+        _begin_anew_if_lost(folder)
     folder.check_prepared()
     setup = node.NodeSetup(
         folder,
@@ -81,6 +83,17 @@ def prepare(folder: DataFolder, genesis_file: bytes) -> None:
         expected, found = genesis_hash(parse_genesis(genesis_file)), genesis_hash(load_genesis(folder.root))
         if expected != found:
             raise OtherChain(expected, found)
+
+
+def _begin_anew_if_lost(folder: DataFolder) -> None:
+    """A lost database is fetched again from the other validators. A chain with one has nobody to ask: see there."""
+    if folder.lost_database and len(load_genesis(folder.root).validators) > 1:
+        click.echo(
+            f"warning: {folder.database} is missing: the chain begins anew from {folder.genesis_file}, and its blocks "
+            "come from other nodes",
+            err=True,
+        )
+        initialise_folder(folder.root, read_genesis_file(folder.genesis_file))
 
 
 def _password(folder: DataFolder, config: NodeConfig, password_file: Path | None) -> str | None:

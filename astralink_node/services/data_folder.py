@@ -84,9 +84,14 @@ class DataFolder:
     def lock_file(self) -> Path:
         return self.root / "node.lock"
 
+    @property
+    def lost_database(self) -> bool:
+        """There was a chain here, as its genesis file says, and it is gone."""
+        return self.genesis_file.is_file() and not (self.database.is_dir() and any(self.database.iterdir()))
+
     def check_prepared(self) -> None:
         """Raises NotPrepared with what to do."""
-        if self.genesis_file.is_file() and not (self.database.is_dir() and any(self.database.iterdir())):
+        if self.lost_database:
             raise NotPrepared(
                 f"{self.database} is missing, though {self.genesis_file} says that there was a chain: put the folder "
                 f"back, or begin again with `astralink-node init --data-dir {self.root} {self.genesis_file}` and "

@@ -391,7 +391,8 @@ class HeightRun:
             case RefusedToSign(reason=reason):
                 if self._is_alone:
                     raise ConsensusHalted(f"the signer refuses height {height}: {reason}. {SIGNED_AND_LOST}")
-                _log.warning("no block was proposed: the signer refused", height=height, round=round_, reason=reason)
+                # Usual while a restarted validator catches up with a height that it signed already.
+                _log.info("no block was proposed: the signer refused", height=height, round=round_, reason=reason)
             case SignerUnavailable():
                 _log.error("the signer cannot be reached; it will be asked again", height=height, why=str(answer))
                 self._unsigned.append(BuildBlock(round_))

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from enum import IntEnum
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Final, Self
 
 from astralink_node.errors import EXIT_STORAGE, AstraLinkError, UserError
 from astralink_node.validator.history_file import HistoryFile, HistoryLocked, HistoryStorage
@@ -107,6 +107,13 @@ class _Floor:
 _Entry = Signed | _Floor
 
 
+_MISSING: Final = (
+    "signing history: none found for this voting key. If the key never signed anywhere, or no other node signs with "
+    "it, start once with --new-signing-history: signing then begins two heights above the first certified block that "
+    "the node sees"
+)
+
+
 def history_path(folder: Path, voting_key: bytes) -> Path:
     """Where the history of a key lives: one file a key, so that a rotated key keeps its own."""
     return folder / f"{voting_key[:8].hex()}.history"
@@ -125,6 +132,8 @@ def open_history(folder: Path, voting_key: bytes) -> "SigningHistory":
     Raises `HistoryMissing`, `HistoryLocked` or `HistoryDamaged`.
     """
     path = history_path(folder, voting_key)
+    if not path.exists():
+        raise HistoryMissing(_MISSING)
     try:
         storage = HistoryFile(path)
     except OSError as error:
@@ -151,11 +160,7 @@ class SigningHistory:
     def __init__(self, storage: HistoryStorage, voting_key: bytes) -> None:
         data = storage.load()
         if data is None:
-            raise HistoryMissing(
-                "signing history: none found for this voting key. If the key never signed anywhere, or no other "
-                "node signs with it, start once with --new-signing-history: signing then begins two heights above "
-                "the first certified block that the node sees"
-            )
+            raise HistoryMissing(_MISSING)
         self._storage = storage
         self._lock = threading.Lock()
         self._is_broken = False
