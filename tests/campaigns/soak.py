@@ -197,7 +197,7 @@ def fault(network: NetworkProcesses, islands: Islands, kind: str, chance: random
         case "wipe":
             network.kill(victim)
             network.wipe(victim)
-            network.start_wiped(victim)
+            network.start(victim)
         case "pause":
             victim = chance.randrange(VALIDATORS)
             network.pause(victim)

@@ -77,7 +77,7 @@ def test_wiped_validator_gets_the_chain_from_the_others_and_signs_on(network: Ne
     network.kill(0)
     network.await_growth(1)
     network.wipe(0)
-    network.start_wiped(0)
+    network.start(0)
     network.await_growth(QUIET_HEIGHTS)
     height = network.check_agreement()
     # Three of four are a quorum only with the one that was wiped: it votes again.

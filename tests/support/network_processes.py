@@ -130,7 +130,7 @@ class NetworkProcesses:
         for number in chosen:
             self.nodes[number].await_ready()
 
-    def _launch(self, number: int, *more: str) -> None:
+    def _launch(self, number: int) -> None:
         member, place = self.members[number], self.places[number]
         config = replace(
             NodeConfig(),
@@ -139,7 +139,7 @@ class NetworkProcesses:
         )
         command = member.command([other for other in self.members if other is not member], config)
         # The first three say how to run the node's program, which NodeProcess knows.
-        self.nodes[number] = NodeProcess(self.log_of(number), *command[3:], *self._flags, *more, enter=place.enter)
+        self.nodes[number] = NodeProcess(self.log_of(number), *command[3:], *self._flags, enter=place.enter)
 
     def log_of(self, number: int) -> Path:
         return self.root / f"node{number}.log"
@@ -186,12 +186,6 @@ class NetworkProcesses:
         folder = self.members[number].folder
         shutil.rmtree(folder.database)
         shutil.rmtree(folder.consensus)
-        folder.genesis_file.unlink()
-
-    def start_wiped(self, number: int) -> None:
-        """Its chain begins anew from the genesis file."""
-        self._launch(number, "--genesis", str(self.genesis_file))
-        self.nodes[number].await_ready()
 
     def follower(
         self, name: str, *bootnodes: Address, genesis_file: Path | None = None, p2p_port: int = 0

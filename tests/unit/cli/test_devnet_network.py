@@ -158,6 +158,17 @@ def test_a_member_that_ends_before_the_network_is_up_fails_it_with_its_number_an
         run_network(members, NodeConfig(), Welcome(1, print))
 
 
+def test_who_is_left_of_the_network_is_said_and_none_is_an_error() -> None:
+    welcome = Welcome(4, print)
+    welcome.ended = 1
+    assert welcome.others() == "the others go on"
+    welcome.ended = 2
+    assert welcome.others() == "the 2 that are left are too few to make blocks"
+    welcome.ended = 4
+    with pytest.raises(NetworkFailed, match="every node of the network has ended"):
+        welcome.others()
+
+
 def test_what_a_member_says_comes_line_by_line_the_last_one_too() -> None:
     async def main() -> list[str]:
         sender, receiver = memory_stream_one_way_pair()

@@ -110,9 +110,9 @@ def test_who_came_by_itself_is_not_dialled() -> None:
 def test_a_lost_connection_is_redialled_soon_if_it_had_lasted() -> None:
     schedule = new()
     schedule.want(HIGH, ADDRESSES, 0)
-    for _ in range(6):
+    for number in range(6):
         schedule.due(1e6, 9)
-        schedule.failed(HIGH, 1e6)
+        assert schedule.failed(HIGH, 1e6) == number + 1
     schedule.connected(HIGH, 2e6)
     schedule.disconnected(HIGH, 2e6 + 60)
     assert schedule.next_due() == 2e6 + 60.5

@@ -173,6 +173,7 @@ def test_a_restart_remembers_and_a_lost_history_stops_the_signer(tmp_path):
     (tmp_path / "signing").rename(tmp_path / "lost")
     with pytest.raises(HistoryMissing, match="--new-signing-history"):
         open_history(tmp_path / "signing", KEYS.public.voting_key)
+    assert not (tmp_path / "signing").exists()
 
 
 def test_a_restored_key_waits_for_its_floor(tmp_path):
