@@ -62,8 +62,8 @@ from astralink_node.types import Address
 from astralink_node.validator.local_signer import Signer
 from genesis.schema import GenesisFile
 from p2p.memory_transport import MemoryNetwork
+from p2p.peer_id import PeerId
 from p2p.topics import Topic
-from p2p.transport import PeerId
 
 if TYPE_CHECKING:
     from astralink_node.services.network import Network

@@ -35,7 +35,7 @@ from consensus.params import ConsensusParams
 from genesis.schema import GenesisAccount
 from p2p.memory_requests import MemoryRequests
 from p2p.memory_transport import MemoryNetwork
-from p2p.transport import PeerId
+from p2p.peer_id import PeerId
 from tests.support.chains import LocalChain, genesis_text
 from tests.support.execution_processes import ExecutionProcess, execution_process
 from tests.support.lying_peers import Reports

@@ -28,7 +28,7 @@ from astralink_node.types import Address
 from benchmarks.report import RESULTS, circumstances, write_result
 from consensus.params import ConsensusParams
 from genesis.schema import GenesisAccount
-from p2p.transport import PeerId
+from p2p.peer_id import PeerId
 from tests.support.chains import CONTRACTS, GENESIS_TIMESTAMP, LocalChain, candidate, genesis_text
 from tests.support.lying_peers import Helpers, Reports
 

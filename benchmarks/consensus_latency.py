@@ -20,8 +20,8 @@ from astralink_node.storage.leveldb import open_leveldb
 from consensus.gossip import ProposalGossip, decode_gossip
 from genesis.schema import parse_genesis
 from p2p.memory_transport import MemoryNetwork
+from p2p.peer_id import PeerId
 from p2p.topics import Topic
-from p2p.transport import PeerId
 from tests.support.chains import candidate, genesis_text
 from tests.support.memory_nodes import MemoryNode
 

@@ -9,7 +9,7 @@ from typing import Final
 
 import base58
 
-from p2p.transport import PeerId
+from p2p.peer_id import PeerId
 
 MAX_ADDRESS_LENGTH: Final = 400
 MAX_PEER_ID_LENGTH: Final = 64

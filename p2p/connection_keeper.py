@@ -16,9 +16,9 @@ from p2p.dialer import Dial, Dialer
 from p2p.gossip_events import GossipOffence
 from p2p.libp2p_host import Host
 from p2p.peer_book import PeerBook
+from p2p.peer_id import PeerId
 from p2p.reputation import Offence, Reputation
 from p2p.streams import Connected, Connection, DialFailed, Disconnected, HandlerFailed, HostEvent
-from p2p.transport import PeerId
 
 MAX_DIALS: Final = 8
 """At once."""

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from p2p.addresses import Address
-from p2p.transport import PeerId
+from p2p.peer_id import PeerId
 
 FIRST_RETRY_S: Final = 0.5
 MAX_RETRY_S: Final = 30.0

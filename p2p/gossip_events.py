@@ -6,7 +6,7 @@ from hashlib import sha256
 from typing import Final
 
 from p2p.gossip_wire import Rpc
-from p2p.transport import PeerId
+from p2p.peer_id import PeerId
 
 MESSAGE_ID_BYTES: Final = 20
 

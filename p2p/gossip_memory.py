@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Final
 
-from p2p.transport import PeerId
+from p2p.peer_id import PeerId
 
 SEEN_TTL_MS: Final = 120_000
 MAX_SEEN: Final = 65_536

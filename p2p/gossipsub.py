@@ -28,7 +28,7 @@ from p2p.gossip_events import (
 )
 from p2p.gossip_memory import Backoffs, MessageCache, Promises, SeenMessages, WaitingMessages
 from p2p.gossip_wire import GossipMessage, IHave, Prune, Rpc, Subscription
-from p2p.transport import PeerId
+from p2p.peer_id import PeerId
 
 # The mesh of a topic: how many peers it aims at, below and above which it is mended, how many of them we dialled
 # (so that inbound connections alone cannot surround a node), and how many others hear what messages there are.

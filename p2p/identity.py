@@ -15,7 +15,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from p2p.addresses import peer_id_text
-from p2p.transport import PeerId
+from p2p.peer_id import PeerId
 
 SEED_LENGTH: Final = 32
 _PUBLIC_KEY_PREFIX: Final = bytes([0x00, 36, 0x08, 0x01, 0x12, 32])

@@ -35,6 +35,7 @@ from multiaddr import Multiaddr
 
 from p2p.addresses import Address, limit_group, peer_id_text
 from p2p.identity import Identity
+from p2p.peer_id import PeerId
 from p2p.peer_limits import (
     CONNECT_TIMEOUT_S,
     HANDSHAKE_BURST,
@@ -55,7 +56,6 @@ from p2p.streams import (
     Stream,
     StreamFailed,
 )
-from p2p.transport import PeerId
 
 YAMUX: Final = TProtocol("/yamux/1.0.0")
 IDENTIFY: Final = "/ipfs/id/1.0.0"

@@ -30,13 +30,13 @@ from p2p.gossipsub import HEARTBEAT_MS, Router
 from p2p.libp2p_host import Host
 from p2p.part_exchange import Exchanges, FetchFailed, PartExchange
 from p2p.parts import Announcement
+from p2p.peer_id import PeerId
 from p2p.peer_links import PeerLinks, StreamKind
 from p2p.queues import Inbox
 from p2p.reputation import Offence
 from p2p.streams import Connection
 from p2p.topic_transport import TopicMessage
 from p2p.topics import Topic, TopicNames
-from p2p.transport import PeerId
 
 DIRECT_PROTOCOL: Final = "/astralink/direct/1"
 MAX_FETCHES: Final = 32

@@ -4,8 +4,8 @@ from collections.abc import Callable
 
 import trio
 
+from p2p.peer_id import PeerId
 from p2p.request_protocol import Answerer, Failure, Refused, RequestFailed, RequestProtocol
-from p2p.transport import PeerId
 
 Delay = Callable[[PeerId, PeerId], float]
 """(from, to) -> seconds that one message takes."""

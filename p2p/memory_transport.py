@@ -10,9 +10,9 @@ from math import inf
 import trio
 
 from p2p.gossip_events import Verdict
+from p2p.peer_id import PeerId
 from p2p.topic_transport import TopicMessage
 from p2p.topics import Topic
-from p2p.transport import PeerId
 
 MAX_QUEUED = 4096
 """Messages that wait for one receiver; further ones are lost."""

@@ -12,6 +12,7 @@ from typing import Final, Protocol
 import trio
 
 from p2p.parts import HASH_BYTES, PART_BYTES, Announcement, Assembly, PartsError, announce, part_of
+from p2p.peer_id import PeerId
 from p2p.reputation import Offence
 from p2p.request_protocol import (
     AsksPeers,
@@ -22,7 +23,6 @@ from p2p.request_protocol import (
     RequestProtocol,
     ServesPeers,
 )
-from p2p.transport import PeerId
 
 PARTS_PROTOCOL: Final = RequestProtocol(
     name="/astralink/parts/1",

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Final, TypeVar
 
 from p2p.addresses import Address, parse_address, parse_peer_id, peer_id_text
-from p2p.transport import PeerId
+from p2p.peer_id import PeerId
 
 MAX_PEERS: Final = 1000
 """Beyond, the least useful one is forgotten: most failures in sequence first, then the one not seen for longest."""

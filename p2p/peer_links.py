@@ -11,10 +11,10 @@ from typing import Final
 import trio
 
 from p2p.libp2p_host import Host
+from p2p.peer_id import PeerId
 from p2p.peer_limits import TokenBucket
 from p2p.queues import OutgoingQueue
 from p2p.streams import Connection, MessageTooLong, NotConnected, ProtocolRefused, Stream, StreamFailed
-from p2p.transport import PeerId
 
 LINK_TIMEOUT_S: Final = 15.0
 """How long a peer's stream may wait for this node to have greeted the peer; then it is closed."""

@@ -7,8 +7,8 @@ from typing import Final
 
 import trio
 
+from p2p.peer_id import PeerId
 from p2p.topic_transport import TopicMessage
-from p2p.transport import PeerId
 
 MAX_OUTGOING_ITEMS: Final = 4096
 MAX_OUTGOING_BYTES: Final = 8 << 20

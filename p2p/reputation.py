@@ -9,7 +9,7 @@ from enum import StrEnum
 from typing import Final
 
 from p2p.gossip_events import GossipOffence
-from p2p.transport import PeerId
+from p2p.peer_id import PeerId
 
 BAN_POINTS: Final = 100.0
 FADING_A_SECOND: Final = 0.1

@@ -6,7 +6,7 @@ from enum import Enum
 from typing import Final, Protocol
 
 from p2p.addresses import peer_id_text
-from p2p.transport import PeerId
+from p2p.peer_id import PeerId
 
 
 class Failure(Enum):

@@ -13,11 +13,11 @@ from typing import Final
 import trio
 
 from p2p.libp2p_host import Host
+from p2p.peer_id import PeerId
 from p2p.peer_limits import PeerBuckets
 from p2p.reputation import Offence
 from p2p.request_protocol import Answerer, Failure, MalformedRequest, Refused, RequestFailed, RequestProtocol
 from p2p.streams import MessageTooLong, NotConnected, ProtocolRefused, Stream, StreamFailed
-from p2p.transport import PeerId
 
 MAX_AT_ONCE: Final = 8
 """Requests to one peer that wait for answers, further ones wait for their turn; and requests of one peer that are

@@ -10,7 +10,7 @@ import trio
 
 from p2p.addresses import Address
 from p2p.libp2p_patches import BoundedYamux, BoundedYamuxStream, MuxedStreamEOF, MuxedStreamError
-from p2p.transport import PeerId
+from p2p.peer_id import PeerId
 
 READ_BYTES: Final = 64 << 10
 """Taken from a stream at once."""

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from p2p.gossip_events import Verdict
+from p2p.peer_id import PeerId
 from p2p.topics import Topic
-from p2p.transport import PeerId
 
 
 @dataclass(frozen=True, slots=True)

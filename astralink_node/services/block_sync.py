@@ -31,8 +31,8 @@ from consensus.sync_wire import (
 )
 from consensus.validator_set import decode_validator_set
 from consensus.wire import DecodeError
+from p2p.peer_id import PeerId
 from p2p.request_protocol import AsksPeers, Failure, RequestFailed
-from p2p.transport import PeerId
 
 SYNC_FROM: Final = 8
 """Heights behind the furthest peer from which ranges are fetched; below, consensus catches up by itself."""

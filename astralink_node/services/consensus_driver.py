@@ -71,9 +71,9 @@ from consensus.proposer_selection import ProposerRotation, decode_priorities
 from consensus.validator_set import ValidatorSet, decode_validator_set
 from consensus.vote_tally import certificate_of
 from consensus.votes import SignedProposal, SignedVote
+from p2p.peer_id import PeerId
 from p2p.topic_transport import TopicTransport
 from p2p.topics import Topic
-from p2p.transport import PeerId
 
 MAX_EVENTS: Final = 1024
 """Events that wait for the driver; whoever has more waits with them."""

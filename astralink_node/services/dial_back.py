@@ -18,6 +18,7 @@ from astralink_node.gateway.link_messages import DialedBack
 from consensus.wire import DecodeError, WireReader
 from p2p.addresses import Address, BadAddress, parse_address, peer_id_text
 from p2p.identity import new_identity
+from p2p.peer_id import PeerId
 from p2p.peer_limits import TokenBucket
 from p2p.request_protocol import (
     AsksPeers,
@@ -28,7 +29,6 @@ from p2p.request_protocol import (
     ServesPeers,
 )
 from p2p.streams import DialFailed
-from p2p.transport import PeerId
 
 MAX_ADDRESSES: Final = 4
 """Of one request; a node with more has the first ones checked."""

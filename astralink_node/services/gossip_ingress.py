@@ -51,8 +51,8 @@ from consensus.vote_tally import MAX_ROUNDS_AHEAD
 from consensus.votes import SignedVote
 from consensus.wire import DecodeError
 from p2p.gossip_events import Verdict
+from p2p.peer_id import PeerId
 from p2p.topic_transport import TopicMessage, TopicTransport
-from p2p.transport import PeerId
 
 MAX_BATCH: Final = 512
 """Messages that are verified together; more wait for the next batch."""

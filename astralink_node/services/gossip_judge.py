@@ -30,8 +30,8 @@ from consensus.payload import decode_payload, payload_root
 from consensus.validator_set import ValidatorSet
 from consensus.votes import SignedProposal, SignedVote
 from consensus.wire import DecodeError
+from p2p.peer_id import PeerId
 from p2p.topic_transport import TopicMessage
-from p2p.transport import PeerId
 
 MAX_FAILED_CHECKS: Final = 16
 """How often a search among one peer's votes for bad ones may fail: enough to find one among all that it may have

@@ -18,8 +18,8 @@ from astralink_node.services.refused_peers import RefusedPeers
 from consensus.peer_status import MAX_STATUS_BYTES, PeerStatus, decode_status, encode_status, fork_digest
 from consensus.wire import DecodeError
 from p2p.addresses import peer_id_text
+from p2p.peer_id import PeerId
 from p2p.request_protocol import AsksPeers, MalformedRequest, RequestFailed, RequestProtocol
-from p2p.transport import PeerId
 
 STATUS: Final = RequestProtocol("/astralink/status/1", MAX_STATUS_BYTES, MAX_STATUS_BYTES, rate=2, burst=8)
 REFRESH_S: Final = 10.0

@@ -31,11 +31,11 @@ from p2p.identity import Identity, UnusableNodeKey, load_or_create_identity
 from p2p.libp2p_host import Host
 from p2p.libp2p_transport import Libp2pTransport
 from p2p.peer_book import BanGate, PeerBook, load_peer_book
+from p2p.peer_id import PeerId
 from p2p.reputation import Offence
 from p2p.requests import Requests
 from p2p.streams import Connection
 from p2p.topics import TopicNames
-from p2p.transport import PeerId
 
 MAX_CANDIDATES: Final = 64
 """Of the peer book, for others that ask whom else there is."""

@@ -13,8 +13,8 @@ from astralink_node.services.handshake import ChainIdentity, KnownStatus
 from astralink_node.services.peer_heads import PeerHeads
 from astralink_node.services.refused_peers import RefusedPeers
 from p2p.addresses import Address, peer_id_text
+from p2p.peer_id import PeerId
 from p2p.streams import Connection
-from p2p.transport import PeerId
 
 if TYPE_CHECKING:
     from astralink_node.services.network import Network  # and with it libp2p, which takes a second to load

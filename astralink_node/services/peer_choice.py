@@ -9,7 +9,7 @@ import trio
 
 from astralink_node.log import Log
 from astralink_node.services.sync_offences import Report, SyncOffence
-from p2p.transport import PeerId
+from p2p.peer_id import PeerId
 
 MAX_AT_A_PEER: Final = 2
 """Requests to one peer at once: the second is under way while the first is answered."""

@@ -12,8 +12,8 @@ from typing import Final
 import trio
 
 from p2p.addresses import Address, BadAddress, parse_address
+from p2p.peer_id import PeerId
 from p2p.request_protocol import AsksPeers, MalformedRequest, RequestFailed, RequestProtocol
-from p2p.transport import PeerId
 
 MAX_SHARED: Final = 32
 MAX_ANSWER_BYTES: Final = 8_192

@@ -5,7 +5,7 @@ from typing import Final
 
 import trio
 
-from p2p.transport import PeerId
+from p2p.peer_id import PeerId
 
 MAX_PEERS: Final = 1024
 """More than a node has connections; the one remembered longest makes room."""

@@ -26,9 +26,9 @@ from consensus.gossip import (
     VotesGossip,
     encode_gossip,
 )
+from p2p.peer_id import PeerId
 from p2p.topic_transport import TopicTransport
 from p2p.topics import Topic
-from p2p.transport import PeerId
 
 ANSWER_INTERVAL_MS: Final = 500
 """A peer is told of one height, or given one block, at most this often."""

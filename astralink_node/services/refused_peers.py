@@ -5,7 +5,7 @@ from typing import Final
 from astralink_node.clock import NowMs
 from astralink_node.gateway.link_messages import RefusedPeer
 from p2p.addresses import peer_id_text
-from p2p.transport import PeerId
+from p2p.peer_id import PeerId
 
 MAX_REFUSED: Final = 16
 """Remembered; the one longest ago makes room."""

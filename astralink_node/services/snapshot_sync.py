@@ -59,8 +59,8 @@ from consensus.sync_wire import (
     encode_manifest_request,
 )
 from consensus.wire import DecodeError
+from p2p.peer_id import PeerId
 from p2p.request_protocol import AsksPeers, Failure, RequestFailed, RequestProtocol
-from p2p.transport import PeerId
 
 SNAPSHOT_FROM: Final = 2_000
 """Heights behind the furthest peer from which a node at genesis takes a snapshot; fewer are replayed in a minute."""

@@ -4,8 +4,8 @@ from collections.abc import Callable
 from enum import StrEnum
 from typing import Final
 
+from p2p.peer_id import PeerId
 from p2p.reputation import Offence
-from p2p.transport import PeerId
 
 
 class SyncOffence(StrEnum):

@@ -42,9 +42,9 @@ from consensus.sync_wire import (
     encode_manifest_reply,
 )
 from consensus.wire import DecodeError
+from p2p.peer_id import PeerId
 from p2p.peer_limits import TokenBucket
 from p2p.request_protocol import MalformedRequest, Refused, ServesPeers
-from p2p.transport import PeerId
 
 BYTES_RATE: Final = 16 << 20
 BYTES_BURST: Final = 32 << 20

@@ -6,10 +6,10 @@ A service that is slow loses its own messages, never another's; a peer that floo
 from collections.abc import Collection
 
 from p2p.gossip_events import Verdict
+from p2p.peer_id import PeerId
 from p2p.queues import Inbox
 from p2p.topic_transport import TopicMessage, TopicTransport
 from p2p.topics import Topic
-from p2p.transport import PeerId
 
 
 class TopicSplit:

@@ -8,7 +8,7 @@ another validator's node here, and gains nothing: nothing but what operators are
 from collections.abc import Collection
 from typing import Final
 
-from p2p.transport import PeerId
+from p2p.peer_id import PeerId
 
 MAX_CONFIDENCE: Final = 8
 """So many votes from elsewhere make a validator's node another one."""

@@ -26,7 +26,7 @@ from astralink_node.storage.leveldb import open_leveldb
 from consensus.params import ConsensusParams
 from p2p.memory_requests import MemoryRequester, MemoryRequests
 from p2p.memory_transport import MemoryNetwork
-from p2p.transport import PeerId
+from p2p.peer_id import PeerId
 from tests.support.chains import GENESIS_TIMESTAMP
 from tests.support.execution_processes import ExecutionProcess, execution_process
 from tests.support.lying_peers import Reports

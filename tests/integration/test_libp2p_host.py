@@ -18,9 +18,9 @@ from p2p import libp2p_host, peer_limits
 from p2p.addresses import Address, parse_address
 from p2p.identity import load_or_create_identity, new_identity
 from p2p.libp2p_host import IDENTIFY, PING, Host
+from p2p.peer_id import PeerId
 from p2p.peer_limits import HostLimits
 from p2p.streams import Connected, DialFailed, MessageTooLong, NotConnected, ProtocolRefused, Stream, StreamFailed
-from p2p.transport import PeerId
 
 # isort: split
 # The lines above make `import libp2p` possible.

@@ -20,10 +20,10 @@ from p2p.libp2p_host import Host
 from p2p.libp2p_transport import DIRECT_PROTOCOL
 from p2p.part_exchange import PARTS_PROTOCOL
 from p2p.parts import announce
+from p2p.peer_id import PeerId
 from p2p.reputation import Offence
 from p2p.streams import Connected, Stream, StreamFailed
 from p2p.topics import Topic, TopicNames
-from p2p.transport import PeerId
 from tests.support.p2p_nodes import LOOPBACK, NAMES, P2pNode, connected_nodes, run, running_node, until
 
 

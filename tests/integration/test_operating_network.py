@@ -20,7 +20,7 @@ from astralink_node.services.network_view import NetworkObserver, parts_of
 from astralink_node.services.peer_heads import PeerHeads
 from astralink_node.services.refused_peers import MAX_REFUSED, REFUSED_FOR_MS, RefusedPeers
 from p2p.addresses import peer_id_text
-from p2p.transport import PeerId
+from p2p.peer_id import PeerId
 
 IDENTITY = ChainIdentity(b"\xab" * 32, ())
 TIMEOUT_S = 30

@@ -11,9 +11,9 @@ import trio
 
 from p2p.gossip_events import Verdict
 from p2p.memory_transport import MemoryNetwork
+from p2p.peer_id import PeerId
 from p2p.topic_transport import TopicTransport
 from p2p.topics import Topic
-from p2p.transport import PeerId
 from tests.support.p2p_nodes import connected_nodes, run
 
 

@@ -15,8 +15,8 @@ import pytest
 import trio
 
 from p2p.addresses import parse_peer_id
+from p2p.peer_id import PeerId
 from p2p.topics import Topic
-from p2p.transport import PeerId
 from tests.support.p2p_nodes import NAMES, P2pNode, run, running_node, until
 
 HERE = Path(__file__).parent

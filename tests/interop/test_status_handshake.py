@@ -22,7 +22,7 @@ from astralink_node.services.handshake import ChainIdentity
 from astralink_node.services.network import Network, NetworkPlace, open_network
 from astralink_node.services.peer_heads import PeerHeads
 from consensus.hashing import keccak256
-from p2p.transport import PeerId
+from p2p.peer_id import PeerId
 from tests.support.p2p_nodes import run, until
 
 HERE = Path(__file__).parent

@@ -26,9 +26,9 @@ from consensus.messages import NIL, VoteType
 from consensus.params import MAX_HEIGHT, MAX_ROUND, MAX_VALIDATORS
 from consensus.votes import VOTE_BYTES, SignedProposal, SignedVote
 from consensus.wire import DecodeError
+from p2p.peer_id import PeerId
 from p2p.topic_transport import TopicMessage
 from p2p.topics import Topic
-from p2p.transport import PeerId
 from tests.support.chains import LocalChain, candidate
 from tests.support.signed_messages import GENESIS, SignedSet
 

@@ -13,7 +13,7 @@ from p2p import gossip_memory, gossipsub
 from p2p.gossip_events import Deliver, GossipVersion, Output, Penalise, Send, Verdict, message_id_of
 from p2p.gossip_wire import GossipMessage, IHave, Prune, Rpc, Subscription
 from p2p.gossipsub import HEARTBEAT_MS, Router
-from p2p.transport import PeerId
+from p2p.peer_id import PeerId
 
 PEERS = [PeerId(bytes([number])) for number in range(4)]
 TOPICS = ["a", "b"]

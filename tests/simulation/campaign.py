@@ -143,6 +143,8 @@ def main() -> int:
     parser.add_argument("--scenario", type=Path, default=None, help="run this one only")
     options = parser.parse_args()
     if options.scenario is not None:
+        if not options.scenario.is_file():
+            parser.error(f"--scenario: {options.scenario} is no file")
         return run_file(options.scenario)
     began_s = time.process_time()
     try:

@@ -8,7 +8,7 @@ from p2p import gossip_memory, gossipsub
 from p2p.gossip_events import GossipOffence, GossipVersion, Verdict
 from p2p.gossip_wire import GossipMessage, IHave, Prune, Rpc, Subscription
 from p2p.gossipsub import D_HIGH, HEARTBEAT_MS, D
-from p2p.transport import PeerId
+from p2p.peer_id import PeerId
 from tests.support.gossip_network import Attack, GossipNetwork
 
 TOPIC = "/a1b2c3d4/00000000/vote"

@@ -36,8 +36,8 @@ from consensus.gossip import (
 from consensus.messages import NO_ROUND, VoteMessage, VoteType, encode_message, signing_root
 from consensus.payload import EMPTY_REVEAL
 from consensus.votes import VOTE_BYTES, SignedVote
+from p2p.peer_id import PeerId
 from p2p.topics import Topic
-from p2p.transport import PeerId
 from tests.simulation.whole_nodes import EPOCH_LENGTH, WholeNetwork, run_network
 from tests.support.chains import voting_secret
 from tests.support.kill_points import KillPoint

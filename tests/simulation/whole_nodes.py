@@ -27,7 +27,7 @@ from consensus.votes import SignedVote
 from genesis.presets import DEVNET_ACCOUNTS, DEVNET_BALANCE_WEI, DEVNET_CHAIN_ID, new_genesis
 from genesis.schema import GenesisAccount
 from p2p.memory_transport import MemoryNetwork
-from p2p.transport import PeerId
+from p2p.peer_id import PeerId
 from tests.support.chains import BLOCK_INTERVAL_MS, GENESIS_TIMESTAMP, LocalChain, candidate, genesis_validator
 from tests.support.memory_nodes import MemoryNode
 

@@ -15,7 +15,7 @@ from random import Random
 from p2p.gossip_events import Deliver, GossipOffence, GossipVersion, Output, Penalise, Send, Verdict
 from p2p.gossip_wire import Rpc, decode_rpc, encode_rpc
 from p2p.gossipsub import HEARTBEAT_MS, Router
-from p2p.transport import PeerId
+from p2p.peer_id import PeerId
 
 Attack = Callable[["GossipNetwork", PeerId, int], None]
 """(network, own id, now_ms): what a malicious member does at each of its heartbeats."""

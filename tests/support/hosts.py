@@ -10,9 +10,9 @@ import trio
 from p2p.addresses import Address
 from p2p.identity import Identity, new_identity
 from p2p.libp2p_host import Gate, Host
+from p2p.peer_id import PeerId
 from p2p.peer_limits import HostLimits
 from p2p.streams import Disconnected, HandlerFailed, Stream
-from p2p.transport import PeerId
 
 LOOPBACK = Address("127.0.0.1", 0)
 ECHO = "/echo/1"

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Collection
 
 from p2p.gossip_events import Verdict
+from p2p.peer_id import PeerId
 from p2p.topic_transport import TopicMessage, TopicTransport
 from p2p.topics import Topic
-from p2p.transport import PeerId
 
 
 class JudgedTransport:

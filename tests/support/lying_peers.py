@@ -10,8 +10,8 @@ from astralink_node.services.peer_heads import PeerHeads
 from astralink_node.services.sync_offences import SyncOffence
 from astralink_node.services.sync_server import SyncServer
 from p2p.memory_requests import MemoryRequester, MemoryRequests
+from p2p.peer_id import PeerId
 from p2p.request_protocol import RequestProtocol
-from p2p.transport import PeerId
 from tests.support.chains import LocalChain
 
 Change = Callable[[bytes, bytes], bytes]

@@ -44,7 +44,7 @@ from astralink_node.validator.signing_history import create_history, history_pat
 from consensus.messages import CheckpointMessage, ProposalMessage, SignedMessage, VoteMessage, VoteType
 from consensus.params import ConsensusParams
 from p2p.memory_transport import MemoryNetwork
-from p2p.transport import PeerId
+from p2p.peer_id import PeerId
 from tests.support.chains import LocalChain, voting_secret
 from tests.support.kill_points import Killed, KillPoint, WatchedLog, execution_with, log_with, signer_with, tear
 

@@ -20,11 +20,11 @@ from p2p.identity import Identity, new_identity
 from p2p.libp2p_host import Host
 from p2p.libp2p_transport import Libp2pTransport
 from p2p.peer_book import BanGate, PeerBook, load_peer_book
+from p2p.peer_id import PeerId
 from p2p.reputation import Offence
 from p2p.requests import Requests
 from p2p.topic_transport import TopicMessage
 from p2p.topics import Topic, TopicNames
-from p2p.transport import PeerId
 
 NAMES = TopicNames(bytes(range(32)), b"\x00\x00\x00\x01")
 LOOPBACK = Address("127.0.0.1", 0)

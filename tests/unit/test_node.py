@@ -13,7 +13,7 @@ from astralink_node.chain.client import InProcessExecution
 from astralink_node.node import FIRST_PEER_WAIT_S, _both, _HeadNow, _wants_snapshot
 from astralink_node.services.peer_heads import PeerHeads
 from astralink_node.txpool.admission import PoolTransaction
-from p2p.transport import PeerId
+from p2p.peer_id import PeerId
 from tests.support.chains import LocalChain
 
 ANN, BOB = PeerId(b"ann"), PeerId(b"bob")

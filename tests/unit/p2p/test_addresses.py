@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from p2p.addresses import Address, BadAddress, is_peer_id, limit_group, parse_address, parse_peer_id, peer_id_text
-from p2p.transport import PeerId
+from p2p.peer_id import PeerId
 
 ED25519_ID = "12D3KooWD3eckifWpRn9wQpMG9R9hX3sD158z7EqHWmweQAJU5SA"
 """From libp2p specs/peer-ids, as is the one below."""

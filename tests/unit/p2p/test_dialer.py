@@ -10,8 +10,8 @@ import pytest
 from p2p import dialer
 from p2p.addresses import Address
 from p2p.dialer import HIGHER_ID_DELAY_S, MAX_RETRY_S, MAX_VALIDATOR_RETRY_S, Dial, Dialer
+from p2p.peer_id import PeerId
 from p2p.peer_limits import CONNECT_TIMEOUT_S
-from p2p.transport import PeerId
 
 LOW, OWN, HIGH, HIGHER = (PeerId(bytes([index])) for index in range(4))
 ADDRESSES = (Address("192.0.2.1", 30303),)

@@ -48,7 +48,7 @@ from p2p.gossipsub import (
     D,
     Router,
 )
-from p2p.transport import PeerId
+from p2p.peer_id import PeerId
 
 TOPIC = "/a1b2c3d4/00000000/vote"
 OTHER = "/a1b2c3d4/00000000/block"

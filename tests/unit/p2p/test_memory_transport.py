@@ -8,9 +8,9 @@ import trio
 from trio.testing import MockClock
 
 from p2p.memory_transport import MAX_QUEUED, MemoryNetwork, MemoryTransport
+from p2p.peer_id import PeerId
 from p2p.topic_transport import TopicMessage
 from p2p.topics import Topic
-from p2p.transport import PeerId
 
 ANN, BOB, CAROL = PeerId(b"ann"), PeerId(b"bob"), PeerId(b"carol")
 

@@ -10,9 +10,9 @@ from p2p import part_exchange
 from p2p.memory_requests import MemoryRequester, MemoryRequests
 from p2p.part_exchange import MAX_HELD, PARTS_PROTOCOL, FetchFailed, PartExchange
 from p2p.parts import PART_BYTES, announce
+from p2p.peer_id import PeerId
 from p2p.reputation import Offence
 from p2p.request_protocol import Failure, RequestFailed
-from p2p.transport import PeerId
 
 DATA = bytes(range(251)) * 1_500  # six parts
 OWN, A, B, C = (PeerId(name) for name in (b"own", b"a", b"b", b"c"))

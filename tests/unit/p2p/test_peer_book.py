@@ -12,7 +12,7 @@ from p2p import peer_book
 from p2p.addresses import Address
 from p2p.identity import new_identity
 from p2p.peer_book import MAX_ADDRESSES, BanGate, PeerBook, load_peer_book
-from p2p.transport import PeerId
+from p2p.peer_id import PeerId
 
 ONE, TWO, THREE = (PeerId(b"\x12\x20" + bytes([index]) * 32) for index in range(3))
 HERE = Address("192.0.2.1", 30303)

@@ -7,10 +7,10 @@ import trio
 import trio.testing
 
 from p2p import queues
+from p2p.peer_id import PeerId
 from p2p.queues import Inbox, OutgoingQueue
 from p2p.topic_transport import TopicMessage
 from p2p.topics import Topic
-from p2p.transport import PeerId
 from tests.support.p2p_nodes import run
 
 A, B = PeerId(b"a"), PeerId(b"b")

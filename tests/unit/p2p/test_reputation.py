@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from p2p import reputation
 from p2p.gossip_events import GossipOffence
+from p2p.peer_id import PeerId
 from p2p.reputation import FADING_A_SECOND, FIRST_BAN_S, MAX_BAN_S, NEEDED_BAN_S, POINTS, Ban, Offence, Reputation
-from p2p.transport import PeerId
 
 PEER = PeerId(b"peer")
 

@@ -12,6 +12,7 @@ import trio
 from p2p import requests
 from p2p.identity import new_identity
 from p2p.libp2p_host import Host
+from p2p.peer_id import PeerId
 from p2p.reputation import Offence
 from p2p.requests import (
     MAX_AT_ONCE,
@@ -24,7 +25,6 @@ from p2p.requests import (
     Status,
 )
 from p2p.streams import HandlerFailed, Stream
-from p2p.transport import PeerId
 from tests.support.hosts import next_handler_failure, run, two_hosts
 
 DOUBLE = RequestProtocol("/double/1", 1000, 2000, rate=1000, burst=1000, timeout_s=5)

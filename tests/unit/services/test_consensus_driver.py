@@ -35,7 +35,7 @@ from consensus.params import ConsensusParams
 from consensus.payload import decode_payload
 from consensus.votes import SignedProposal, SignedVote
 from p2p.memory_transport import MemoryNetwork
-from p2p.transport import PeerId
+from p2p.peer_id import PeerId
 from tests.support.chains import LocalChain, candidate, voting_secret
 
 RECIPIENT = Address(bytes(19) + b"\xfe")

@@ -31,9 +31,9 @@ from astralink_node.services.dial_back import (
 from consensus.wire import DecodeError
 from p2p.addresses import Address, parse_address, peer_id_text
 from p2p.memory_requests import MemoryRequests
+from p2p.peer_id import PeerId
 from p2p.request_protocol import Failure, RequestFailed
 from p2p.streams import DialFailed
-from p2p.transport import PeerId
 
 
 def peer(number: int) -> PeerId:

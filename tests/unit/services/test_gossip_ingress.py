@@ -63,9 +63,9 @@ from consensus.vote_tally import MAX_ROUNDS_AHEAD
 from consensus.votes import SignedVote
 from p2p.gossip_events import Verdict
 from p2p.memory_transport import MemoryNetwork, MemoryTransport
+from p2p.peer_id import PeerId
 from p2p.topic_transport import TopicMessage
 from p2p.topics import Topic
-from p2p.transport import PeerId
 from tests.support.chains import LocalChain
 from tests.support.signed_messages import BLOCK, GENESIS, OTHER_BLOCK, PRECOMMIT, PREVOTE, SignedSet
 

@@ -15,8 +15,8 @@ from astralink_node.services.handshake import REFRESH_S, STATUS, ChainIdentity, 
 from astralink_node.services.peer_heads import PeerHeads
 from consensus.peer_status import MAX_STATUS_BYTES, PeerStatus, decode_status, encode_status
 from p2p.memory_requests import MemoryRequester, MemoryRequests
+from p2p.peer_id import PeerId
 from p2p.request_protocol import MalformedRequest, Refused
-from p2p.transport import PeerId
 
 ANN, BOB, CAT = PeerId(b"ann"), PeerId(b"bob"), PeerId(b"cat")
 GENESIS, OTHER_GENESIS = b"\x11" * 32, b"\x22" * 32

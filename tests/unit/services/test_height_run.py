@@ -55,7 +55,7 @@ from consensus.params import ConsensusParams
 from consensus.proposer_selection import ProposerRotation
 from consensus.round_machine import Step, TimeoutKind
 from p2p.memory_transport import MemoryNetwork
-from p2p.transport import PeerId
+from p2p.peer_id import PeerId
 from tests.support.chains import GENESIS_TIMESTAMP, LocalChain
 from tests.support.signed_messages import BLOCK, PRECOMMIT, PREVOTE, SignedSet
 

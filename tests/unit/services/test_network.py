@@ -22,8 +22,8 @@ from astralink_node.services.sync_offences import SyncOffence
 from astralink_node.services.topic_split import TopicShare
 from p2p.addresses import Address, peer_id_text
 from p2p.identity import Identity, load_or_create_identity
+from p2p.peer_id import PeerId
 from p2p.topics import Topic
-from p2p.transport import PeerId
 from tests.support.p2p_nodes import run, until
 
 FORK_HEIGHT = 10

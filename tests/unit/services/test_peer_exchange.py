@@ -21,9 +21,9 @@ from astralink_node.services.peer_exchange import (
 from p2p.addresses import Address, parse_address
 from p2p.identity import Identity
 from p2p.memory_requests import MemoryRequests
+from p2p.peer_id import PeerId
 from p2p.peer_limits import TokenBucket
 from p2p.request_protocol import MalformedRequest, Refused
-from p2p.transport import PeerId
 
 
 def peer_of(number: int) -> PeerId:

@@ -24,7 +24,7 @@ from consensus.certificate import decode_certificate
 from consensus.gossip import BlockGossip, DecidedGossip, GossipMessage, HeightGossip, decode_gossip
 from consensus.params import MAX_HEIGHT
 from p2p.memory_transport import MemoryNetwork
-from p2p.transport import PeerId
+from p2p.peer_id import PeerId
 from tests.support.chains import LocalChain
 
 OWN, ANN, BOB = PeerId(b"own"), PeerId(b"ann"), PeerId(b"bob")

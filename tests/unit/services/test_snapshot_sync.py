@@ -36,7 +36,7 @@ from consensus.sync_wire import (
     encode_light_block_reply,
     encode_manifest_reply,
 )
-from p2p.transport import PeerId
+from p2p.peer_id import PeerId
 from tests.support.chains import GENESIS_TIMESTAMP, commit_certificate
 from tests.support.lying_peers import Change, Helpers, Reports
 from tests.support.snapshots import EPOCH, MortalStore, ServingChain, genesis_with, new_store, opened

@@ -32,8 +32,8 @@ from consensus.sync_wire import (
     encode_manifest_request,
 )
 from p2p.memory_requests import MemoryRequester, MemoryRequests
+from p2p.peer_id import PeerId
 from p2p.request_protocol import Failure, MalformedRequest, Refused, RequestFailed, RequestProtocol
-from p2p.transport import PeerId
 from tests.support.chains import LocalChain, candidate
 from tests.support.lying_peers import Reports
 from tests.support.snapshots import EPOCH, ServingChain, genesis_with

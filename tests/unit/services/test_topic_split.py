@@ -13,8 +13,8 @@ from astralink_node.services.topic_split import TopicSplit
 from p2p import queues
 from p2p.gossip_events import Verdict
 from p2p.memory_transport import MemoryNetwork
+from p2p.peer_id import PeerId
 from p2p.topics import Topic
-from p2p.transport import PeerId
 from tests.support.judged_transport import JudgedTransport
 
 OWN, ANN, BOB = PeerId(b"own"), PeerId(b"ann"), PeerId(b"bob")

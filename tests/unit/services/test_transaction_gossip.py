@@ -32,8 +32,8 @@ from consensus.wire import DecodeError
 from genesis.schema import parse_genesis
 from p2p.gossip_events import Verdict
 from p2p.memory_transport import MemoryNetwork, MemoryTransport
+from p2p.peer_id import PeerId
 from p2p.topics import Topic
-from p2p.transport import PeerId
 from tests.support.chains import GWEI, LocalChain, candidate
 from tests.support.judged_transport import JudgedTransport
 

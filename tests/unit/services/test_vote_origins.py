@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from astralink_node.services.vote_origins import MAX_CONFIDENCE, MAX_VALIDATORS, VoteOrigins
-from p2p.transport import PeerId
+from p2p.peer_id import PeerId
 
 KEY, OTHER_KEY = b"\xa1" * 48, b"\xa2" * 48
 HOME, RELAY = PeerId(b"home"), PeerId(b"relay")
