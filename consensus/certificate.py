@@ -7,7 +7,7 @@ comes in as a function. Signer and power are read from the same member of the se
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
-from consensus.messages import NIL, NO_ROUND, VoteType, signing_root, vote_sign_bytes
+from consensus.messages import NIL, NO_ROUND, VoteType, read_vote_type, signing_root, vote_sign_bytes
 from consensus.params import MAX_HEIGHT, MAX_ROUND, MAX_VALIDATORS
 from consensus.validator_set import ValidatorSet
 from consensus.wire import DecodeError, WireReader, encode_signed, encode_unsigned, exact_bytes
@@ -84,11 +84,7 @@ def encode_certificate(certificate: Certificate) -> bytes:
 def decode_certificate(data: bytes) -> Certificate:
     """The inverse of `encode_certificate`; `DecodeError` for anything that could not have been voted for."""
     reader = WireReader(data)
-    code = reader.unsigned(1, "vote_type")
-    try:
-        vote_type = VoteType(code)
-    except ValueError as error:
-        raise DecodeError("vote_type", "1 or 2", str(code)) from error
+    vote_type = read_vote_type(reader)
     certificate = Certificate(
         vote_type,
         reader.unsigned(8, "height", maximum=MAX_HEIGHT),

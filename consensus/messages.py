@@ -181,11 +181,7 @@ def decode_message(sign_bytes: bytes) -> SignedMessage:
 def _decode_vote(reader: WireReader, genesis_hash: bytes) -> VoteMessage:
     height = reader.unsigned(8, "height", maximum=MAX_HEIGHT)
     round_ = reader.unsigned(4, "round", maximum=MAX_ROUND)
-    code = reader.unsigned(1, "vote_type")
-    try:
-        vote_type = VoteType(code)
-    except ValueError as error:
-        raise DecodeError("vote_type", "1 or 2", str(code)) from error
+    vote_type = read_vote_type(reader)
     block_hash = reader.take(32, "block_hash")
     valid_round = reader.signed(4, "valid_round") if vote_type is VoteType.PREVOTE else NO_ROUND
     return VoteMessage(genesis_hash, height, round_, vote_type, block_hash, valid_round)
@@ -206,3 +202,12 @@ def _round(round_: int) -> bytes:
 def _check_valid_round(round_: int, valid_round: int) -> None:
     if not NO_ROUND <= valid_round < max(round_, 0):
         raise ValueError(f"valid_round: expected -1 to below round {round_}, found {valid_round}")
+
+
+def read_vote_type(reader: WireReader) -> VoteType:
+    """One byte; raises `DecodeError` for any but 1 and 2."""
+    code = reader.unsigned(1, "vote_type")
+    try:
+        return VoteType(code)
+    except ValueError as error:
+        raise DecodeError("vote_type", "1 or 2", str(code)) from error

@@ -24,7 +24,6 @@ MAX_PROOFS: Final = MAX_VALIDATORS
 """Proofs of possession beside one light block."""
 MAX_SET_BYTES: Final = 4 + 128 + 108 * MAX_VALIDATORS
 MAX_LIGHT_BLOCK_BYTES: Final = 8192 + MAX_CERTIFICATE_BYTES + 2 * MAX_SET_BYTES + 144 * MAX_PROOFS
-MAX_SNAPSHOTS: Final = 2
 _HASH_BYTES: Final = 32
 _MAX_HEADER_BYTES: Final = 2048
 _BRANCHES: Final = 3
@@ -210,12 +209,6 @@ class ChunkRequest:
     account: bytes
     slot: bytes
     last_account: bytes
-
-
-@dataclass(frozen=True, slots=True)
-class ChunkReply:
-    raw_chunk: bytes
-    """Empty: the snapshot is not here (any more)."""
 
 
 def encode_manifest_request(request: ManifestRequest) -> bytes:

@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from itertools import pairwise
 
-from consensus.hashing import keccak256, merkle_branch, merkle_root
+from consensus.hashing import keccak256, merkle_root
 from consensus.params import MAX_TOTAL_POWER, MAX_VALIDATORS
 from consensus.wire import DecodeError, WireReader, encode_unsigned, exact_bytes
 
@@ -85,10 +85,6 @@ class ValidatorSet:
     def has_one_correct(self, power: int) -> bool:
         """Strictly more than one third: at least one of these is correct (the paper's f + 1)."""
         return 3 * power > self.total_power
-
-    def member_branch(self, index: int) -> tuple[bytes, ...]:
-        """Proves `member_leaf(index, validators[index])` under `member_root`."""
-        return merkle_branch(_member_leaves(self.validators), index)
 
 
 def canonical_order(validators: Iterable[Validator]) -> tuple[Validator, ...]:

@@ -7,7 +7,14 @@ is not named: it follows from height and round.
 
 from dataclasses import dataclass
 
-from consensus.messages import ProposalMessage, VoteMessage, VoteType, proposal_sign_bytes, vote_sign_bytes
+from consensus.messages import (
+    ProposalMessage,
+    VoteMessage,
+    VoteType,
+    proposal_sign_bytes,
+    read_vote_type,
+    vote_sign_bytes,
+)
 from consensus.params import MAX_HEIGHT, MAX_ROUND, MAX_VALIDATORS
 from consensus.wire import DecodeError, WireReader, encode_signed, encode_unsigned, exact_bytes
 
@@ -97,11 +104,7 @@ def encode_vote(vote: SignedVote) -> bytes:
 def decode_vote(data: bytes) -> SignedVote:
     """The inverse of `encode_vote`; `DecodeError` for anything that could not have been signed."""
     reader = WireReader(data)
-    code = reader.unsigned(1, "vote_type")
-    try:
-        vote_type = VoteType(code)
-    except ValueError as error:
-        raise DecodeError("vote_type", "1 or 2", str(code)) from error
+    vote_type = read_vote_type(reader)
     vote = SignedVote(
         vote_type,
         reader.unsigned(8, "height", maximum=MAX_HEIGHT),

@@ -159,11 +159,6 @@ class Connection:
     def is_open(self) -> bool:
         return not self.muxed.event_shutting_down.is_set()
 
-    @property
-    def round_trip_s(self) -> float:
-        """Of the last ping; 0 before the first answer."""
-        return self.muxed.rtt()
-
     def close(self, reason: str) -> None:
         """At once, whatever waits to be written."""
         self.muxed.abort(reason)
