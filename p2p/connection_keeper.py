@@ -15,6 +15,7 @@ from p2p.addresses import Address
 from p2p.dialer import Dial, Dialer
 from p2p.gossip_events import GossipOffence
 from p2p.libp2p_host import Host
+from p2p.lost_peers import LostPeers
 from p2p.peer_book import PeerBook
 from p2p.peer_id import PeerId
 from p2p.reputation import Offence, Reputation
@@ -74,6 +75,9 @@ class ConnectionKeeper:
         self._reputation = Reputation()
         self._validators: dict[PeerId, tuple[Address, ...]] = {}
         self._bootnodes = {node.peer: node for node in bootnodes if node.peer is not None}
+        self._lost = LostPeers()
+        self._redialled: set[PeerId] = set()
+        """Lost peers that the dialer has been told of."""
         self._from_book: dict[PeerId, None] = {}
         self._dials = 0
         self._changed = trio.Event()
@@ -106,7 +110,7 @@ class ConnectionKeeper:
         self._validators = {peer: tuple(known) for peer, known in addresses.items()}
         for peer, known in self._validators.items():
             self._book.learn(peer, known)
-            self._dialer.want(peer, self._addresses_of(peer), now, is_validator=True)
+            self._dialer.want(peer, self._addresses_of(peer), now, is_urgent=True)
         self._changed.set()
 
     def validators(self) -> Collection[PeerId]:
@@ -116,7 +120,7 @@ class ConnectionKeeper:
         """Somebody said that the peer listens there."""
         self._book.learn(peer, addresses)
         if peer in self._validators:
-            self._dialer.want(peer, self._addresses_of(peer), trio.current_time(), is_validator=True)
+            self._dialer.want(peer, self._addresses_of(peer), trio.current_time(), is_urgent=True)
         self._changed.set()
 
     def report(self, peer: PeerId, offence: Offence | GossipOffence) -> None:
@@ -126,6 +130,7 @@ class ConnectionKeeper:
         if ban is None:
             return
         self._book.ban(peer, int(self._now_s() + ban.until - now), ban.reason)
+        self._lost.forget(peer)
         self._host.close_peer(peer, f"banned: {ban.reason}")
         self._notice("a peer is banned", peer, f"for {ban.until - now:.0f} s: {ban.reason}")
 
@@ -143,6 +148,7 @@ class ConnectionKeeper:
             case Disconnected(connection, reason, violated):
                 if connection.peer not in self._host.connections:
                     self._dialer.disconnected(connection.peer, trio.current_time())
+                    self._lost.disconnected(connection.peer, trio.current_time())
                 listener.disconnected(connection)
                 self._notice("a peer is gone", connection.peer, reason)
                 if violated:
@@ -164,6 +170,7 @@ class ConnectionKeeper:
             await connection.finish(reason)
         elif self._host.connections.get(peer) is connection:
             self._book.note_seen(peer, int(self._now_s()), connection.address if connection.outbound else None)
+            self._lost.connected(peer, trio.current_time())
             self._notice("a peer is connected", peer, "dialled" if connection.outbound else "it dialled")
             listener.connected(connection)
 
@@ -171,8 +178,9 @@ class ConnectionKeeper:
 
     async def _keep_dialling(self, nursery: trio.Nursery) -> None:
         while True:
-            self._choose_from_book()
             now = trio.current_time()
+            self._choose_lost(now)
+            self._choose_from_book(now)
             for dial in self._dialer.due(now, MAX_DIALS - self._dials):
                 self._dials += 1
                 nursery.start_soon(self._dial, dial)
@@ -195,23 +203,36 @@ class ConnectionKeeper:
             self._dials -= 1
             self._changed.set()
 
-    def _choose_from_book(self) -> None:
+    def _choose_lost(self, now: float) -> None:
+        """Want back, soon, whoever was connected for long."""
+        lost = set(self._lost.wanted(now))
+        for peer in self._redialled - lost - self._validators.keys():
+            if peer in self._bootnodes or peer in self._from_book:
+                self._dialer.want(peer, self._addresses_of(peer), now)
+            else:
+                self._dialer.unwant(peer)
+        for peer in lost:
+            self._dialer.want(peer, self._addresses_of(peer), now, is_urgent=True)
+        self._redialled = lost
+
+    def _choose_from_book(self, now: float) -> None:
         """While too few are connected, want the most promising peers of the book: those that fail sink in it."""
         outbound = {peer for peer, connection in self._host.connections.items() if connection.outbound}
         room = TARGET_OUTBOUND - len(outbound)
+        kept = self._validators.keys() | self._bootnodes.keys() | self._redialled
         chosen: dict[PeerId, tuple[Address, ...]] = {}
         for known in self._book.candidates(int(self._now_s()), TARGET_OUTBOUND + len(self._host.connections)):
             peer = known.peer
-            is_kept_anyhow = peer in self._validators or peer in self._bootnodes or peer in self._host.connections
+            is_kept_anyhow = peer in kept or peer in self._host.connections
             if len(chosen) < room and not is_kept_anyhow:
                 chosen[peer] = known.addresses
         for peer in [peer for peer in self._from_book if peer not in chosen and peer not in self._host.connections]:
             del self._from_book[peer]
-            if peer not in self._validators:
+            if peer not in kept:
                 self._dialer.unwant(peer)
         for peer in chosen.keys() - self._from_book.keys():
             self._from_book[peer] = None
-            self._dialer.want(peer, chosen[peer], trio.current_time())
+            self._dialer.want(peer, chosen[peer], now)
 
     def _addresses_of(self, peer: PeerId) -> tuple[Address, ...]:
         known = self._book.get(peer)

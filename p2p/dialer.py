@@ -14,8 +14,8 @@ from p2p.peer_id import PeerId
 
 FIRST_RETRY_S: Final = 0.5
 MAX_RETRY_S: Final = 30.0
-MAX_VALIDATOR_RETRY_S: Final = 3.0
-"""Votes travel over these connections."""
+MAX_URGENT_RETRY_S: Final = 3.0
+"""Of validators and of peers that were connected for long: votes travel over these connections."""
 HIGHER_ID_DELAY_S: Final = 2.0
 """The lower peer id's head start."""
 STABLE_S: Final = 10.0
@@ -29,7 +29,7 @@ MAX_TARGETS: Final = 512
 @dataclass(slots=True)
 class _Target:
     addresses: tuple[Address, ...]
-    is_validator: bool
+    is_urgent: bool
     due: float
     failures: int = 0
     is_busy: bool = False
@@ -52,25 +52,25 @@ class Dialer:
     """A number from 0 to 1, anew each time."""
     _targets: dict[PeerId, _Target] = field(default_factory=dict)
 
-    def want(self, peer: PeerId, addresses: Iterable[Address], now: float, *, is_validator: bool = False) -> None:
+    def want(self, peer: PeerId, addresses: Iterable[Address], now: float, *, is_urgent: bool = False) -> None:
         """Keep a connection to the peer from now on. Said again, its addresses and kind are replaced."""
         if peer == self.own_id:
             return
         target = self._targets.get(peer)
         if target is not None:
-            target.addresses, target.is_validator = tuple(addresses), is_validator
+            target.addresses, target.is_urgent = tuple(addresses), is_urgent
             target.due = min(target.due, now + self._longest(target))
         elif len(self._targets) < MAX_TARGETS:
             delay = 0.0 if self.own_id < peer else HIGHER_ID_DELAY_S
-            self._targets[peer] = _Target(tuple(addresses), is_validator, now + delay)
+            self._targets[peer] = _Target(tuple(addresses), is_urgent, now + delay)
 
     def unwant(self, peer: PeerId) -> None:
         self._targets.pop(peer, None)
 
     def due(self, now: float, limit: int) -> list[Dial]:
-        """Whom to dial now, validators first and then whoever waits longest; each is `failed` or `connected` next."""
+        """Whom to dial now, the urgent first and then whoever waits longest; each is `failed` or `connected` next."""
         ready = [
-            (not target.is_validator, target.due, peer)
+            (not target.is_urgent, target.due, peer)
             for peer, target in self._targets.items()
             if self._may_dial(target) and target.due <= now
         ]
@@ -118,7 +118,7 @@ class Dialer:
         target.due = now + delay * (1.0 - JITTER * self.chance())
 
     def _longest(self, target: _Target) -> float:
-        return MAX_VALIDATOR_RETRY_S if target.is_validator else MAX_RETRY_S
+        return MAX_URGENT_RETRY_S if target.is_urgent else MAX_RETRY_S
 
     def _may_dial(self, target: _Target) -> bool:
         return bool(target.addresses) and not target.is_busy and target.connected_since is None

@@ -23,6 +23,9 @@ from p2p.topics import Topic
 
 BATCH_S: Final = 0.02
 """How long a transaction waits for others to be sent with it."""
+BATCH_INTERVAL_S: Final = 0.1
+"""From one batch to the next at least, unless it is full: a message costs every node more than what is in it, and
+under load a transaction waits longer than this for its block anyhow."""
 MAX_BATCH_BYTES: Final = 96_000
 """Below what is announced in parts instead of being sent whole; one larger transaction goes alone."""
 MAX_BATCH_TRANSACTIONS: Final = 256
@@ -59,10 +62,11 @@ class TransactionGossip:
                 await self._take(await self._transport.receive())
 
     async def _send(self) -> None:
+        next_due_s = 0.0
         while True:
             batch = [await self._waiting.receive()]
             size = len(batch[0])
-            with trio.move_on_after(BATCH_S):
+            with trio.move_on_at(max(trio.current_time() + BATCH_S, next_due_s)):
                 while size < MAX_BATCH_BYTES and len(batch) < MAX_BATCH_TRANSACTIONS:
                     raw = await self._waiting.receive()
                     if size + len(raw) > MAX_BATCH_BYTES:
@@ -71,6 +75,7 @@ class TransactionGossip:
                     batch.append(raw)
                     size += len(raw)
             self._transport.broadcast(Topic.TRANSACTION, encode_batch(batch))
+            next_due_s = trio.current_time() + BATCH_INTERVAL_S
 
     async def _take(self, message: TopicMessage) -> None:
         try:

@@ -1,15 +1,15 @@
 """A new node joins real execution processes: a snapshot, its importer killed on the way, then ranges of blocks."""
 
-from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import pytest
 import trio
 
-from astralink_node.chain.client import ExecutionGone
+from astralink_node.chain.client import ExecutionGone, ExecutionLink
 from astralink_node.chain.data_folder import DATABASE_NAME, initialise_folder
 from astralink_node.chain.messages import Candidate, Committed, Status
-from astralink_node.chain.sync_messages import GetImport, ImportProgress
+from astralink_node.chain.state_import import SEGMENTS
+from astralink_node.chain.sync_messages import GetImport, ImportAnswer, ImportChunk, ImportProgress, ImportWork
 from astralink_node.config import BlocksConfig
 from astralink_node.evm.blocks import decode_header
 from astralink_node.services.block_sync import BlockSync
@@ -20,7 +20,6 @@ from astralink_node.services.peer_heads import PeerHeads
 from astralink_node.services.proposer import Proposer
 from astralink_node.services.snapshot_sync import SnapshotSync
 from astralink_node.services.snapshot_trust import JoiningRules
-from astralink_node.services.sync_protocols import CHUNK
 from astralink_node.services.sync_server import SyncServer
 from astralink_node.storage.leveldb import open_leveldb
 from consensus.params import ConsensusParams
@@ -66,28 +65,29 @@ def folders(tmp_path: Path) -> tuple[Path, Path]:
     return served, new
 
 
-def killing(
-    answerer: Callable[[PeerId, bytes], Awaitable[bytes]], process: trio.Process, at: int
-) -> Callable[[PeerId, bytes], Awaitable[bytes]]:
-    """Kills the process when the chunk number `at` has come."""
-    given = 0
+class DyingImporter:
+    """Execution that takes chunks one by one, and is killed when it has taken `chunks`."""
 
-    async def answer(peer: PeerId, data: bytes) -> bytes:
-        nonlocal given
-        given += 1
-        number = given
-        chunk = await answerer(peer, data)
-        if number == at:
-            process.kill()
-            await process.wait()
-        return chunk
+    def __init__(self, newcomer: ExecutionProcess, chunks: int) -> None:
+        self._newcomer = newcomer
+        self._left = chunks
+        self._one_by_one = trio.Lock()
+        self.status = newcomer.client.status
 
-    return answer
+    async def import_state(self, request: ImportWork) -> ImportAnswer | Status:
+        async with self._one_by_one:
+            answer = await self._newcomer.client.import_state(request)
+            if isinstance(request, ImportChunk):
+                self._left -= 1
+                if self._left == 0:
+                    self._newcomer.process.kill()
+                    await self._newcomer.process.wait()
+            return answer
 
 
-def snapshot_sync(newcomer: ExecutionProcess, requester: MemoryRequester, heads: PeerHeads) -> SnapshotSync:
+def snapshot_sync(execution: ExecutionLink, requester: MemoryRequester, heads: PeerHeads) -> SnapshotSync:
     rules = JoiningRules(ConsensusParams(), EPOCH)
-    return SnapshotSync(requester, newcomer.client, heads, rules, Reports(), now_ms, in_thread)
+    return SnapshotSync(requester, execution, heads, rules, Reports(), now_ms, in_thread)
 
 
 async def join(folders: tuple[Path, Path]) -> None:
@@ -98,27 +98,28 @@ async def join(folders: tuple[Path, Path]) -> None:
         SyncServer(server.queries, helper)
         heads.note(SERVER, LENGTH)
         requester = network.join(NEWCOMER)
-        honest = helper.answerers[CHUNK.name]
-        left = 16
-        for at in (1, 3, 6):
+        missing = SEGMENTS
+        for chunks in (1, 3, 6):
             async with execution_process(new) as newcomer:
-                helper.answerers[CHUNK.name] = killing(honest, newcomer.process, at)
-                progress = await newcomer.client.import_state(GetImport())
-                assert isinstance(progress, ImportProgress)
-                assert len(progress.missing or range(16)) <= left, "what was there is still there"
-                left = len(progress.missing) or 16
+                assert await segments_missing(newcomer) == missing, "what was there is still there"
+                dying = DyingImporter(newcomer, chunks)
                 with pytest.RaisesGroup(ExecutionGone, flatten_subgroups=True, allow_unwrapped=True):
-                    await snapshot_sync(newcomer, requester, heads).run()
-        helper.answerers[CHUNK.name] = honest
+                    await snapshot_sync(dying, requester, heads).run()  # type: ignore[arg-type]
+                missing -= chunks  # each segment is one chunk
         async with execution_process(new) as newcomer:
-            progress = await newcomer.client.import_state(GetImport())
-            assert isinstance(progress, ImportProgress)
-            assert 0 < len(progress.missing) < 16
-            status = await snapshot_sync(newcomer, requester, heads).run()
+            assert await segments_missing(newcomer) == missing
+            status = await snapshot_sync(newcomer.client, requester, heads).run()
             assert status.head_height == SNAPSHOT
             await follow(newcomer, new, status, requester, heads, reports)
             assert await newcomer.client.status() == await server.client.status()
     assert reports.noted == []
+
+
+async def segments_missing(newcomer: ExecutionProcess) -> int:
+    """All of them before an import began."""
+    progress = await newcomer.client.import_state(GetImport())
+    assert isinstance(progress, ImportProgress)
+    return len(progress.missing) if progress.height else SEGMENTS
 
 
 async def follow(

@@ -9,7 +9,7 @@ import pytest
 
 from p2p import dialer
 from p2p.addresses import Address
-from p2p.dialer import HIGHER_ID_DELAY_S, MAX_RETRY_S, MAX_VALIDATOR_RETRY_S, Dial, Dialer
+from p2p.dialer import HIGHER_ID_DELAY_S, MAX_RETRY_S, MAX_URGENT_RETRY_S, Dial, Dialer
 from p2p.peer_id import PeerId
 from p2p.peer_limits import CONNECT_TIMEOUT_S
 
@@ -40,9 +40,9 @@ def test_a_node_does_not_dial_itself_nor_what_has_no_address() -> None:
     assert schedule.due(9, 9) == [Dial(HIGH, ADDRESSES)]
 
 
-def retries(*, is_validator: bool, count: int) -> list[float]:
+def retries(*, is_urgent: bool, count: int) -> list[float]:
     schedule, now = new(), 0.0
-    schedule.want(HIGH, ADDRESSES, now, is_validator=is_validator)
+    schedule.want(HIGH, ADDRESSES, now, is_urgent=is_urgent)
     waits = []
     for _ in range(count):
         assert schedule.due(now, 9) == [Dial(HIGH, ADDRESSES)]
@@ -56,39 +56,39 @@ def retries(*, is_validator: bool, count: int) -> list[float]:
 
 
 def test_failures_are_tried_again_ever_later() -> None:
-    assert retries(is_validator=False, count=8) == [0.5, 1, 2, 4, 8, 16, MAX_RETRY_S, MAX_RETRY_S]
+    assert retries(is_urgent=False, count=8) == [0.5, 1, 2, 4, 8, 16, MAX_RETRY_S, MAX_RETRY_S]
 
 
 def test_validators_are_tried_again_within_three_seconds_for_ever() -> None:
-    assert retries(is_validator=True, count=6) == [0.5, 1, 2, 3, 3, 3]
+    assert retries(is_urgent=True, count=6) == [0.5, 1, 2, 3, 3, 3]
 
 
 def test_the_time_that_a_dial_takes_is_part_of_the_wait() -> None:
     """Where a cable is cut nobody answers: a validator there is dialled every three seconds all the same."""
     schedule, now = new(), 0.0
-    schedule.want(HIGH, ADDRESSES, now, is_validator=True)
+    schedule.want(HIGH, ADDRESSES, now, is_urgent=True)
     begun = []
     for _ in range(8):
         assert schedule.due(now, 9) == [Dial(HIGH, ADDRESSES)]
         begun.append(now)
-        took_s = min(MAX_VALIDATOR_RETRY_S, CONNECT_TIMEOUT_S)
+        took_s = min(MAX_URGENT_RETRY_S, CONNECT_TIMEOUT_S)
         schedule.failed(HIGH, now + took_s)
         due = schedule.next_due()
         assert due is not None
         now = max(now + took_s, due)
-    assert [after - before for before, after in pairwise(begun)] == [MAX_VALIDATOR_RETRY_S] * 7
+    assert [after - before for before, after in pairwise(begun)] == [MAX_URGENT_RETRY_S] * 7
 
 
 def test_jitter_only_shortens_a_wait() -> None:
     random = Random(7)
     schedule = Dialer(OWN, random.random)
-    schedule.want(HIGH, ADDRESSES, 0, is_validator=True)
+    schedule.want(HIGH, ADDRESSES, 0, is_urgent=True)
     for _ in range(50):
         schedule.due(1e9, 9)
         schedule.failed(HIGH, 1e9)
     due = schedule.next_due()
     assert due is not None
-    assert 0.8 * MAX_VALIDATOR_RETRY_S <= due - 1e9 < MAX_VALIDATOR_RETRY_S
+    assert 0.8 * MAX_URGENT_RETRY_S <= due - 1e9 < MAX_URGENT_RETRY_S
 
 
 def test_a_peer_being_dialled_or_connected_is_not_dialled() -> None:
@@ -136,7 +136,7 @@ def test_a_peer_that_hangs_up_at_once_is_dialled_ever_later() -> None:
 @pytest.mark.parametrize("failures", range(6))
 def test_the_higher_id_too_redials_a_validator_within_three_seconds(failures: int) -> None:
     schedule = new()
-    schedule.want(LOW, ADDRESSES, 0, is_validator=True)
+    schedule.want(LOW, ADDRESSES, 0, is_urgent=True)
     for _ in range(failures):
         schedule.due(50, 9)
         schedule.failed(LOW, 50)
@@ -144,14 +144,14 @@ def test_the_higher_id_too_redials_a_validator_within_three_seconds(failures: in
     schedule.disconnected(LOW, 101)
     due = schedule.next_due()
     assert due is not None
-    assert HIGHER_ID_DELAY_S < due - 101 <= MAX_VALIDATOR_RETRY_S
+    assert HIGHER_ID_DELAY_S < due - 101 <= MAX_URGENT_RETRY_S
 
 
 def test_validators_come_first_and_then_who_waits_longest() -> None:
     schedule = new()
     schedule.want(HIGH, ADDRESSES, 1)
     schedule.want(HIGHER, ADDRESSES, 0)
-    schedule.want(LOW, ADDRESSES, 2, is_validator=True)
+    schedule.want(LOW, ADDRESSES, 2, is_urgent=True)
     assert [dial.peer for dial in schedule.due(10, 2)] == [LOW, HIGHER]
     assert [dial.peer for dial in schedule.due(10, 2)] == [HIGH]
 
@@ -163,7 +163,7 @@ def test_a_peer_that_becomes_a_validator_is_tried_sooner() -> None:
         schedule.due(100, 9)
         schedule.failed(HIGH, 100)
     assert schedule.next_due() == 130
-    schedule.want(HIGH, ADDRESSES, 101, is_validator=True)
+    schedule.want(HIGH, ADDRESSES, 101, is_urgent=True)
     assert schedule.next_due() == 104
 
 

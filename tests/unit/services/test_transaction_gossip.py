@@ -19,6 +19,7 @@ from astralink_node.gateway.link_messages import SubmittedTransaction
 from astralink_node.services import transaction_gossip
 from astralink_node.services.offload import inline
 from astralink_node.services.transaction_gossip import (
+    BATCH_INTERVAL_S,
     BATCH_S,
     MAX_BATCH_BYTES,
     MAX_BATCH_TRANSACTIONS,
@@ -87,7 +88,7 @@ class Bench:
     async def all_sent(self) -> list[list[bytes]]:
         """Also what waited for company."""
         await wait_all_tasks_blocked()
-        self.clock.jump(BATCH_S)
+        self.clock.jump(BATCH_INTERVAL_S)
         return await self.sent()
 
     def run(self, scenario: Callable[[], Awaitable[None]]) -> None:
@@ -124,11 +125,30 @@ def test_transactions_that_come_within_a_moment_go_out_as_one_batch() -> None:
         assert await bench.sent() == []
         bench.clock.jump(BATCH_S / 4)
         assert await bench.sent() == [raws(entries)]
-        later = candidate(3, 0)
-        await bench.submit(later)
-        assert await bench.sent() == []
+
+    bench.run(scenario)
+
+
+def test_under_load_a_batch_waits_until_the_last_one_is_an_interval_ago() -> None:
+    bench = Bench()
+
+    async def scenario() -> None:
+        await bench.submit(candidate(0, 0))
+        await wait_all_tasks_blocked()
         bench.clock.jump(BATCH_S)
-        assert await bench.sent() == [raws([later])]
+        assert await bench.sent() == [raws([candidate(0, 0)])]
+        await bench.submit(candidate(1, 0))
+        await wait_all_tasks_blocked()
+        bench.clock.jump(BATCH_INTERVAL_S * 0.9)
+        await bench.submit(candidate(2, 0))
+        assert await bench.sent() == []
+        bench.clock.jump(BATCH_INTERVAL_S * 0.1)
+        assert await bench.sent() == [raws([candidate(1, 0), candidate(2, 0)])]
+        bench.clock.jump(BATCH_INTERVAL_S)
+        await bench.submit(candidate(3, 0))
+        await wait_all_tasks_blocked()
+        bench.clock.jump(BATCH_S)
+        assert await bench.sent() == [raws([candidate(3, 0)])]
 
     bench.run(scenario)
 
