@@ -29,7 +29,7 @@ from astralink_node.crypto.keccak import keccak256
 from astralink_node.crypto.keystore_envelope import Scrypt
 from astralink_node.crypto.secret_files import create_secret_file
 from astralink_node.errors import UserError
-from astralink_node.gateway.listener import bind
+from astralink_node.listening import listen_tcp
 from astralink_node.services.data_folder import DataFolder, FolderLock
 from astralink_node.storage import keys
 from astralink_node.storage.store import StorageError
@@ -75,7 +75,7 @@ def devnet(
         return
     if not folder.root.exists():
         # The gateway would find out, but only when the folder, keys and a chain had been made for nothing.
-        bind(config.rpc.host, config.rpc.port).close()
+        listen_tcp(config.rpc.host, config.rpc.port).close()
     with FolderLock(folder):
         if reset:
             _forget_chain(folder)

@@ -37,7 +37,7 @@ from astralink_node.gateway.gateway import Gateway, HeadFeed
 from astralink_node.gateway.http_protocol import http_protocol, websocket_protocol
 from astralink_node.gateway.link_messages import GetNodeStatus, NodeStatus, Push
 from astralink_node.gateway.links import ExecutionLink, NodeLink, SocketBackend
-from astralink_node.gateway.listener import PortUnavailable, bind
+from astralink_node.listening import CannotListen, listen_tcp
 
 EXIT_USAGE = 2
 EXIT_PORT = 3
@@ -206,12 +206,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         logging.basicConfig(level=config.log_level.upper(), stream=sys.stderr, format=LOG_FORMAT)
         # It warns of every malformed request, and whoever sends them would write our log.
         logging.getLogger("uvicorn.error").setLevel(logging.ERROR)
-        listener = bind(config.host, config.port)
+        listener = listen_tcp(config.host, config.port)
+        listener.setblocking(False)  # noqa: FBT003
         with listener, asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             runner.run(serve(config, listener, options.ready_fd))
     except GatewayConfigError as error:
         return _fail(EXIT_USAGE, str(error))
-    except PortUnavailable as error:
+    except CannotListen as error:
         return _fail(EXIT_PORT, str(error))
     except StartError as error:
         return _fail(error.exit_code, str(error))

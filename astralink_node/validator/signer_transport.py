@@ -4,7 +4,6 @@ There are two kinds: a Unix socket in a folder that is closed to other users, an
 (signer_certificates). There is no third: nothing here opens a TCP connection without TLS.
 """
 
-import errno
 import os
 import socket
 import ssl
@@ -17,7 +16,7 @@ from pathlib import Path
 from typing import Final
 
 from astralink_node.config import SignerAddress, SignerConfig, TlsAddress, UnixAddress
-from astralink_node.errors import UserError
+from astralink_node.listening import CannotListen, listen_tcp
 from astralink_node.validator.signer_certificates import Identity, load_identity
 from astralink_node.validator.signer_protocol import LENGTH_BYTES, frame, payload_length
 
@@ -30,10 +29,6 @@ _LINGER_S: Final = 1.0
 _LEAST_S: Final = 0.001
 """A time-out of 0 would mean a socket that never waits."""
 _RECEIVE_BYTES: Final = 4_096
-
-
-class CannotListen(UserError):
-    """The address cannot be had: it is in use, is not this machine's, or its folder is open to others."""
 
 
 class FrameSocket:
@@ -112,7 +107,7 @@ def listen(address: SignerAddress, tls_files: Path) -> Iterator[Listener]:
                     name.unlink(missing_ok=True)
         case TlsAddress(host, port):
             identity = load_identity(tls_files, is_server=True)
-            with closing(_listen_tcp(host, port)) as listening:
+            with closing(listen_tcp(host, port)) as listening:
                 yield Listener(listening, TlsAddress(host, listening.getsockname()[1]), identity)
 
 
@@ -226,25 +221,3 @@ def _remove_stale(path: Path) -> None:
     except OSError as error:
         raise CannotListen(f"{path}: {error.strerror or error}") from error
     raise CannotListen(f"{path} is already in use: is another signer serving there?")
-
-
-def _listen_tcp(host: str, port: int) -> socket.socket:
-    try:
-        family, kind, protocol, _, address = socket.getaddrinfo(
-            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-        )[0]
-    except socket.gaierror as error:
-        raise CannotListen(f"cannot listen on {host}: {error.strerror}") from error
-    listening = socket.socket(family, kind, protocol)
-    try:
-        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listening.bind(address)
-        listening.listen(_BACKLOG)
-    except OSError as error:
-        listening.close()
-        if error.errno == errno.EADDRINUSE:
-            raise CannotListen(
-                f"port {port} on {host} is already in use; stop what uses it or choose another"
-            ) from error
-        raise CannotListen(f"cannot listen on port {port} of {host}: {error.strerror}") from error
-    return listening

@@ -5,7 +5,7 @@ A log that dies may lose what it had not synced.
 """
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -37,10 +37,10 @@ class KillPoint:
             raise Killed
 
 
-class _Around:
-    """Calls `step` before and after the methods of those names."""
+class Around:
+    """Calls `step` before and after the methods of those names, so that a crash can fall on either side."""
 
-    def __init__(self, inner: Any, step: Callable[[], None], names: frozenset[str]) -> None:
+    def __init__(self, inner: Any, step: Callable[[], None], names: Collection[str]) -> None:
         self._inner = inner
         self._step = step
         self._names = names
@@ -79,11 +79,11 @@ _SIGNER_CALLS = frozenset(("sign_proposal", "sign_vote", "sign_reveal", "sign_ch
 
 
 def log_with(point: KillPoint, log: ConsensusLog) -> ConsensusLog:
-    return _Around(log, point.step, _LOG_CALLS)  # type: ignore[return-value]
+    return Around(log, point.step, _LOG_CALLS)  # type: ignore[return-value]
 
 
 def signer_with(point: KillPoint, signer: Signer) -> Signer:
-    return _Around(signer, point.step, _SIGNER_CALLS)  # type: ignore[return-value]
+    return Around(signer, point.step, _SIGNER_CALLS)  # type: ignore[return-value]
 
 
 def execution_with(point: KillPoint, execution: ExecutionLink) -> ExecutionLink:

@@ -37,6 +37,7 @@ from consensus.votes import SignedProposal, SignedVote
 from p2p.memory_transport import MemoryNetwork
 from p2p.peer_id import PeerId
 from tests.support.chains import LocalChain, candidate, voting_secret
+from tests.support.kill_points import Around
 
 RECIPIENT = Address(bytes(19) + b"\xfe")
 
@@ -62,30 +63,8 @@ class Crash:
             raise Crashed
 
 
-class Around:
-    """Calls `step` before and after every method call of something, so that a crash can fall on either side."""
-
-    def __init__(self, inner: Any, step: Callable[[], None], names: tuple[str, ...]) -> None:
-        self._inner = inner
-        self._step = step
-        self._names = names
-
-    def __getattr__(self, name: str) -> Any:
-        method = getattr(self._inner, name)
-        if name not in self._names:
-            return method
-
-        def call(*arguments: Any) -> Any:
-            self._step()
-            result = method(*arguments)
-            self._step()
-            return result
-
-        return call
-
-
 class AroundExecution:
-    """The same for the execution facade, whose methods wait."""
+    """As `Around`, for all methods of the execution facade, which wait."""
 
     def __init__(self, inner: InProcessExecution, step: Callable[[], None]) -> None:
         self._inner = inner

@@ -15,6 +15,7 @@ import pytest
 from astralink_node.config import SignerConfig, TlsAddress, UnixAddress
 from astralink_node.crypto import bls, ml_dsa
 from astralink_node.errors import EXIT_STORAGE, UserError
+from astralink_node.listening import CannotListen
 from astralink_node.validator.keys import random_keys
 from astralink_node.validator.local_signer import LocalSigner, RefusedToSign, SignerUnavailable
 from astralink_node.validator.remote_signer import SignerFailed, open_remote_signer
@@ -26,7 +27,7 @@ from astralink_node.validator.signer_certificates import (
 )
 from astralink_node.validator.signer_protocol import Failed, Keys, decode_answer, encode_answer, frame
 from astralink_node.validator.signer_server import MAX_CONNECTIONS
-from astralink_node.validator.signer_transport import CannotListen, accept_peer, listen
+from astralink_node.validator.signer_transport import accept_peer, listen
 from astralink_node.validator.signing_history import HistoryUnwritable, SigningHistory
 from astralink_node.validator.signing_rules import HistoryState
 from consensus.messages import (

@@ -1,4 +1,4 @@
-"""The gateway's listening socket, and the words for a port that cannot be had. Imports nothing of the server."""
+"""A listening TCP socket, and the words for a port that cannot be had."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ from astralink_node.errors import UserError
 BACKLOG = 1024
 
 
-class PortUnavailable(UserError):
-    """The address cannot be listened on: it is in use, forbidden, or no address of this machine."""
+class CannotListen(UserError):
+    """The address cannot be had: it is in use, forbidden, not this machine's, or its folder is open to others."""
 
 
-def bind(host: str, port: int) -> socket.socket:
-    """A listening socket that does not block. Raises PortUnavailable, which names the port."""
+def listen_tcp(host: str, port: int) -> socket.socket:
+    """A listening socket. Raises CannotListen, which names the port."""
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(
             host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
         )[0]
     except socket.gaierror as error:
-        raise PortUnavailable(f"cannot listen on {host}: {error.strerror}") from error
+        raise CannotListen(f"cannot listen on {host}: {error.strerror}") from error
     listener = socket.socket(family, kind, protocol)
     try:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -33,6 +33,5 @@ def bind(host: str, port: int) -> socket.socket:
             message = f"port {port} on {host} is already in use; stop what uses it or choose another port"
         else:
             message = f"cannot listen on port {port} of {host}: {error.strerror}"
-        raise PortUnavailable(message) from error
-    listener.setblocking(False)  # noqa: FBT003
+        raise CannotListen(message) from error
     return listener
