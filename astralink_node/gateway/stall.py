@@ -17,6 +17,8 @@ MAX_NAMED: Final = 8
 """Missing validators that one line names; of more it gives the number."""
 LEAST_STALL_MS: Final = 10_000
 STALL_INTERVALS: Final = 3
+MOMENT_MS: Final = 1_000
+"""Of a step in which votes that are on their way are not called missing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +65,8 @@ def explain(state: ConsensusState | None, network: NetworkView, now_ms: int) -> 
     """One line, whether anything is wrong or not."""
     if state is None:
         return "this node recovers: consensus has not begun" + _of_this_node(state, network)
-    since = _since(now_ms - state.waiting_since_ms)
+    waited_ms = now_ms - state.waiting_since_ms
+    since = _since(waited_ms)
     place = f"height {state.height} round {state.round_}"
     match state.step:
         case "new_height":
@@ -72,6 +75,8 @@ def explain(state: ConsensusState | None, network: NetworkView, now_ms: int) -> 
             line = f"{place} waits in propose since {since}: {_why_no_proposal(state, network)}"
         case "commit":
             line = f"{place} is decided and waits since {since} to be committed: the execution process is at work"
+        case _ if waited_ms < MOMENT_MS and not _has_quorum(state):
+            line = f"{place} waits in {state.step} since {since}: votes come in"
         case _:
             line = f"{place} waits in {state.step} since {since}: {_why_no_quorum(state, network)}"
     return line + _of_this_node(state, network)
@@ -95,7 +100,7 @@ def _why_no_quorum(state: ConsensusState, network: NetworkView) -> str:
         if most.block_hash == NIL or state.step == "precommit":
             return f"two thirds voted for {_value(most)}: the next step is due"
         return f"two thirds voted for {_value(most)}, whose block is not here or not executed yet"
-    if not _is_quorum(sum(each.power for each in votes), state.total_power):
+    if not _has_quorum(state):
         return silent
     ordered = sorted(votes, key=lambda each: -each.power)
     shares = ", ".join(f"{_value(each)} {_percent(each.power, state.total_power)}" for each in ordered[:MAX_NAMED])
@@ -178,6 +183,11 @@ def _votes_now(state: ConsensusState) -> tuple[VotesFor, ...]:
     """Of this round, of the type that the step waits for."""
     shown = next((each for each in state.rounds if each.round_ == state.round_), RoundVotes(state.round_, 0, (), ()))
     return shown.precommits if state.step == "precommit" else shown.prevotes
+
+
+def _has_quorum(state: ConsensusState) -> bool:
+    """Of votes for anything."""
+    return _is_quorum(sum(each.power for each in _votes_now(state)), state.total_power)
 
 
 def _is_quorum(power: int, total: int) -> bool:

@@ -39,6 +39,18 @@ def test_silent_validators_are_named_with_whether_they_are_connected() -> None:
     ]
 
 
+def test_in_a_steps_first_moment_nobody_is_called_silent() -> None:
+    state = waiting("prevote", RoundVotes(3, 1, (votes_of(BLOCK, 0, 2),), ()))
+    since = state.waiting_since_ms
+    assert (
+        line(state, network_of([1, 2, 3]), since + 999)
+        == "height 812 round 3 waits in prevote since 0 s: votes come in"
+    )
+    assert "2 of 4 validators silent" in line(state, network_of([1, 2, 3]), since + 1_000)
+    split = waiting("prevote", RoundVotes(3, 1, (votes_of(BLOCK, 0, 2), votes_of(NIL, 1)), ()))
+    assert "the votes are split" in line(split, network_of([1, 2, 3]), since)
+
+
 def test_precommits_are_what_the_precommit_step_waits_for() -> None:
     votes = RoundVotes(3, 1, (votes_of(BLOCK, 0, 1, 2),), (votes_of(BLOCK, 0),))
     assert line(waiting("precommit", votes), network_of([1, 2, 3])) == (
