@@ -48,6 +48,7 @@ from astralink_node.services.height_run import (
 from astralink_node.services.offload import Offload, in_thread
 from astralink_node.services.own_validator import OwnValidator
 from astralink_node.services.peer_talk import PeerTalk
+from astralink_node.services.presence import is_silent
 from astralink_node.services.proposer import Carried, Head, Proposer
 from astralink_node.validator.local_signer import RefusedToSign, SignerUnavailable
 from consensus.certificate import Certificate, encode_certificate, signer_indices
@@ -149,6 +150,7 @@ class ConsensusDriver:
             events=self._inbox,
             carried=self._carried,
             keep_evidence=self._keep_evidence,
+            is_silent=lambda voting_key: is_silent(voting_key, self._recent, self._current.state),
         )
         self._checkpoints = CheckpointKeeper(settings.genesis_hash)
         self._checkpoint_epoch = -1

@@ -122,6 +122,8 @@ class Surroundings:
     carried: Callable[[], Carried]
     """What a block built now should carry."""
     keep_evidence: Callable[[Evidence], None]
+    is_silent: Callable[[bytes], bool]
+    """Whether the holder of a voting key has not been heard of lately."""
 
 
 class HeightRun:
@@ -265,7 +267,7 @@ class HeightRun:
                 if raw_block is not None:
                     self._start_task(self._check, block_hash, raw_block)
             case ScheduleTimeout(kind, round_, duration_ms):
-                self._start_task(self._fire_timer, kind, round_, duration_ms)
+                self._start_task(self._fire_timer, kind, round_, self._patience_ms(kind, round_, duration_ms))
             case BuildBlock(round_):
                 self._start_task(self._build, round_)
             case ShareQuorum(quorum):
@@ -301,6 +303,16 @@ class HeightRun:
     async def _wait_for_turn(self) -> None:
         await self._around.proposer.wait_for_turn(self._head)
         await self._around.events.send(TurnCame(self.state.height))
+
+    def _patience_ms(self, kind: TimeoutKind, round_: int, duration_ms: int) -> int:
+        """Less for the proposal of a validator that is away: as long as one waits for votes."""
+        context = self.state.context
+        if kind is not TimeoutKind.PROPOSE:
+            return duration_ms
+        proposer = context.validator_set.validators[context.proposers.at(round_)]
+        if not self._around.is_silent(proposer.voting_key):
+            return duration_ms
+        return min(duration_ms, context.params.prevote_timeout_at(round_))
 
     async def _fire_timer(self, kind: TimeoutKind, round_: int, duration_ms: int) -> None:
         await trio.sleep(duration_ms / 1000)

@@ -88,6 +88,7 @@ class Bench:
         self.transport, self.peer = network.join(PeerId(b"own")), network.join(PeerId(b"peer"))
         self.signer = None if index is None else self._open_signer(folder, index)
         self.refusal: Exception | None = None
+        self.silent: set[bytes] = set()
 
     def _open_signer(self, folder: Path, index: int) -> LocalSigner:
         number = self.members.numbers[index]
@@ -145,6 +146,7 @@ class Bench:
                 events=inbox,
                 carried=lambda: Carried({}, {}, b""),
                 keep_evidence=self.evidence.append,
+                is_silent=lambda voting_key: voting_key in self.silent,
             )
             context = self.chain.execution.context
             async with trio.open_nursery() as nursery:
@@ -486,6 +488,27 @@ def test_after_its_end_a_height_reports_nothing_even_where_it_waited_to(make: Ca
         assert bench.events.statistics().tasks_waiting_send == 0
         assert run._tasks == set()
         run.end()
+
+    bench.run(scenario)
+
+
+@pytest.mark.parametrize(
+    ("is_silent", "patience_ms"), [(False, PARAMS.propose_timeout_ms), (True, PARAMS.prevote_timeout_ms)]
+)
+def test_less_is_waited_for_the_proposal_of_somebody_who_is_away(
+    make: Callable[..., Bench], *, is_silent: bool, patience_ms: int
+) -> None:
+    bench = make(index=None)
+    if is_silent:
+        members = bench.chain.execution.context.voting_set.validators
+        bench.silent = {members[proposer_index()].voting_key}
+
+    async def scenario(run: HeightRun) -> None:
+        await run.feed(StartHeight())
+        began = trio.current_time()
+        fired = await bench.next_event(TimerFired)
+        assert fired == TimerFired(1, TimeoutKind.PROPOSE, 0)
+        assert trio.current_time() - began == pytest.approx(patience_ms / 1000)
 
     bench.run(scenario)
 
