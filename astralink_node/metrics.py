@@ -102,7 +102,10 @@ class NodeMetrics:
         self.consensus_round = self._gauge("consensus_round", "Round that it is in.")
         self.consensus_step = self._gauge("consensus_step", "1 for the step that it is in, 0 for the others.", "step")
         self.consensus_step_seconds = self._gauge("consensus_step_seconds", "How long it has been in this step.")
-        self.missing_validators = self._gauge("missing_validators", "Validators whom the present step waits for.")
+        self.missing_validators = self._gauge(
+            "missing_validators",
+            "Validators without a vote at the last two heights and the present one, or for 10 s where it stands still.",
+        )
         self.is_validator = self._gauge("is_validator", "1 if this node's key is in the voting set.")
         self.is_signing = self._gauge("is_signing", "1 if this node signs votes now.")
         self.proposal_to_commit_seconds = self._histogram(

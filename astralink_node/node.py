@@ -450,7 +450,7 @@ class _Running:
         self.sync: BlockSync | None = None
 
     def consensus_state(self) -> ConsensusState | None:
-        return None if self.driver is None else consensus_state(self.driver)
+        return None if self.driver is None else consensus_state(self.driver, now_ms())
 
     def is_syncing(self) -> bool:
         return self.sync is not None and self.sync.is_syncing

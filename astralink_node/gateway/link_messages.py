@@ -245,6 +245,10 @@ class Member:
     voting_key: bytes
     operator: bytes
     power: int
+    last_height: int = -1
+    """The highest at which it voted; -1: nothing was heard of it since this node started."""
+    is_away: bool = False
+    """No vote of it came for two heights, or for long at one that stands still: whatever the step is now."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -48,10 +48,10 @@ from astralink_node.services.height_run import (
 from astralink_node.services.offload import Offload, in_thread
 from astralink_node.services.own_validator import OwnValidator
 from astralink_node.services.peer_talk import PeerTalk
-from astralink_node.services.presence import is_silent
+from astralink_node.services.presence import LastVotes, is_silent, voters_of
 from astralink_node.services.proposer import Carried, Head, Proposer
 from astralink_node.validator.local_signer import RefusedToSign, SignerUnavailable
-from consensus.certificate import Certificate, encode_certificate, signer_indices
+from consensus.certificate import Certificate, decode_certificate, encode_certificate, signer_indices
 from consensus.checkpoint_tally import CheckpointSubject
 from consensus.epoch import epoch_of, is_last, last_height
 from consensus.evidence import Evidence, accused
@@ -158,6 +158,8 @@ class ConsensusDriver:
         self._recent: dict[int, HeightState] = {}
         """Decided heights whose late precommits may still be credited."""
         self._credited: dict[int, frozenset[int]] = {}
+        self.last_votes = LastVotes()
+        """For people; nothing here rests on it."""
         self.evidence: dict[Evidence, None] = {}
         """What was proven against validators, oldest first; nobody is named twice for one height."""
         self._named: set[tuple[int, int]] = set()
@@ -317,6 +319,7 @@ class ConsensusDriver:
         if recent is not None:
             # Late: for the next block's certificate, or a credit. Nothing is logged: it may as well have been lost.
             self._recent[vote.height], outputs = step(recent, VoteReceived(vote))
+            self.last_votes.voted(vote.height, [vote.validator_index])
             for output in outputs:
                 if isinstance(output, ReportEvidence):
                     self._keep_evidence(output.evidence)
@@ -470,6 +473,8 @@ class ConsensusDriver:
         self._head = Head(height, block.block_hash, payload.time_ms, certificate)
         self._sets = decode_validator_set(committed.voting_set), decode_validator_set(committed.next_set)
         self._checkpoint_epoch = committed.checkpoint_epoch
+        heard = signer_indices(decode_certificate(certificate).signers) if state is None else voters_of(state)
+        self.last_votes.decided(height, voters, heard)
         self._remember(height, state, payload)
         self._on_committed(committed)
         if is_last(height, self._settings.epoch_length):
@@ -487,6 +492,7 @@ class ConsensusDriver:
             if certificate is not None:
                 known = self._credited.get(certificate.height, frozenset())
                 self._credited[certificate.height] = known | frozenset(signer_indices(certificate.signers))
+                self.last_votes.credited(certificate)
         self._recent = {height: recent for height, recent in self._recent.items() if height >= oldest}
         self._credited = {height: signers for height, signers in self._credited.items() if height >= oldest}
 

@@ -2,6 +2,7 @@
 
 from astralink_node.gateway.link_messages import MAX_ROUNDS_SHOWN, ConsensusState, Member, RoundVotes, VotesFor
 from astralink_node.services.consensus_driver import ConsensusDriver
+from astralink_node.services.presence import votes_are_overdue
 from consensus.certificate import bitmap_of
 from consensus.height_machine import HeightState
 from consensus.messages import NO_ROUND, VoteType
@@ -9,8 +10,8 @@ from consensus.round_machine import Step
 from consensus.vote_tally import MAX_ROUNDS_AHEAD
 
 
-def consensus_state(driver: ConsensusDriver) -> ConsensusState | None:
-    """None while the node recovers."""
+def consensus_state(driver: ConsensusDriver, now_ms: int) -> ConsensusState | None:
+    """None while the node recovers. `now_ms` is Unix time."""
     run = driver.run_of_height
     if run is None:
         return None
@@ -18,6 +19,8 @@ def consensus_state(driver: ConsensusDriver) -> ConsensusState | None:
     is_started = rounds.step is not Step.NOT_STARTED
     shown = _rounds_shown(state)
     proposed = state.proposals.get(rounds.round_)
+    is_overdue = votes_are_overdue(state, now_ms - run.step_since_ms)
+    attendance = driver.last_votes.attendance(state, votes_are_overdue=is_overdue)
     return ConsensusState(
         height=state.height,
         round_=rounds.round_,
@@ -28,8 +31,14 @@ def consensus_state(driver: ConsensusDriver) -> ConsensusState | None:
         valid_round=rounds.valid_round,
         valid_hash=b"" if rounds.valid_round == NO_ROUND else rounds.valid_hash,
         members=tuple(
-            Member(member.voting_key, member.operator, member.power)
-            for member in state.context.validator_set.validators
+            Member(
+                member.voting_key,
+                member.operator,
+                member.power,
+                -1 if seen.last_height is None else seen.last_height,
+                seen.is_away,
+            )
+            for member, seen in zip(state.context.validator_set.validators, attendance, strict=True)
         ),
         total_power=state.context.validator_set.total_power,
         proposed_hash=b"" if proposed is None else proposed.proposal.block_hash,

@@ -14,7 +14,6 @@ import trio
 
 from astralink_node.clock import NowMs
 from astralink_node.gateway.link_messages import ConsensusState, NetworkView, NodeStatus
-from astralink_node.gateway.stall import missing_validators
 from astralink_node.metrics import NodeMetrics
 from astralink_node.services.gateway_link import ConsensusStateSource, NetworkSource, NodeStatusSource
 
@@ -53,7 +52,7 @@ class MetricsView:
     def text(self) -> str:
         network = self._network()
         self._look_at_chain(self._status())
-        self._look_at_consensus(self._consensus(), network)
+        self._look_at_consensus(self._consensus())
         self._look_at_network(network)
         self._look_at_processes()
         return self._metrics.text()
@@ -66,14 +65,14 @@ class MetricsView:
         metrics.txpool_pending.set(status.pending_transactions)
         metrics.txpool_queued.set(status.queued_transactions)
 
-    def _look_at_consensus(self, state: ConsensusState | None, network: NetworkView) -> None:
+    def _look_at_consensus(self, state: ConsensusState | None) -> None:
         metrics = self._metrics
         metrics.consensus_height.set(None if state is None else state.height)
         metrics.consensus_round.set(None if state is None else state.round_)
         metrics.consensus_step.set_all({} if state is None else {step: step == state.step for step in STEPS})
         waited_ms = None if state is None else max(0, self._now_ms() - state.waiting_since_ms)
         metrics.consensus_step_seconds.set(None if waited_ms is None else waited_ms / 1000)
-        metrics.missing_validators.set(None if state is None else len(missing_validators(state, network)))
+        metrics.missing_validators.set(None if state is None else sum(member.is_away for member in state.members))
         metrics.is_validator.set(state is not None and state.is_validator)
         metrics.is_signing.set(state is not None and state.is_signing)
 

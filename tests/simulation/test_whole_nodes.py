@@ -569,6 +569,32 @@ def test_validators_propose_as_often_as_their_power_says(healthy: WholeNetwork) 
     assert sorted(turns.values()) == [2, 3, 4, 5]
 
 
+def away_from(node: MemoryNode) -> set[int]:
+    """Who is away, as that node's operator sees it now."""
+    assert node.driver is not None
+    view = consensus_state(node.driver, node.now_ms())
+    assert view is not None
+    return {index for index, member in enumerate(view.members) if member.is_away}
+
+
+def test_who_is_away_is_seen_at_every_moment_and_nobody_else_is(tmp_path: Path) -> None:
+    async def scenario(network: WholeNetwork) -> None:
+        *present, absent = network.nodes
+        network.start()
+        await network.reach(4)
+        for _ in range(100):
+            assert [away_from(node) for node in network.nodes] == [set()] * len(network.nodes)
+            await trio.sleep(0.05)
+        await network.kill(absent)
+        await network.reach(network.height + 4, *present)
+        for _ in range(100):
+            for node in present:
+                assert away_from(node) == {network.index_of(absent)}
+            await trio.sleep(0.05)
+
+    run_network(tmp_path, scenario)
+
+
 def test_the_consensus_view_shows_who_is_missing_while_the_chain_stands_still(tmp_path: Path) -> None:
     async def scenario(network: WholeNetwork) -> None:
         present, absent = network.nodes[:2], network.nodes[2:]
@@ -578,7 +604,7 @@ def test_the_consensus_view_shows_who_is_missing_while_the_chain_stands_still(tm
         await trio.sleep(30)
         for node in present:
             assert node.driver is not None
-            view = consensus_state(node.driver)
+            view = consensus_state(node.driver, node.now_ms())
             assert view is not None
             assert view.height == network.height + 1
             assert view.is_validator
@@ -588,6 +614,7 @@ def test_the_consensus_view_shows_who_is_missing_while_the_chain_stands_still(tm
             voters = {index for choice in votes.prevotes for index in signer_indices(choice.voters)}
             missing = set(range(4)) - voters
             assert missing == {network.index_of(other) for other in absent}
+            assert away_from(node) == missing, "nothing was decided without them, but this height stands still"
             assert 3 * sum(choice.power for choice in votes.prevotes) <= 2 * view.total_power
 
     run_network(tmp_path, scenario)

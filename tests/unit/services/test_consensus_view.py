@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from astralink_node.gateway.link_messages import MAX_ROUNDS_SHOWN, ConsensusState
 from astralink_node.services.consensus_view import consensus_state
+from astralink_node.services.presence import OVERDUE_MS, LastVotes
 from consensus.height_machine import HeightState
 from consensus.messages import NIL
 from consensus.params import MAX_ROUND
+from consensus.round_machine import TimeoutKind
 from tests.support.height_machines import (
     HEIGHT,
     PRECOMMIT,
@@ -38,16 +40,18 @@ class Driver:
 
     run_of_height: Run | None
     own_index: int | None = 0
+    last_votes: LastVotes = field(default_factory=LastVotes)
 
 
-def view_of(machine: Machine) -> ConsensusState:
-    found = consensus_state(Driver(Run(machine.state)))  # type: ignore[arg-type]
+def view_of(machine: Machine, *, waited_ms: int = 0) -> ConsensusState:
+    run = Run(machine.state)
+    found = consensus_state(Driver(run), run.step_since_ms + waited_ms)  # type: ignore[arg-type]
     assert found is not None
     return found
 
 
 def test_there_is_nothing_to_see_while_the_node_recovers() -> None:
-    assert consensus_state(Driver(None)) is None  # type: ignore[arg-type]
+    assert consensus_state(Driver(None), 0) is None  # type: ignore[arg-type]
 
 
 def test_a_height_that_has_not_begun() -> None:
@@ -121,3 +125,18 @@ def test_a_round_without_a_vote_is_shown_when_it_is_the_present_one() -> None:
     machine.votes(prevote(0, 1, NIL))
     assert [(shown.round_, len(shown.prevotes)) for shown in view_of(machine).rounds] == [(0, 0), (1, 1)]
     assert machine.state.tally.ballots(0, PREVOTE).votes == machine.state.tally.ballots(0, PRECOMMIT).votes == {}
+
+
+def test_members_are_shown_with_when_they_voted_last_and_whether_they_are_away() -> None:
+    machine = started()
+    machine.elapse(TimeoutKind.PROPOSE, 0)
+    machine.votes(prevote(0, 0, NIL), prevote(2, 0, NIL))
+    assert [(member.last_height, member.is_away) for member in view_of(machine).members] == [
+        (HEIGHT, False),
+        (-1, False),
+        (HEIGHT, False),
+        (-1, False),
+    ]
+    late = view_of(machine, waited_ms=OVERDUE_MS)
+    assert late.step == "prevote"
+    assert [member.is_away for member in late.members] == [False, True, False, True]

@@ -10,8 +10,8 @@ from dataclasses import replace
 from astralink_node.gateway.link_messages import ConsensusState, NetworkView, NodeStatus, SyncProgress
 from astralink_node.metrics import NodeMetrics
 from astralink_node.services.gateway_link import no_network
-from astralink_node.services.metrics_view import MetricsView, process_usage
-from tests.support.networks import network_of, waiting
+from astralink_node.services.metrics_view import STEPS, MetricsView, process_usage
+from tests.support.networks import MEMBERS, network_of, waiting
 
 STATUS = NodeStatus("test", 1, bytes(32), True, 1000, 811, 7, 2, True)
 NOW_MS = 1_012_500
@@ -34,7 +34,8 @@ def test_the_state_of_a_validator_among_others() -> None:
     metrics = NodeMetrics()
     metrics.head_timestamp_seconds.set(1_000.25)
     network = replace(network_of([1, 2]), sync=SyncProgress(5, 811, 900))
-    found = samples(metrics, waiting("propose"), network)
+    members = tuple(replace(member, is_away=index > 1) for index, member in enumerate(MEMBERS))
+    found = samples(metrics, waiting("propose", members=members), network)
     expected = {
         "head_height": "811",
         "head_age_seconds": "12.25",
@@ -45,7 +46,7 @@ def test_the_state_of_a_validator_among_others() -> None:
         'consensus_step{step="propose"}': "1",
         'consensus_step{step="commit"}': "0",
         "consensus_step_seconds": "12.5",
-        "missing_validators": "1",
+        "missing_validators": "2",
         "is_validator": "1",
         "is_signing": "1",
         "peers": "2",
@@ -57,6 +58,11 @@ def test_the_state_of_a_validator_among_others() -> None:
         "sync_highest_height": "900",
     }
     assert {name: found[name] for name in expected} == expected
+
+
+def test_a_healthy_network_misses_nobody_in_whatever_step_it_is() -> None:
+    for step in STEPS:
+        assert samples(NodeMetrics(), waiting(step), network_of([1, 2, 3]))["missing_validators"] == "0"
 
 
 def test_a_node_that_recovers_and_runs_alone_shows_less() -> None:
