@@ -5,9 +5,10 @@ from collections import Counter
 
 import click
 
-from astralink_node.cli.node_health import Answer, field, number, short, short_peer
+from astralink_node.cli.node_health import Answer, age, field, number, short, short_peer
 from astralink_node.cli.options import json_option
 from astralink_node.cli.rpc_client import EXIT_UNHEALTHY, RpcClient, rpc_url_option
+from astralink_node.clock import now_ms
 
 
 @click.group()
@@ -28,12 +29,12 @@ def doctor(context: click.Context, rpc_url: str, as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps({"healthy": not report["problems"], **report}, indent=2))
     else:
-        click.echo("\n".join(_lines(report)))
+        click.echo("\n".join(_lines(report, now_ms() / 1000)))
     if report["problems"]:
         context.exit(EXIT_UNHEALTHY)
 
 
-def _lines(report: Answer) -> list[str]:
+def _lines(report: Answer, now_s: float) -> list[str]:
     if report["peerId"] is None:
         return [field("Network", "this node runs without one: there is nothing to check")]
     lines = [
@@ -42,10 +43,15 @@ def _lines(report: Answer) -> list[str]:
         field("Clock", _clock(report)),
         *_reached(report),
     ]
-    lines += [field("Refused", f"{short_peer(each['peerId'])}: {each['reason']}") for each in report["refused"]]
+    lines += [field("Refused", _refusal(each, now_s)) for each in report["refused"]]
     if not report["problems"]:
         return [*lines, field("Verdict", "nothing is wrong")]
     return [*lines, "", "Problems", *(f"  {problem}" for problem in report["problems"])]
+
+
+def _refusal(refused: Answer, now_s: float) -> str:
+    who = "" if refused["wasSought"] else ", a stranger that dialled this node"
+    return f"{short_peer(refused['peerId'])}{who}, {age(refused['atMs'], now_s)}: {refused['reason']}"
 
 
 def _agreement(report: Answer) -> str:

@@ -47,6 +47,11 @@ def duration(seconds: float) -> str:
     return f"{seconds / 3600:.0f} h" if seconds < 172_800 else f"{seconds / 86_400:.0f} days"
 
 
+def age(at_ms: str, now_s: float) -> str:
+    """Of a moment in Unix time."""
+    return f"{duration(max(0.0, now_s - number(at_ms) / 1000))} ago"
+
+
 def short(data: str | None, digits: int = 8) -> str:
     """The first digits of a hash or key."""
     return "none" if data is None else f"{data[: 2 + digits]}.."

@@ -131,6 +131,8 @@ class RefusedPeer:
     peer_id: str
     reason: str
     at_ms: int
+    was_sought: bool
+    """This node dialled it, or names it as a bootnode; else it came by itself, as any stranger may."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,7 @@
 """What is wrong with a node's place on the network, in sentences that say what to do. Pure; empty: nothing.
 
 A node behind a router or a firewall can live on connections that it dialled itself. That nobody reaches it is a
-problem all the same: two such nodes never meet.
+problem all the same: two such nodes never meet. A stranger of another chain that comes by itself is none.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ def problems_of(network: NetworkView, reports: Sequence[DialedBack]) -> list[str
     if not network.peers:
         found.append("no peer is connected: check the bootnodes, and that their ports can be reached from here")
     found += [_mismatch(peer) for peer in network.peers if not (peer.genesis_matches and peer.forks_match)]
-    found += [f"peer {peer.peer_id} was refused: {peer.reason}" for peer in network.refused]
+    found += [f"peer {peer.peer_id} was refused: {peer.reason}" for peer in network.refused if peer.was_sought]
     skew = network.clock_skew_ms
     if skew is not None and is_clock_off(network):
         direction = "behind" if skew > 0 else "ahead of"

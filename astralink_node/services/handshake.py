@@ -70,6 +70,7 @@ class Handshake:
         client: str,
         addresses: Callable[[], Iterable[str]],
         part: Part,
+        refused: RefusedPeers,
     ) -> None:
         self._requests = requests
         self._identity = identity
@@ -80,7 +81,7 @@ class Handshake:
         self._addresses = addresses
         self._part = part
         self._known: dict[PeerId, KnownStatus] = {}
-        self.refused = RefusedPeers(now_ms)
+        self.refused = refused
 
     @property
     def known(self) -> Mapping[PeerId, KnownStatus]:

@@ -20,6 +20,7 @@ from astralink_node.services.data_folder import DataFolder
 from astralink_node.services.handshake import STATUS, ChainIdentity, Handshake
 from astralink_node.services.peer_exchange import PEERS, PeerExchange
 from astralink_node.services.peer_heads import PeerHeads
+from astralink_node.services.refused_peers import RefusedPeers
 from astralink_node.services.sync_offences import SAYS, SyncOffence
 from astralink_node.services.topic_split import TopicSplit
 from consensus.peer_status import MAX_ADDRESS_BYTES
@@ -145,6 +146,11 @@ async def open_network(
     def is_needed(peer: PeerId) -> bool:
         return peer in keeper.validators()
 
+    def was_sought(peer: PeerId) -> bool:
+        connection = host.connections.get(peer)
+        is_bootnode = any(address.peer == peer for address in bootnodes)
+        return is_bootnode or (connection is not None and connection.outbound)
+
     def own_addresses() -> Iterable[str]:
         return [str(address) for address in advertised or host.listen_addresses]
 
@@ -181,7 +187,15 @@ async def open_network(
         ) from error
     requests = Requests(host, report)
     handshake = Handshake(
-        requests, place.identity, place.head, heads, now_ms, place.client, own_addresses, host.close_peer
+        requests,
+        place.identity,
+        place.head,
+        heads,
+        now_ms,
+        place.client,
+        own_addresses,
+        host.close_peer,
+        RefusedPeers(now_ms, was_sought),
     )
     keeper = ConnectionKeeper(
         host,

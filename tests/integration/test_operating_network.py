@@ -29,7 +29,7 @@ TIMEOUT_S = 30
 class Node:
     def __init__(self, network: Network, heads: PeerHeads) -> None:
         self.network = network
-        self.refused = RefusedPeers(now_ms)
+        self.refused = RefusedPeers(now_ms, lambda _: True)
         self.syncing = False
         self.validators: dict[PeerId, bytes] = {}
         self.parts = parts_of(
@@ -130,9 +130,9 @@ async def check_dial_back(first: Node, second: Node) -> None:
     assert len(first.observer.view().peers) == len(second.observer.view().peers) == 1
 
 
-def test_the_refused_are_remembered_for_an_hour_and_the_newest_only() -> None:
+def test_the_refused_are_remembered_for_ten_minutes_and_the_newest_only() -> None:
     clock_ms = 1_000
-    refused = RefusedPeers(lambda: clock_ms)
+    refused = RefusedPeers(lambda: clock_ms, lambda _: False)
     for number in range(MAX_REFUSED + 4):
         refused.note(PeerId(bytes([number])), f"reason {number}")
     refused.note(PeerId(bytes([MAX_REFUSED])), "another reason")
@@ -141,3 +141,14 @@ def test_the_refused_are_remembered_for_an_hour_and_the_newest_only() -> None:
     assert (shown[0].reason, shown[-1].reason) == ("reason 4", "another reason")
     clock_ms += REFUSED_FOR_MS + 1
     assert refused.newest() == ()
+
+
+def test_strangers_push_no_bootnode_out_of_the_refused() -> None:
+    bootnode = PeerId(b"bootnode")
+    refused = RefusedPeers(lambda: 1_000, lambda peer: peer == bootnode)
+    refused.note(bootnode, "another chain")
+    for number in range(2 * MAX_REFUSED):
+        refused.note(PeerId(bytes([number])), "another chain")
+    shown = refused.newest()
+    assert (len(shown), shown[0].peer_id) == (MAX_REFUSED, peer_id_text(bootnode))
+    assert [each.was_sought for each in shown] == [True] + [False] * (MAX_REFUSED - 1)

@@ -92,7 +92,12 @@ def _checked_fields(peer: PeerView) -> JsonObject:
 
 def _refused_fields(network: NetworkView) -> list[JsonObject]:
     return [
-        {"peerId": refused.peer_id, "reason": refused.reason, "atMs": quantity(refused.at_ms)}
+        {
+            "peerId": refused.peer_id,
+            "reason": refused.reason,
+            "atMs": quantity(refused.at_ms),
+            "wasSought": refused.was_sought,
+        }
         for refused in network.refused
     ]
 

@@ -54,7 +54,7 @@ class PreparedNode:
 
 @pytest.fixture
 def node(monkeypatch: pytest.MonkeyPatch) -> Iterator[PreparedNode]:
-    for verb in ("status", "consensus", "peers"):
+    for verb in ("status", "consensus", "peers", "net"):
         monkeypatch.setattr(f"astralink_node.cli.{verb}.now_ms", lambda: 1000 * NOW_S)
     prepared = PreparedNode()
     thread = threading.Thread(target=prepared.server.serve_forever, args=(0.01,))
@@ -248,6 +248,11 @@ def test_doctor_of_a_healthy_node(seen: Any) -> None:
     ]
 
 
+def refused(**fields: Any) -> dict[str, Any]:
+    at_ms = 1000 * (NOW_S - 180)
+    return {"peerId": "12D3KooWCCCCCCCC", "reason": "another chain", "atMs": hex(at_ms), "wasSought": True} | fields
+
+
 def test_doctor_lists_what_is_wrong(seen: Any, node: PreparedNode) -> None:
     node.results["astralink_netDoctor"] |= {
         "problems": ["no peer is connected", "no address is advertised"],
@@ -255,14 +260,15 @@ def test_doctor_lists_what_is_wrong(seen: Any, node: PreparedNode) -> None:
         "clockSkewMs": None,
         "advertisedAddresses": [],
         "dialBack": [],
-        "refused": [{"peerId": "12D3KooWCCCCCCCC", "reason": "another chain", "atMs": "0x0"}],
+        "refused": [refused(wasSought=False), refused(wasSought=True)],
     }
     code, out, _ = seen("net", "doctor")
     assert code == 1
     assert lines_of(out)[2:] == [
         "Clock       no peer to compare it with",
         "Address     none is advertised",
-        "Refused     ..CCCCCCCC: another chain",
+        "Refused     ..CCCCCCCC, a stranger that dialled this node, 3 min ago: another chain",
+        "Refused     ..CCCCCCCC, 3 min ago: another chain",
         "",
         "Problems",
         "  no peer is connected",

@@ -99,7 +99,9 @@ def test_the_missing_of_consensus_are_joined_to_the_network() -> None:
 
 def test_the_doctor_joins_what_peers_found_when_they_dialled_back() -> None:
     node = SmallNode()
-    node.network = network_of([1, 2], refused=(RefusedPeer("node9", "another chain: genesis 0xab", 1_000),))
+    node.network = network_of(
+        [1, 2], refused=(RefusedPeer("node9", "another chain: genesis 0xab", 1_000, was_sought=True),)
+    )
     node.dialed_back = (
         DialedBack("node1", ADDRESS, "failed", "no answer within 8 s"),
         DialedBack("node2", ADDRESS, "unanswered", "no answer in time"),
@@ -115,7 +117,9 @@ def test_the_doctor_joins_what_peers_found_when_they_dialled_back() -> None:
             "forksMatch": True,
             "clockSkewMs": 10,
         }
-        assert found["refused"] == [{"peerId": "node9", "reason": "another chain: genesis 0xab", "atMs": "0x3e8"}]
+        assert found["refused"] == [
+            {"peerId": "node9", "reason": "another chain: genesis 0xab", "atMs": "0x3e8", "wasSought": True}
+        ]
         assert found["dialBack"][0] == {
             "peerId": "node1",
             "address": ADDRESS,
@@ -148,6 +152,11 @@ def test_a_node_that_cannot_answer_is_an_error(method: str) -> None:
 def test_a_healthy_network_has_no_problem() -> None:
     reached = [DialedBack("node1", ADDRESS, "reached", "")]
     assert problems_of(network_of([1, 2, 3]), reached) == []
+
+
+def test_a_stranger_that_was_refused_is_no_problem_of_this_node() -> None:
+    refused = (RefusedPeer("node9", "another chain", 1, was_sought=False),)
+    assert problems_of(network_of([1, 2], refused=refused), []) == []
 
 
 def test_one_who_reached_the_address_outweighs_one_who_did_not() -> None:

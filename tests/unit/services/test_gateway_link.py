@@ -166,7 +166,7 @@ def test_every_request_has_its_answer() -> None:
 
 
 def test_the_network_and_the_metrics_are_what_their_sources_say() -> None:
-    network = network_of([1, 3], refused=(RefusedPeer("node9", "another chain", 1),), sync=SyncProgress(1, 2, 3))
+    network = network_of([1, 3], refused=(RefusedPeer("node9", "another chain", 1, True),), sync=SyncProgress(1, 2, 3))
     reports = (DialedBack("node1", "/ip4/9.9.9.9/tcp/1", "reached", ""),)
 
     async def dial_back() -> tuple[DialedBack, ...]:

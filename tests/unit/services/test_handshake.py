@@ -13,6 +13,7 @@ from trio.testing import MockClock
 
 from astralink_node.services.handshake import REFRESH_S, STATUS, ChainIdentity, Handshake
 from astralink_node.services.peer_heads import PeerHeads
+from astralink_node.services.refused_peers import RefusedPeers
 from consensus.peer_status import MAX_STATUS_BYTES, PeerStatus, decode_status, encode_status
 from p2p.memory_requests import MemoryRequester, MemoryRequests
 from p2p.peer_id import PeerId
@@ -46,6 +47,7 @@ class Member:
             f"client of {peer.decode()}",
             lambda: [f"/dns/{peer.decode()}/tcp/30400"],
             lambda gone, why: self.parted.append((gone, why)),
+            RefusedPeers(lambda: START_MS, lambda _: True),
         )
         self.requests.serve(STATUS, self.handshake.answer)
 

@@ -155,6 +155,9 @@ def test_a_node_of_another_chain_is_let_go_and_never_becomes_a_peer(tmp_path: Pa
             await until(lambda: bool(ann.network.handshake.refused.newest()))
             (refused,) = ann.network.handshake.refused.newest()
             assert refused.reason.startswith(f"another chain: genesis 0x{STRANGERS.genesis_hash.hex()}, ours is 0x")
+            assert not refused.was_sought, "it came by itself"
+            await until(lambda: bool(bob.network.handshake.refused.newest()))
+            assert bob.network.handshake.refused.newest()[0].was_sought
             await until(lambda: not ann.network.host.connections)
             assert not ann.peers
             assert not bob.peers
