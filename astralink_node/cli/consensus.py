@@ -4,7 +4,7 @@ import json
 
 import click
 
-from astralink_node.cli.node_health import Answer, duration, field, number, problems_of_node, short
+from astralink_node.cli.node_health import Answer, away_text, duration, field, number, problems_of_node, short
 from astralink_node.cli.options import json_option
 from astralink_node.cli.rpc_client import EXIT_UNHEALTHY, NotServed, RpcClient, rpc_url_option
 from astralink_node.cli.status import role, verdict
@@ -62,6 +62,8 @@ def _overview(state: Answer, now_s: float) -> list[str]:
         prevotes, precommits = (_votes(shown[kind], total) for kind in ("prevotes", "precommits"))
         proposer = f"#{number(shown['proposerIndex'])}"
         lines.append(f"{number(shown['round']):>5}  {proposer:<9} {prevotes:<{_COLUMN}} {precommits}".rstrip())
+    if state["away"]:
+        lines += ["", "Away", *(f"  {away_text(each)}" for each in state["away"])]
     if state["missing"]:
         lines += ["", "Missing now"]
         lines += [_missing(each) for each in state["missing"]]
@@ -86,4 +88,11 @@ def _votes(votes: list[Answer], total: int) -> str:
 def _missing(each: Answer) -> str:
     where = {True: "connected", False: "not connected", None: "-"}[each["isConnected"]]
     name, key = f"#{number(each['index'])}", short(each["votingKey"], 16)
-    return f"  {name:<5} key {key:<21} operator {each['operator']}  {where:<14} last vote: {each['lastVote'] or 'none'}"
+    return f"  {name:<5} key {key:<21} operator {each['operator']}  {where:<14} {_last_vote(each)}"
+
+
+def _last_vote(each: Answer) -> str:
+    if each["lastVote"] is not None:
+        return f"last vote: {each['lastVote']}"
+    before = "" if each["lastVoteNumber"] is None else f", the last one at {number(each['lastVoteNumber']):,}"
+    return f"no vote at this height{before}"

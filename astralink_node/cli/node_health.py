@@ -38,6 +38,15 @@ def problems_of_node(status: Answer, consensus: Answer | None, net: Answer, now_
     return found
 
 
+def away_text(away: Answer) -> str:
+    """Of astralink_consensusState's `away`: who has not voted since when."""
+    name = f"#{number(away['index'])} {short(away['votingKey'])}"
+    since = "this node started" if away["lastVoteNumber"] is None else f"height {number(away['lastVoteNumber']):,}"
+    where = {True: "connected", False: "not connected", None: "its node is not known"}[away["isConnected"]]
+    where = "this node" if away["isSelf"] else where
+    return f"{name} no vote since {since}, {where}"
+
+
 def duration(seconds: float) -> str:
     """In the unit that people would use."""
     if seconds < 120:

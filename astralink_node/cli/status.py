@@ -4,10 +4,20 @@ import json
 
 import click
 
-from astralink_node.cli.node_health import Answer, duration, field, head_age_s, number, problems_of_node, short
+from astralink_node.cli.node_health import (
+    Answer,
+    away_text,
+    duration,
+    field,
+    head_age_s,
+    number,
+    problems_of_node,
+    short,
+)
 from astralink_node.cli.options import json_option
 from astralink_node.cli.rpc_client import EXIT_UNHEALTHY, RpcClient, rpc_url_option
 from astralink_node.clock import now_ms
+from astralink_node.gateway.stall import MAX_NAMED
 
 
 @click.command()
@@ -54,7 +64,17 @@ def _overview(node: Answer, consensus: Answer | None, net: Answer, now_s: float)
             "Mempool", f"{number(node['pendingTransactions']):,} pending, {number(node['queuedTransactions']):,} queued"
         ),
         field("Consensus", "not begun" if consensus is None else consensus["explanation"]),
+        *_away(consensus),
     ]
+
+
+def _away(consensus: Answer | None) -> list[str]:
+    """Nothing where nobody is: a chain goes on without a third of the power, and a node is well all the same."""
+    away = [] if consensus is None else consensus["away"]
+    shown = [away_text(each) for each in away[:MAX_NAMED]]
+    if len(away) > MAX_NAMED:
+        shown.append(f"and {len(away) - MAX_NAMED} more: see `consensus status`")
+    return [field("" if at else "Away", line) for at, line in enumerate(shown)]
 
 
 def verdict(problems: list[str], consensus: Answer | None) -> list[str]:

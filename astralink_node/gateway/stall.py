@@ -23,7 +23,7 @@ MOMENT_MS: Final = 1_000
 
 @dataclass(frozen=True, slots=True)
 class MissingValidator:
-    """Somebody whose message the present step waits for."""
+    """Somebody whose message the present step waits for, or who has been away for a while."""
 
     index: int
     voting_key: bytes
@@ -35,6 +35,8 @@ class MissingValidator:
     """None: which node it runs is not known here."""
     last_vote: str
     """Its newest of this height; empty: none in the rounds that are shown."""
+    last_height: int
+    """The highest at which it voted; -1: nothing was heard of it since this node started."""
 
 
 def stall_limit_ms(block_interval_ms: int) -> int:
@@ -59,6 +61,11 @@ def missing_validators(state: ConsensusState, network: NetworkView) -> tuple[Mis
         case _:
             indices = []
     return tuple(_missing(state, network, index) for index in indices if index < len(state.members))
+
+
+def away_validators(state: ConsensusState, network: NetworkView) -> tuple[MissingValidator, ...]:
+    """Those without a vote for a while, whomever the present step waits for."""
+    return tuple(_missing(state, network, index) for index, member in enumerate(state.members) if member.is_away)
 
 
 def explain(state: ConsensusState | None, network: NetworkView, now_ms: int) -> str:
@@ -168,6 +175,7 @@ def _missing(state: ConsensusState, network: NetworkView, index: int) -> Missing
         is_self=index == state.own_index,
         is_connected=None if node is None else any(peer.peer_id == node for peer in network.peers),
         last_vote=_last_vote(state, index),
+        last_height=member.last_height,
     )
 
 

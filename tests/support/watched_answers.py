@@ -81,6 +81,7 @@ def consensus(step: str, explanation: str, now_s: int) -> dict[str, Any]:
         "isValidator": True,
         "isSigning": True,
         "missing": [],
+        "away": [],
         "explanation": explanation,
     }
 
@@ -114,8 +115,10 @@ def stalled(now_s: int) -> dict[str, Any]:
                 "index": "0x3",
                 "votingKey": "0x" + "a3" * 48,
                 "operator": "0x" + "b3" * 20,
+                "isSelf": False,
                 "isConnected": False,
                 "lastVote": None,
+                "lastVoteNumber": hex(811),
             }
         ],
     }

@@ -19,7 +19,7 @@ from astralink_node.gateway.methods.net import network_view, node_status
 from astralink_node.gateway.methods.table import Method, Parameter
 from astralink_node.gateway.parameters import block, epoch
 from astralink_node.gateway.rpc_errors import server_error
-from astralink_node.gateway.stall import explain, missing_validators
+from astralink_node.gateway.stall import MissingValidator, away_validators, explain, missing_validators
 from consensus.certificate import Certificate, decode_certificate, signer_indices
 from consensus.checkpoint import checkpoint_hash, decode_checkpoint
 from consensus.epoch import epoch_of
@@ -221,17 +221,21 @@ async def consensus_state(context: RpcContext) -> Json:
         "waitingSinceMs": quantity(state.waiting_since_ms),
         "isValidator": state.is_validator,
         "isSigning": state.is_signing,
-        "missing": [
-            {
-                "index": quantity(missing.index),
-                "votingKey": data(missing.voting_key),
-                "operator": data(missing.operator),
-                "isConnected": missing.is_connected,
-                "lastVote": missing.last_vote or None,
-            }
-            for missing in missing_validators(state, network)
-        ],
+        "missing": [_missing_fields(missing) for missing in missing_validators(state, network)],
+        "away": [_missing_fields(away) for away in away_validators(state, network)],
         "explanation": explain(state, network, now_ms()),
+    }
+
+
+def _missing_fields(missing: MissingValidator) -> JsonObject:
+    return {
+        "index": quantity(missing.index),
+        "votingKey": data(missing.voting_key),
+        "operator": data(missing.operator),
+        "isSelf": missing.is_self,
+        "isConnected": missing.is_connected,
+        "lastVote": missing.last_vote or None,
+        "lastVoteNumber": None if missing.last_height < 0 else quantity(missing.last_height),
     }
 
 

@@ -112,6 +112,43 @@ def test_status_as_json_holds_the_answers_and_the_verdict(seen: Any, node: Prepa
     assert shown["headAgeSeconds"] == 0
 
 
+def gone(index: int, **fields: Any) -> dict[str, Any]:
+    key, operator = "0x" + f"a{index}" * 48, "0x" + f"b{index}" * 20
+    known = {"isSelf": False, "isConnected": False, "lastVote": None, "lastVoteNumber": hex(8_202)}
+    return {"index": hex(index), "votingKey": key, "operator": operator} | known | fields
+
+
+def test_who_is_away_is_named_while_the_chain_goes_on(seen: Any, node: PreparedNode) -> None:
+    away = node.results["astralink_consensusState"]["away"]
+    away += [gone(1), gone(2, isConnected=None, lastVoteNumber=None), gone(3, isConnected=True)]
+    lines = [
+        "#1 0xa1a1a1a1.. no vote since height 8,202, not connected",
+        "#2 0xa2a2a2a2.. no vote since this node started, its node is not known",
+        "#3 0xa3a3a3a3.. no vote since height 8,202, connected",
+    ]
+    code, out, _ = seen("status")
+    assert code == 0
+    assert [line[12:] for line in lines_of(out)[-4:-1]] == lines
+    assert [line[:12].strip() for line in lines_of(out)[-4:]] == ["Away", "", "", "Health"]
+    _, out, _ = seen("consensus", "status")
+    shown = lines_of(out)
+    assert shown[shown.index("Away") + 1 :][:3] == [f"  {line}" for line in lines]
+    away += [gone(0, isSelf=True, isConnected=None), *[gone(4)] * 6]
+    assert "            #0 0xa0a0a0a0.. no vote since height 8,202, this node" in lines_of(seen("status")[1])
+    assert "            and 2 more: see `consensus status`" in lines_of(seen("status")[1])
+
+
+def test_a_vote_at_this_height_is_told_from_none_at_it(seen: Any, node: PreparedNode) -> None:
+    state = node.results["astralink_consensusState"] = answers.stalled(NOW_S)
+    for fields, told in (
+        ({"lastVote": "prevote of round 2"}, "last vote: prevote of round 2"),
+        ({"lastVoteNumber": None}, "no vote at this height"),
+    ):
+        state["missing"] = [gone(3, **fields)]
+        (line,) = [each for each in lines_of(seen("consensus", "status")[1]) if each.startswith("  #3")]
+        assert line.endswith(f"not connected  {told}")
+
+
 def test_a_chain_that_stands_still_is_unhealthy_and_explained_once(seen: Any, node: PreparedNode) -> None:
     node.results["astralink_nodeStatus"]["headTimestamp"] = hex(NOW_S - 300)
     node.results["astralink_consensusState"] = answers.stalled(NOW_S)
@@ -189,7 +226,7 @@ def test_votes_and_the_missing_are_a_table(seen: Any, node: PreparedNode) -> Non
             "",
             "Missing now",
             "  #3    key 0xa3a3a3a3a3a3a3a3..  operator 0xb3b3b3b3b3b3b3b3b3b3b3b3b3b3b3b3b3b3b3b3  "
-            "not connected  last vote: none",
+            "not connected  no vote at this height, the last one at 811",
             "",
             "height 812 round 3 waits in prevote since 12 s: 1 of 4 validators silent (#3 0xa3a3a3a3.. not connected)",
             "Health      no block for 60 s",

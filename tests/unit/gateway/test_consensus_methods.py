@@ -245,11 +245,14 @@ def test_the_state_of_consensus_is_shown_with_who_voted_for_what() -> None:
                 "index": hex(index),
                 "votingKey": hexed(member.voting_key),
                 "operator": hexed(member.operator),
+                "isSelf": index == 3,
                 "isConnected": None,
                 "lastVote": f"{'precommit' if index in (1, 2) else 'prevote'} of round 0",
+                "lastVoteNumber": None,
             }
             for index, member in enumerate(MEMBERS)
         ]
+        assert shown.pop("away") == []
         assert shown == {
             "number": "0x9",
             "round": "0x1",

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from astralink_node.gateway.link_messages import DialedBack, LinkFailed, RefusedPeer, Reply, Request, SyncProgress
 from astralink_node.gateway.network_health import is_clock_off, problems_of
 from astralink_node.gateway.rpc_errors import SERVER_ERROR
 from tests.support.gateways import Client, SmallNode, hexed, with_client
-from tests.support.networks import network_of, peer_view, waiting
+from tests.support.networks import MEMBERS, network_of, peer_view, waiting
 
 ADDRESS = "/ip4/192.0.2.0/tcp/30400"
 
@@ -93,6 +95,21 @@ def test_the_missing_of_consensus_are_joined_to_the_network() -> None:
         shown = await client.call("astralink_consensusState")
         assert [(each["index"], each["isConnected"]) for each in shown["missing"]] == [("0x1", False)]
         assert "no proposal of #1 0xa1a1a1a1.. not connected" in shown["explanation"]
+
+    with_client(body, node=node)
+
+
+def test_who_is_away_is_shown_whatever_the_step_waits_for() -> None:
+    node = SmallNode()
+    node.network = network_of([3])
+    members = tuple(replace(member, last_height=800 + at, is_away=at > 1) for at, member in enumerate(MEMBERS))
+    node.consensus_state = waiting("new_height", members=members)
+
+    async def body(client: Client) -> None:
+        shown = await client.call("astralink_consensusState")
+        assert shown["missing"] == []
+        found = [(each["index"], each["isConnected"], each["lastVoteNumber"]) for each in shown["away"]]
+        assert found == [("0x2", False, hex(802)), ("0x3", True, hex(803))]
 
     with_client(body, node=node)
 
