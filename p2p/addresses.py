@@ -14,6 +14,7 @@ from p2p.peer_id import PeerId
 MAX_ADDRESS_LENGTH: Final = 400
 MAX_PEER_ID_LENGTH: Final = 64
 _HOST_KINDS: Final = ("ip4", "ip6", "dns", "dns4", "dns6")
+_EVERY_HOST: Final = ("0.0.0.0", "::")
 _IDENTITY_HASH: Final = 0x00
 _SHA2_256_HASH: Final = 0x12
 _MAX_INLINE_KEY: Final = 42
@@ -58,6 +59,11 @@ class Address:
     @property
     def is_ip(self) -> bool:
         return _ip_kind(self.host) is not None
+
+    @property
+    def is_every(self) -> bool:
+        """Every address of the machine: to listen on, and of no use to others."""
+        return self.host in _EVERY_HOST
 
     def with_peer(self, peer: PeerId | None) -> "Address":
         return replace(self, peer=peer)

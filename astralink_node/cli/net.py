@@ -5,7 +5,7 @@ from collections import Counter
 
 import click
 
-from astralink_node.cli.node_health import Answer, age, field, number, short, short_peer
+from astralink_node.cli.node_health import Answer, age, field, number, place, short, short_peer
 from astralink_node.cli.options import json_option
 from astralink_node.cli.rpc_client import EXIT_UNHEALTHY, RpcClient, rpc_url_option
 from astralink_node.clock import now_ms
@@ -45,7 +45,8 @@ def _lines(report: Answer, now_s: float) -> list[str]:
     ]
     lines += [field("Refused", _refusal(each, now_s)) for each in report["refused"]]
     if not report["problems"]:
-        return [*lines, field("Verdict", "nothing is wrong")]
+        notices = report["notices"] or ["nothing is wrong"]
+        return [*lines, *(field("" if at else "Verdict", notice) for at, notice in enumerate(notices))]
     return [*lines, "", "Problems", *(f"  {problem}" for problem in report["problems"])]
 
 
@@ -83,5 +84,5 @@ def _reached(report: Answer) -> list[str]:
             for each in attempts
             if each["outcome"] != "reached"
         ]
-        lines.append(field("Address", "; ".join([f"{address}: {asked}", *details])))
+        lines.append(field("Address", "; ".join([f"{place(address)}: {asked}", *details])))
     return lines

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from astralink_node.gateway.stall import is_idle, stall_limit_ms
+from p2p.addresses import BadAddress, parse_address
 
 Answer = Mapping[str, Any]
 """A JSON-RPC result."""
@@ -54,6 +55,15 @@ def duration(seconds: float) -> str:
     if seconds < 7200:
         return f"{seconds / 60:.0f} min"
     return f"{seconds / 3600:.0f} h" if seconds < 172_800 else f"{seconds / 86_400:.0f} days"
+
+
+def place(address: str) -> str:
+    """A multiaddress; one that only a listener can use in words."""
+    try:
+        parsed = parse_address(address)
+    except BadAddress:
+        return address
+    return f"every address of this machine, port {parsed.port}" if parsed.is_every else address
 
 
 def age(at_ms: str, now_s: float) -> str:

@@ -11,6 +11,7 @@ from astralink_node.cli.node_health import (
     field,
     head_age_s,
     number,
+    place,
     problems_of_node,
     short,
 )
@@ -57,6 +58,7 @@ def _overview(node: Answer, consensus: Answer | None, net: Answer, now_s: float)
         field("Node", node["clientVersion"]),
         field("Chain", f"{number(node['chainId'])}, genesis {short(node['genesisHash'], 16)}"),
         field("Head", f"{number(node['headNumber']):,}, {short(node['headHash'], 16)}, {age} ago"),
+        *(field("Listens", f"for other nodes on {place(address)}") for address in net["listenAddresses"]),
         field("Peers", peers_line(net)),
         field("Sync", _sync(net)),
         field("Validator", role(consensus)),

@@ -41,6 +41,17 @@ def problems_of(network: NetworkView, reports: Sequence[DialedBack]) -> list[str
     return found + _unreached(network, reports)
 
 
+def notices_of(reports: Sequence[DialedBack]) -> list[str]:
+    """What a node can live with, and its operator should know."""
+    outcomes = {report.outcome for report in reports}
+    if not outcomes or outcomes & {"reached", "failed"}:  # the latter is a problem
+        return []
+    return [
+        "nobody can dial this node, as far as its peers could find out: give an address that others can dial with "
+        "--p2p-advertise"
+    ]
+
+
 def _mismatch(peer: PeerView) -> str:
     what = "has another genesis" if not peer.genesis_matches else "applies other forks"
     return f"peer {peer.peer_id} {what}: `astralink-node genesis diff` shows how two genesis files differ"

@@ -158,6 +158,8 @@ class DialBack:
         return encode_attempts(attempts)
 
     async def _attempt(self, peer: PeerId, asks_from: str, address: Address) -> Attempt:
+        if address.is_every:  # taken as everybody takes it: to be where the asker came from
+            address = Address(asks_from, address.port, address.peer)
         why_not = refusal_of(address, peer, asks_from)
         if why_not:
             return Attempt(Outcome.REFUSED, why_not)

@@ -41,8 +41,6 @@ from p2p.topics import TopicNames
 MAX_CANDIDATES: Final = 64
 """Of the peer book, for others that ask whom else there is."""
 
-_EVERY_ADDRESS: Final = ("0.0.0.0", "::")
-
 _log = Log("peers")
 
 
@@ -125,7 +123,12 @@ class Network:
             nursery.start_soon(self._exchange.run)
             nursery.start_soon(self.topics.run)
             for address in self.host.listen_addresses:
-                _log.info("listening for other nodes", address=str(address))
+                if address.is_every:
+                    where = f"every address of this machine, port {address.port}"
+                    bootnode = f"/ip4/HOST/tcp/{address.port}/p2p/{peer_id_text(self.host.own_id)}"
+                    _log.info("listening for other nodes", on=where, bootnode=bootnode)
+                else:
+                    _log.info("listening for other nodes", address=str(address))
             task_status.started()
 
 
@@ -276,7 +279,7 @@ def _addresses_said(texts: Iterable[str], connection: Connection) -> list[Addres
             address = parse_address(text)
         except BadAddress:
             continue
-        if address.host in _EVERY_ADDRESS:
+        if address.is_every:
             address = Address(connection.address.host, address.port)
         if address.peer in (None, connection.peer) and address.port:
             found.append(address.with_peer(connection.peer))

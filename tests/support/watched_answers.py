@@ -61,6 +61,7 @@ def healthy(now_s: int) -> dict[str, Any]:
                 attempt(SECOND, "unanswered", "no answer in time"),
             ],
             "problems": [],
+            "notices": [],
         },
     }
 

@@ -8,7 +8,7 @@ from astralink_node.gateway.jsonrpc import Json
 from astralink_node.gateway.link_messages import CheckReachability, NetworkView, PeerView, Reachability
 from astralink_node.gateway.methods.net import network_view
 from astralink_node.gateway.methods.table import Method
-from astralink_node.gateway.network_health import clock_limit_ms, problems_of
+from astralink_node.gateway.network_health import clock_limit_ms, notices_of, problems_of
 from astralink_node.gateway.rpc_errors import server_error
 
 
@@ -60,7 +60,8 @@ async def net_doctor(context: RpcContext) -> Json:
             }
             for report in reply.reports
         ],
-        "problems": list(problems_of(network, reply.reports)),
+        "problems": problems_of(network, reply.reports),
+        "notices": notices_of(reply.reports),
     }
 
 

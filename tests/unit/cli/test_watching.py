@@ -94,6 +94,7 @@ def test_status_of_a_healthy_validator(seen: Any) -> None:
         "Node        astralink/test",
         "Chain       1234, genesis 0xabababababababab..",
         "Head        811, 0xcdcdcdcdcdcdcdcd.., 0 s ago",
+        "Listens     for other nodes on every address of this machine, port 30400",
         "Peers       2, 2 of 3 other validators connected",
         "Sync        keeps up",
         "Validator   yes, signing",
@@ -190,7 +191,12 @@ def test_a_node_that_catches_up_or_does_not_sign_is_not_well(seen: Any, node: Pr
 
 def test_a_node_alone_that_recovers(seen: Any, node: PreparedNode) -> None:
     node.results["astralink_consensusState"] = None
-    node.results["astralink_netStatus"] |= {"peerId": None, "peers": "0x0", "validatorsKnown": "0x0"}
+    node.results["astralink_netStatus"] |= {
+        "peerId": None,
+        "listenAddresses": [],
+        "peers": "0x0",
+        "validatorsKnown": "0x0",
+    }
     code, out, _ = seen("status")
     assert code == 0
     assert "Peers       none: this node runs without a network" in out
@@ -282,6 +288,20 @@ def test_doctor_of_a_healthy_node(seen: Any) -> None:
         "Clock       12 ms behind the peers' (median); up to 250 ms is fine",
         "Address     /ip4/9.9.9.9/tcp/30400: 1 of 2 peers reached it; ..BBBBBBBB unanswered: no answer in time",
         "Verdict     nothing is wrong",
+    ]
+
+
+def test_a_node_that_nobody_could_dial_is_told_so_and_is_not_unwell(seen: Any, node: PreparedNode) -> None:
+    node.results["astralink_netDoctor"] |= {
+        "advertisedAddresses": ["/ip4/0.0.0.0/tcp/30400"],
+        "dialBack": [],
+        "notices": ["nobody can dial this node: give --p2p-advertise"],
+    }
+    code, out, _ = seen("net", "doctor")
+    assert code == 0
+    assert lines_of(out)[3:] == [
+        "Address     every address of this machine, port 30400: nobody dialled it",
+        "Verdict     nobody can dial this node: give --p2p-advertise",
     ]
 
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from astralink_node.gateway.link_messages import DialedBack, LinkFailed, RefusedPeer, Reply, Request, SyncProgress
-from astralink_node.gateway.network_health import is_clock_off, problems_of
+from astralink_node.gateway.network_health import is_clock_off, notices_of, problems_of
 from astralink_node.gateway.rpc_errors import SERVER_ERROR
 from tests.support.gateways import Client, SmallNode, hexed, with_client
 from tests.support.networks import MEMBERS, network_of, peer_view, waiting
@@ -187,6 +187,16 @@ def test_nobody_who_could_say_is_no_proof_of_a_closed_port() -> None:
         DialedBack("node2", ADDRESS, "unanswered", ""),
     ]
     assert problems_of(network_of([1, 2]), reports) == []
+    (notice,) = notices_of(reports)
+    assert notice.startswith("nobody can dial this node")
+    assert "--p2p-advertise" in notice
+
+
+@pytest.mark.parametrize("outcome", ["reached", "failed"])
+def test_one_who_could_say_makes_the_notice_needless(outcome: str) -> None:
+    reports = [DialedBack("node1", ADDRESS, "unanswered", ""), DialedBack("node2", ADDRESS, outcome, "")]
+    assert notices_of(reports) == []
+    assert notices_of([]) == []
 
 
 def test_no_peers_and_no_address_are_problems() -> None:

@@ -83,6 +83,17 @@ def test_a_peer_dials_the_asker_as_itself_and_says_what_it_found() -> None:
     in_virtual_time(scenario)
 
 
+def test_one_that_listens_on_every_address_is_dialled_where_it_came_from() -> None:
+    bench = Bench(["/ip4/0.0.0.0/tcp/30400"])
+    bench.reachable = {parse_address(PUBLIC).with_peer(OWN)}
+
+    async def scenario() -> None:
+        (report,) = await bench.node.check()
+        assert (report.address, report.outcome) == ("/ip4/0.0.0.0/tcp/30400", "reached")
+
+    in_virtual_time(scenario)
+
+
 def test_without_addresses_or_peers_nobody_is_asked() -> None:
     async def scenario() -> None:
         assert await Bench([]).node.check() == ()

@@ -321,13 +321,22 @@ def test_a_peer_book_that_cannot_be_read_is_named(tmp_path: Path) -> None:
 # --- Addresses that a peer says of itself --------------------------------------------------------------------------
 
 
-def test_one_that_listens_on_every_address_is_taken_to_be_where_it_came_from(tmp_path: Path) -> None:
+def test_one_that_listens_on_every_address_is_taken_to_be_where_it_came_from(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO", logger="astralink_node.peers")
+
     async def main() -> None:
         async with running(tmp_path / "a") as ann:
             bob = Node(tmp_path / "b", 3)
             await bob.open(P2pConfig(host="0.0.0.0", port=0, bootnodes=(str(ann.address),)))
             async with trio.open_nursery() as nursery:
                 await nursery.start(bob.network.run)
+                (said,) = [record for record in caplog.records if hasattr(record, "fields") and "on" in record.fields]
+                assert said.__dict__["fields"] == {
+                    "on": f"every address of this machine, port {bob.address.port}",
+                    "bootnode": f"/ip4/HOST/tcp/{bob.address.port}/p2p/{peer_id_text(bob.own_id)}",
+                }
                 await until(lambda: ann.peers == {bob.own_id})
                 expected = f"/ip4/127.0.0.1/tcp/{bob.address.port}/p2p/{peer_id_text(bob.own_id)}"
                 async with running(tmp_path / "c", bootnodes=[ann.address]) as cat:
