@@ -6,6 +6,7 @@ host's gate keeps it out. What happens is told to `notice`, for the log. The pee
 
 from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
 from copy import deepcopy
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Protocol, assert_never
 
@@ -29,11 +30,22 @@ MAX_WAIT_S: Final = 1.0
 """Between two looks at whom to dial, unless something happens."""
 GREETING_TIMEOUT_S: Final = 10.0
 SAVE_INTERVAL_S: Final = 60.0
+CUT_OFF: Final = "no bootnode is to be reached, and nobody else is connected"
+"""What is noticed in place of "a peer is not to be reached" where that leaves the node alone."""
 
 Greet = Callable[[PeerId], Awaitable[str]]
 """The status handshake with a new peer: why it is not welcome, or nothing."""
 Notice = Callable[[str, PeerId, str], None]
 """(what happened, to which peer, why)"""
+
+
+@dataclass(frozen=True, slots=True)
+class Trouble:
+    """Why a bootnode is no peer, as of the last attempt."""
+
+    reason: str
+    at_s: float
+    """Unix time."""
 
 
 class Listener(Protocol):
@@ -75,6 +87,8 @@ class ConnectionKeeper:
         self._reputation = Reputation()
         self._validators: dict[PeerId, tuple[Address, ...]] = {}
         self._bootnodes = {node.peer: node for node in bootnodes if node.peer is not None}
+        self._troubles: dict[PeerId, Trouble] = {}
+        """Of bootnodes, until they are connected and welcome."""
         self._lost = LostPeers()
         self._redialled: set[PeerId] = set()
         """Lost peers that the dialer has been told of."""
@@ -115,6 +129,10 @@ class ConnectionKeeper:
 
     def validators(self) -> Collection[PeerId]:
         return self._validators.keys()
+
+    def bootnodes(self) -> list[tuple[Address, Trouble | None]]:
+        """Each with what was the matter at the last attempt; nothing since it is connected, or before the first."""
+        return [(address, self._troubles.get(peer)) for peer, address in self._bootnodes.items()]
 
     def learn(self, peer: PeerId, addresses: Iterable[Address]) -> None:
         """Somebody said that the peer listens there."""
@@ -166,11 +184,13 @@ class ConnectionKeeper:
         with trio.move_on_after(GREETING_TIMEOUT_S):
             reason = await self._greet(peer)
         if reason:
+            self._note_trouble(peer, reason)
             self._notice("a peer is not welcome", peer, reason)
             await connection.finish(reason)
         elif self._host.connections.get(peer) is connection:
             self._book.note_seen(peer, int(self._now_s()), connection.address if connection.outbound else None)
             self._lost.connected(peer, trio.current_time())
+            self._troubles.pop(peer, None)
             self._notice("a peer is connected", peer, "dialled" if connection.outbound else "it dialled")
             listener.connected(connection)
 
@@ -197,11 +217,18 @@ class ConnectionKeeper:
         except DialFailed as error:
             failures = self._dialer.failed(dial.peer, trio.current_time())
             self._book.note_failure(dial.peer)
+            self._note_trouble(dial.peer, str(error))
             if failures.bit_count() == 1:  # 1, 2, 4, 8: it is dialled for as long as it is away
-                self._notice("a peer is not to be reached", dial.peer, f"{error} (attempt {failures})")
+                is_cut_off = not self._host.connections and dial.peer in self._bootnodes.keys() <= self._troubles.keys()
+                what = CUT_OFF if is_cut_off else "a peer is not to be reached"
+                self._notice(what, dial.peer, f"{error} (attempt {failures})")
         finally:
             self._dials -= 1
             self._changed.set()
+
+    def _note_trouble(self, peer: PeerId, reason: str) -> None:
+        if peer in self._bootnodes:
+            self._troubles[peer] = Trouble(reason, self._now_s())
 
     def _choose_lost(self, now: float) -> None:
         """Want back, soon, whoever was connected for long."""

@@ -170,7 +170,7 @@ class Host:
             try:
                 return await self._dial_once(address)
             except DialFailed as error:
-                reasons.append(f"{address}: {error}")
+                reasons.append(f"{address.with_peer(None)}: {error}")  # who it is, the caller knows
         raise DialFailed("; ".join(reasons) or "no address")
 
     async def _dial_once(self, address: Address) -> Connection:

@@ -43,11 +43,20 @@ def _lines(report: Answer, now_s: float) -> list[str]:
         field("Clock", _clock(report)),
         *_reached(report),
     ]
+    lines += [field("Bootnode", f"{each['address']}: {_standing(each, now_s)}") for each in report["bootnodes"]]
     lines += [field("Refused", _refusal(each, now_s)) for each in report["refused"]]
     if not report["problems"]:
         notices = report["notices"] or ["nothing is wrong"]
         return [*lines, *(field("" if at else "Verdict", notice) for at, notice in enumerate(notices))]
     return [*lines, "", "Problems", *(f"  {problem}" for problem in report["problems"])]
+
+
+def _standing(bootnode: Answer, now_s: float) -> str:
+    if bootnode["isConnected"]:
+        return "connected"
+    if bootnode["trouble"] is None:
+        return "not connected yet"
+    return f"not connected; {age(bootnode['atMs'], now_s)}: {bootnode['trouble']}"
 
 
 def _refusal(refused: Answer, now_s: float) -> str:

@@ -136,6 +136,17 @@ class RefusedPeer:
 
 
 @dataclass(frozen=True, slots=True)
+class BootnodeView:
+    """A node that the operator named."""
+
+    address: str
+    is_connected: bool
+    trouble: str
+    """Why the last attempt made it no peer; empty: it is connected, or was not tried yet."""
+    trouble_ms: int
+
+
+@dataclass(frozen=True, slots=True)
 class ValidatorPeer:
     """Which node another validator of the current set runs, as far as this node knows."""
 
@@ -169,6 +180,7 @@ class NetworkView:
     """None: this node keeps up."""
     clock_precision_ms: int
     """By how much correct validators' clocks may differ (PBTS, PRECISION); 0: not known."""
+    bootnodes: tuple[BootnodeView, ...] = ()
 
     @property
     def validators_connected(self) -> int:

@@ -167,7 +167,7 @@ class DialBack:
         try:
             await self._dialler(target)
         except DialFailed as error:
-            return Attempt(Outcome.FAILED, str(error).removeprefix(f"{target}: "))
+            return Attempt(Outcome.FAILED, str(error).removeprefix(f"{target.with_peer(None)}: "))
         return Attempt(Outcome.REACHED, "")
 
 

@@ -25,7 +25,7 @@ from astralink_node.services.sync_offences import SAYS, SyncOffence
 from astralink_node.services.topic_split import TopicSplit
 from consensus.peer_status import MAX_ADDRESS_BYTES
 from p2p.addresses import Address, BadAddress, parse_address, peer_id_text
-from p2p.connection_keeper import ConnectionKeeper
+from p2p.connection_keeper import CUT_OFF, ConnectionKeeper
 from p2p.dialer import Dialer
 from p2p.gossip_events import GossipOffence
 from p2p.identity import Identity, UnusableNodeKey, load_or_create_identity
@@ -287,4 +287,5 @@ def _addresses_said(texts: Iterable[str], connection: Connection) -> list[Addres
 
 
 def _notice(what: str, peer: PeerId, why: str) -> None:
-    _log.info(what, peer=peer_id_text(peer), why=why)
+    say = _log.warning if what == CUT_OFF else _log.info
+    say(what, peer=peer_id_text(peer), why=why)

@@ -1,18 +1,19 @@
 """The node's place on the network as operators see it, put together when they ask: a look, nothing is kept but who was
 turned away and where catching up began."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import trio
 
 from astralink_node.clock import NowMs
-from astralink_node.gateway.link_messages import NetworkView, PeerView, SyncProgress, ValidatorPeer
+from astralink_node.gateway.link_messages import BootnodeView, NetworkView, PeerView, SyncProgress, ValidatorPeer
 from astralink_node.services.handshake import ChainIdentity, KnownStatus
 from astralink_node.services.peer_heads import PeerHeads
 from astralink_node.services.refused_peers import RefusedPeers
 from p2p.addresses import Address, peer_id_text
+from p2p.connection_keeper import Trouble
 from p2p.peer_id import PeerId
 from p2p.streams import Connection
 
@@ -31,6 +32,7 @@ class NetworkParts:
     known: Callable[[], Mapping[PeerId, KnownStatus]]
     """Of those that are welcome."""
     points: Callable[[PeerId], float]
+    bootnodes: Callable[[], Sequence[tuple[Address, Trouble | None]]]
     advertised: Callable[[], tuple[str, ...]]
     validators: Callable[[], Mapping[PeerId, bytes]]
     """Voting keys of the present set's other members, by the nodes that run them, as far as they are known."""
@@ -59,6 +61,7 @@ def parts_of(
         connections=lambda: network.host.connections,
         known=lambda: network.handshake.known,
         points=network.keeper.points,
+        bootnodes=network.keeper.bootnodes,
         advertised=lambda: network.handshake.own_status().addresses,
         validators=validators,
         head_height=head_height,
@@ -92,6 +95,15 @@ class NetworkObserver:
             validators=tuple(ValidatorPeer(key, peer_id_text(peer)) for peer, key in parts.validators().items()),
             sync=self._sync(),
             clock_precision_ms=parts.clock_precision_ms,
+            bootnodes=tuple(
+                BootnodeView(
+                    str(address),
+                    address.peer in known,
+                    "" if trouble is None else trouble.reason,
+                    0 if trouble is None else int(1000 * trouble.at_s),
+                )
+                for address, trouble in parts.bootnodes()
+            ),
         )
 
     def _peer(self, connection: Connection, known: KnownStatus) -> PeerView:

@@ -55,6 +55,7 @@ def healthy(now_s: int) -> dict[str, Any]:
                 {"peerId": each, "genesisMatches": True, "forksMatch": True, "clockSkewMs": 12}
                 for each in (FIRST, SECOND)
             ],
+            "bootnodes": [],
             "refused": [],
             "dialBack": [
                 attempt(FIRST, "reached", None),

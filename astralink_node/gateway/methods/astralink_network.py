@@ -50,6 +50,15 @@ async def net_doctor(context: RpcContext) -> Json:
         "clockLimitMs": quantity(clock_limit_ms(network)),
         "advertisedAddresses": list(network.advertised_addresses),
         "peers": [_checked_fields(peer) for peer in network.peers],
+        "bootnodes": [
+            {
+                "address": bootnode.address,
+                "isConnected": bootnode.is_connected,
+                "trouble": bootnode.trouble or None,
+                "atMs": quantity(bootnode.trouble_ms) if bootnode.trouble else None,
+            }
+            for bootnode in network.bootnodes
+        ],
         "refused": _refused_fields(network),
         "dialBack": [
             {

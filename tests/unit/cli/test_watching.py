@@ -310,6 +310,11 @@ def refused(**fields: Any) -> dict[str, Any]:
     return {"peerId": "12D3KooWCCCCCCCC", "reason": "another chain", "atMs": hex(at_ms), "wasSought": True} | fields
 
 
+def bootnode(trouble: str | None, ago_s: int, **fields: Any) -> dict[str, Any]:
+    at_ms = None if trouble is None else hex(1000 * (NOW_S - ago_s))
+    return {"address": "/ip4/9.9.9.9/tcp/1/p2p/X", "isConnected": False, "trouble": trouble, "atMs": at_ms} | fields
+
+
 def test_doctor_lists_what_is_wrong(seen: Any, node: PreparedNode) -> None:
     node.results["astralink_netDoctor"] |= {
         "problems": ["no peer is connected", "no address is advertised"],
@@ -317,6 +322,7 @@ def test_doctor_lists_what_is_wrong(seen: Any, node: PreparedNode) -> None:
         "clockSkewMs": None,
         "advertisedAddresses": [],
         "dialBack": [],
+        "bootnodes": [bootnode("connection refused", 12), bootnode(None, 0), bootnode(None, 0, isConnected=True)],
         "refused": [refused(wasSought=False), refused(wasSought=True)],
     }
     code, out, _ = seen("net", "doctor")
@@ -324,6 +330,9 @@ def test_doctor_lists_what_is_wrong(seen: Any, node: PreparedNode) -> None:
     assert lines_of(out)[2:] == [
         "Clock       no peer to compare it with",
         "Address     none is advertised",
+        "Bootnode    /ip4/9.9.9.9/tcp/1/p2p/X: not connected; 12 s ago: connection refused",
+        "Bootnode    /ip4/9.9.9.9/tcp/1/p2p/X: not connected yet",
+        "Bootnode    /ip4/9.9.9.9/tcp/1/p2p/X: connected",
         "Refused     ..CCCCCCCC, a stranger that dialled this node, 3 min ago: another chain",
         "Refused     ..CCCCCCCC, 3 min ago: another chain",
         "",

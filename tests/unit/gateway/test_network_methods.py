@@ -6,7 +6,15 @@ from dataclasses import replace
 
 import pytest
 
-from astralink_node.gateway.link_messages import DialedBack, LinkFailed, RefusedPeer, Reply, Request, SyncProgress
+from astralink_node.gateway.link_messages import (
+    BootnodeView,
+    DialedBack,
+    LinkFailed,
+    RefusedPeer,
+    Reply,
+    Request,
+    SyncProgress,
+)
 from astralink_node.gateway.network_health import is_clock_off, notices_of, problems_of
 from astralink_node.gateway.rpc_errors import SERVER_ERROR
 from tests.support.gateways import Client, SmallNode, hexed, with_client
@@ -119,6 +127,8 @@ def test_the_doctor_joins_what_peers_found_when_they_dialled_back() -> None:
     node.network = network_of(
         [1, 2], refused=(RefusedPeer("node9", "another chain: genesis 0xab", 1_000, was_sought=True),)
     )
+    bootnodes = (BootnodeView(ADDRESS, False, "refused", 2_000), BootnodeView(ADDRESS, True, "", 0))
+    node.network = replace(node.network, bootnodes=bootnodes)
     node.dialed_back = (
         DialedBack("node1", ADDRESS, "failed", "no answer within 8 s"),
         DialedBack("node2", ADDRESS, "unanswered", "no answer in time"),
@@ -136,6 +146,10 @@ def test_the_doctor_joins_what_peers_found_when_they_dialled_back() -> None:
         }
         assert found["refused"] == [
             {"peerId": "node9", "reason": "another chain: genesis 0xab", "atMs": "0x3e8", "wasSought": True}
+        ]
+        assert found["bootnodes"] == [
+            {"address": ADDRESS, "isConnected": False, "trouble": "refused", "atMs": "0x7d0"},
+            {"address": ADDRESS, "isConnected": True, "trouble": None, "atMs": None},
         ]
         assert found["dialBack"][0] == {
             "peerId": "node1",

@@ -21,6 +21,7 @@ from astralink_node.services.peer_heads import PeerHeads
 from astralink_node.services.sync_offences import SyncOffence
 from astralink_node.services.topic_split import TopicShare
 from p2p.addresses import Address, peer_id_text
+from p2p.connection_keeper import CUT_OFF
 from p2p.identity import Identity, load_or_create_identity
 from p2p.peer_id import PeerId
 from p2p.topics import Topic
@@ -177,6 +178,32 @@ def test_a_node_that_is_its_own_bootnode_leaves_itself_out(tmp_path: Path) -> No
             assert ann.own_id == own.peer
             assert list(ann.network.keeper.validators()) == [bob.own_id]
             await until(lambda: ann.peers == {bob.own_id})
+
+    run(main)
+
+
+def test_a_bootnode_that_does_not_answer_is_known_with_the_reason_until_it_does(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO", logger="astralink_node.peers")
+
+    async def main() -> None:
+        async with running(tmp_path / "a") as ann:
+            name = peer_id_text(ann.own_id)
+            wrong = ann.address.with_peer(Identity(bytes(32)).peer_id)
+            async with running(tmp_path / "b", bootnodes=[wrong]) as bob:
+                await until(lambda: bob.network.keeper.bootnodes()[0][1] is not None)
+                ((address, trouble),) = bob.network.keeper.bootnodes()
+                assert (address, trouble.reason if trouble else "") == (
+                    wrong,
+                    f"{ann.address.with_peer(None)}: expected {OTHER_PEER}, found {name}",
+                )
+                (said,) = [record for record in caplog.records if record.getMessage() == CUT_OFF]
+                assert said.levelname == "WARNING"
+            async with running(tmp_path / "b", bootnodes=[ann.address, wrong]) as bob:
+                await until(lambda: bob.peers == {ann.own_id})
+                await until(lambda: bob.network.keeper.bootnodes()[1][1] is not None)
+                assert bob.network.keeper.bootnodes()[0] == (ann.address, None)
 
     run(main)
 
