@@ -110,11 +110,8 @@ class RpcEndpoint:
                 private_network = _header(scope, b"access-control-request-private-network") == "true"
                 headers = self._policy.preflight_headers(origin, private_network=private_network)
                 await _respond(send, 204, b"", headers)
-            case "GET" | "HEAD":
-                # For health checks: whoever gets this far would be answered.
-                await _respond(send, 200, b"", cors)
             case _:
-                await _respond(send, 405, b"method not allowed", [*cors, (b"allow", b"POST, GET, HEAD, OPTIONS")])
+                await _respond(send, 405, _POST_ONLY, [*cors, (b"allow", b"POST, OPTIONS"), _TEXT])
 
     async def _post(self, scope: Scope, receive: Receive, send: Send, cors: Headers) -> None:
         content_type = (_header(scope, b"content-type") or "").partition(";")[0].strip().lower()
@@ -251,6 +248,8 @@ async def _discard_body(scope: Scope, receive: Receive) -> None:
 
 
 _JSON = (b"content-type", b"application/json")
+_TEXT = (b"content-type", b"text/plain")
+_POST_ONLY = b"this is a JSON-RPC endpoint: POST a request, or connect by WebSocket\n"
 _CLOSE_CONNECTION = (b"connection", b"close")
 """After a body that was not read to its end the connection is of no further use."""
 

@@ -41,9 +41,12 @@ def test_http_methods_paths_and_content_types(tmp_path: Path) -> None:
             assert (await gateway.request(CHAIN_ID, content_type="application/json; charset=utf-8")).status == 200
             for refused in ("text/plain", "application/x-www-form-urlencoded", "multipart/form-data", ""):
                 assert (await gateway.request(CHAIN_ID, content_type=refused)).status == 415
-            assert (await gateway.request(method="GET")).status == 200
-            assert (await gateway.request(method="HEAD")).status == 200
-            for method in ("PUT", "DELETE", "PATCH", "TRACE"):
+            page = await gateway.request(method="GET")
+            assert (page.status, page.body) == (
+                405,
+                b"this is a JSON-RPC endpoint: POST a request, or connect by WebSocket\n",
+            )
+            for method in ("GET", "HEAD", "PUT", "DELETE", "PATCH", "TRACE"):
                 response = await gateway.request(CHAIN_ID, method=method)
                 assert (response.status, "POST" in response.headers["allow"]) == (405, True)
             assert (await gateway.request(CHAIN_ID, path="/admin")).status == 404
@@ -286,8 +289,8 @@ def test_a_client_that_is_slow_with_headers_or_body_is_dropped(tmp_path: Path) -
             assert third.startswith(b"HTTP/1.1 408")
             # A second request on a connection that was used before gets no more patience than the first.
             reader, writer = await gateway.connect()
-            writer.write(b"GET / HTTP/1.1\r\nhost: localhost\r\n\r\n")
-            assert (await reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 200")
+            writer.write(b"OPTIONS / HTTP/1.1\r\nhost: localhost\r\n\r\n")
+            assert (await reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 204")
             writer.write(b"POST / HTTP/1.1\r\nhost: lo")
             with suppress(ConnectionError):
                 assert await reader.read() == b""
