@@ -96,7 +96,7 @@ def peers_line(net: Answer) -> str:
 
 def _sync(net: Answer) -> str:
     if net["syncing"] is None:
-        return "keeps up"
+        return "nobody to compare with" if net["peerId"] is not None and not number(net["peers"]) else "keeps up"
     current, highest = number(net["syncing"]["current"]), number(net["syncing"]["highest"])
     return f"at {current:,} of {highest:,} ({100 * current // max(highest, 1)} %)"
 

@@ -189,6 +189,13 @@ def test_a_node_that_catches_up_or_does_not_sign_is_not_well(seen: Any, node: Pr
     assert "does not sign yet" in lines_of(out)[-1]
 
 
+def test_a_node_without_peers_does_not_claim_to_keep_up(seen: Any, node: PreparedNode) -> None:
+    node.results["astralink_netStatus"]["peers"] = "0x0"
+    assert "Sync        nobody to compare with" in lines_of(seen("status")[1])
+    node.results["astralink_netStatus"]["peerId"] = None
+    assert "Sync        keeps up" in lines_of(seen("status")[1]), "a chain of its own"
+
+
 def test_a_node_alone_that_recovers(seen: Any, node: PreparedNode) -> None:
     node.results["astralink_consensusState"] = None
     node.results["astralink_netStatus"] |= {
