@@ -17,7 +17,8 @@ _HOST_KINDS: Final = ("ip4", "ip6", "dns", "dns4", "dns6")
 _EVERY_HOST: Final = ("0.0.0.0", "::")
 _IDENTITY_HASH: Final = 0x00
 _SHA2_256_HASH: Final = 0x12
-_MAX_INLINE_KEY: Final = 42
+_INLINE_KEYS: Final = {1: 32, 2: 33}
+"""Kinds whose keys are short enough to stand in the id themselves (Ed25519, secp256k1), and the keys' lengths."""
 
 
 class BadAddress(ValueError):
@@ -37,15 +38,20 @@ def parse_peer_id(text: str) -> PeerId:
     except ValueError:
         raise BadAddress(f"peer id: expected base58, found {text[:80]!r}") from None
     if not is_peer_id(raw):
-        raise BadAddress(f"peer id: expected the hash of a key or a key of at most 42 bytes, found {text[:80]!r}")
+        raise BadAddress(
+            f"peer id: expected a whole one (52 characters for an Ed25519 key, or 46), found {text[:80]!r}"
+        )
     return PeerId(raw)
 
 
 def is_peer_id(raw: bytes) -> bool:
-    """A multihash: the key itself where it is short, else its SHA-256 (libp2p specs/peer-ids)."""
+    """A multihash: the key itself where it is short, as protobuf, else its SHA-256 (libp2p specs/peer-ids)."""
     if len(raw) < 3 or raw[1] != len(raw) - 2:
         return False
-    return (raw[0] == _SHA2_256_HASH and len(raw) == 34) or (raw[0] == _IDENTITY_HASH and raw[1] <= _MAX_INLINE_KEY)
+    if raw[0] == _SHA2_256_HASH:
+        return len(raw) == 34
+    heads = (bytes([_IDENTITY_HASH, 4 + size, 0x08, kind, 0x12, size]) for kind, size in _INLINE_KEYS.items())
+    return any(raw[:6] == head and len(raw) == 6 + head[5] for head in heads)
 
 
 @dataclass(frozen=True, slots=True, order=True)

@@ -13,6 +13,11 @@ ED25519_ID = "12D3KooWD3eckifWpRn9wQpMG9R9hX3sD158z7EqHWmweQAJU5SA"
 """From libp2p specs/peer-ids, as is the one below."""
 RSA_ID = "QmYyQSo1c1Ym7orWxLYvCrM2EmxFTANf8wXmmE7DWjhx5N"
 
+SECP256K1_ID = peer_id_text(
+    PeerId(bytes.fromhex("0025080212210279be667ef9dcbbac55a06295ce870b07029bfcdb2dce28d959f2815b16f81798"))
+)
+"""Of the curve's base point; such ids begin with 16Uiu2HA."""
+
 hosts = st.ip_addresses().map(str) | st.from_regex(r"\A[a-z]([a-z0-9-]{0,20}[a-z0-9])?(\.[a-z]{2,5})?\Z")
 peers = st.binary(min_size=32, max_size=32).map(lambda digest: PeerId(b"\x12\x20" + digest))
 
@@ -20,6 +25,14 @@ peers = st.binary(min_size=32, max_size=32).map(lambda digest: PeerId(b"\x12\x20
 @pytest.mark.parametrize("text", [ED25519_ID, RSA_ID])
 def test_peer_ids_of_other_implementations_are_read_and_written_alike(text: str) -> None:
     assert peer_id_text(parse_peer_id(text)) == text
+
+
+@pytest.mark.parametrize("text", [ED25519_ID, SECP256K1_ID, RSA_ID])
+def test_a_peer_id_that_was_cut_off_is_refused_wherever_it_was(text: str) -> None:
+    assert peer_id_text(parse_peer_id(text)) == text
+    for length in range(len(text)):
+        with pytest.raises(BadAddress):
+            parse_peer_id(text[:length])
 
 
 @given(st.builds(Address, hosts, st.integers(0, 65535), st.none() | peers))
@@ -50,7 +63,7 @@ def test_ip_addresses_are_told_from_names() -> None:
         ("/ip4/192.0.2.1/tcp/-1", "expected a port"),
         ("/ip4/192.0.2.1/tcp/٣", "expected a port"),
         ("/ip4/192.0.2.1/tcp/9/p2p/0OIl", "expected base58"),
-        ("/ip4/192.0.2.1/tcp/9/p2p/2VfUX", "expected the hash of a key"),
+        ("/ip4/192.0.2.1/tcp/9/p2p/2VfUX", "expected a whole one"),
         ("/ip4/192.0.2.1/tcp/9/p2p/" + "1" * 65, "at most 64 characters"),
         ("/dns/" + "a" * 400 + "/tcp/9", "at most 400 characters"),
     ],
