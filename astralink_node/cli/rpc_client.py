@@ -4,7 +4,7 @@ import json
 import urllib.error
 import urllib.request
 from collections.abc import Callable
-from http.client import HTTPException
+from http.client import BadStatusLine, HTTPException, LineTooLong
 from typing import Any, Final
 from urllib.parse import urlsplit
 
@@ -59,6 +59,8 @@ class RpcClient:
                 text = response.read(MAX_ANSWER_BYTES)
         except urllib.error.HTTPError as error:
             raise NodeUnreachable(f"{self._url}: expected a node, found HTTP status {error.code}") from error
+        except (BadStatusLine, LineTooLong) as error:
+            raise NodeUnreachable(f"{self._url}: expected a node, found something that is no HTTP server") from error
         except (OSError, ValueError, HTTPException) as error:  # URLError and time-outs are OSErrors
             reason = getattr(error, "reason", None) or error
             why = getattr(reason, "strerror", None) or reason
@@ -69,9 +71,9 @@ class RpcClient:
         try:
             answer = json.loads(text)
         except ValueError as error:
-            raise NodeUnreachable(f"{self._url}: expected a node's answer, found {text[:60]!r}") from error
+            raise NodeUnreachable(f"{self._url}: expected a node's answer, found something that is no JSON") from error
         if not isinstance(answer, dict) or not ("result" in answer or isinstance(answer.get("error"), dict)):
-            raise NodeUnreachable(f"{self._url}: expected a JSON-RPC answer, found {text[:60]!r}")
+            raise NodeUnreachable(f"{self._url}: expected a JSON-RPC answer, found other JSON")
         if "result" in answer:
             return answer["result"]
         problem = answer["error"]

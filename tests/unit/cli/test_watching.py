@@ -372,6 +372,25 @@ def test_answers_that_are_no_nodes_are_exit_code_69(seen: Any, node: PreparedNod
     assert err.count("\n") == 1
 
 
+@pytest.mark.parametrize("greeting", [b"SSH-2.0-OpenSSH_9.6\r\n", b"\x13/multistream/1.0.0\n", b"x" * 70_000 + b"\r\n"])
+def test_something_that_is_no_http_server_is_called_so(greeting: bytes, capsys: pytest.CaptureFixture[str]) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        url = f"http://127.0.0.1:{server.getsockname()[1]}"
+
+        def greet() -> None:
+            connection, _ = server.accept()
+            with connection:
+                connection.recv(65_536)
+                connection.sendall(greeting)
+
+        thread = threading.Thread(target=greet)
+        thread.start()
+        assert main.run(["status", "--rpc-url", url]) == 69
+        thread.join()
+    shown = capsys.readouterr()
+    assert (shown.out, shown.err) == ("", f"error: {url}: expected a node, found something that is no HTTP server\n")
+
+
 def test_an_http_error_and_a_nodes_own_are_told(seen: Any, node: PreparedNode) -> None:
     node.error = {"code": -32000, "message": "the node could not be asked; try again"}
     assert seen("peers") == (69, "", f"error: {node.url}: astralink_peers: the node could not be asked; try again\n")
