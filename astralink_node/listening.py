@@ -14,8 +14,8 @@ class CannotListen(UserError):
     """The address cannot be had: it is in use, forbidden, not this machine's, or its folder is open to others."""
 
 
-def listen_tcp(host: str, port: int) -> socket.socket:
-    """A listening socket. Raises CannotListen, which names the port."""
+def listen_tcp(host: str, port: int, flag: str) -> socket.socket:
+    """A listening socket. Raises CannotListen, which names the port and the flag that chooses another one."""
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(
             host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
@@ -30,7 +30,7 @@ def listen_tcp(host: str, port: int) -> socket.socket:
     except OSError as error:
         listener.close()
         if error.errno == errno.EADDRINUSE:
-            message = f"port {port} on {host} is already in use; stop what uses it or choose another port"
+            message = f"port {port} on {host} is already in use; stop what uses it, or choose another one with {flag}"
         else:
             message = f"cannot listen on port {port} of {host}: {error.strerror}"
         raise CannotListen(message) from error

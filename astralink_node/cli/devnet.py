@@ -75,7 +75,7 @@ def devnet(
         return
     if not folder.root.exists():
         # The gateway would find out, but only when the folder, keys and a chain had been made for nothing.
-        listen_tcp(config.rpc.host, config.rpc.port).close()
+        listen_tcp(config.rpc.host, config.rpc.port, "--rpc-port").close()
     with FolderLock(folder):
         if reset:
             _forget_chain(folder)

@@ -206,7 +206,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         logging.basicConfig(level=config.log_level.upper(), stream=sys.stderr, format=LOG_FORMAT)
         # It warns of every malformed request, and whoever sends them would write our log.
         logging.getLogger("uvicorn.error").setLevel(logging.ERROR)
-        listener = listen_tcp(config.host, config.port)
+        listener = listen_tcp(config.host, config.port, "--rpc-port")
         listener.setblocking(False)  # noqa: FBT003
         with listener, asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             runner.run(serve(config, listener, options.ready_fd))

@@ -107,7 +107,7 @@ def listen(address: SignerAddress, tls_files: Path) -> Iterator[Listener]:
                     name.unlink(missing_ok=True)
         case TlsAddress(host, port):
             identity = load_identity(tls_files, is_server=True)
-            with closing(listen_tcp(host, port)) as listening:
+            with closing(listen_tcp(host, port, "--listen")) as listening:
                 yield Listener(listening, TlsAddress(host, listening.getsockname()[1]), identity)
 
 

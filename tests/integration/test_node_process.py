@@ -327,7 +327,9 @@ def test_port_in_use_is_refused_and_leaves_nothing_behind(
         node = devnet("--rpc-port", str(port))
         code, line = refusal_of(node)
     assert code == 2
-    assert f"port {port} on 127.0.0.1 is already in use" in line
+    assert (
+        f"port {port} on 127.0.0.1 is already in use; stop what uses it, or choose another one with --rpc-port" in line
+    )
     node.await_children_gone()
     if begun:
         assert whole_height(folder) >= 3
