@@ -122,6 +122,12 @@ class NodeMetrics:
         self.peers = self._gauge("peers", "Peers that are connected and welcome.")
         self.validators_connected = self._gauge("validators_connected", "Other validators whose nodes are connected.")
         self.validators_known = self._gauge("validators_known", "Other validators whose nodes are known.")
+        self.connections_refused = self._counter(
+            "connections_refused_total", "Connections of others that were closed for a ban or want of room."
+        )
+        self.handshakes_failed = self._counter(
+            "handshakes_failed_total", "Connections of others that came to no handshake."
+        )
         self.clock_skew_seconds = self._gauge(
             "clock_skew_seconds", "How far the peers' clocks are ahead of this node's, median."
         )

@@ -56,6 +56,7 @@ from p2p.streams import (
     Stream,
     StreamFailed,
 )
+from p2p.turned_away import TurnedAway
 
 YAMUX: Final = TProtocol("/yamux/1.0.0")
 IDENTIFY: Final = "/ipfs/id/1.0.0"
@@ -111,6 +112,7 @@ class Host:
         self._connections: dict[PeerId, Connection] = {}
         self._greeting: dict[trio.CancelScope, str] = {}
         """Inbound connections before they are authenticated, the oldest first, and their IP addresses' groups."""
+        self.turned_away: Final = TurnedAway()
         self._dialling: set[PeerId] = set()
         self._handlers: dict[str, Handler] = {IDENTIFY: self._identify, PING: _echo}
         self._nursery: trio.Nursery | None = None
@@ -225,6 +227,8 @@ class Host:
                 self._nursery.start_soon(self._greet, _TcpEnd(stream, remote))
             else:
                 stream.socket.close()
+                if remote is not None:
+                    self.turned_away.note_refused(limit_group(remote.host))
 
     def _may_greet(self, ip: str) -> bool:
         if self._gate is not None and not self._gate.admits_ip(ip):
@@ -245,20 +249,23 @@ class Host:
 
     async def _greet(self, end: "_TcpEnd") -> None:
         """Authenticate a stranger, and serve the peer that it turns out to be."""
+        group = limit_group(end.remote.host)
         with trio.CancelScope(deadline=trio.current_time() + HANDSHAKE_TIMEOUT_S) as scope:
-            self._greeting[scope] = limit_group(end.remote.host)
+            self._greeting[scope] = group
             try:
                 muxed = await self._upgrade(end, None, is_initiator=False)
             except _HandshakeFailed:
+                self.turned_away.note_failed(group)
                 return
             finally:
                 self._greeting.pop(scope, None)
         if scope.cancelled_caught:
+            self.turned_away.note_failed(group)
             return
         try:
             await self._serve(muxed, end.remote, outbound=False)
-        except DialFailed:
-            return  # refused, and closed
+        except DialFailed:  # it is closed
+            self.turned_away.note_refused(group)
 
     async def _upgrade(self, end: "_TcpEnd", expected: PeerId | None, *, is_initiator: bool) -> BoundedYamux:
         """Noise and yamux over a socket. Raises _HandshakeFailed, and closes the socket unless it succeeds."""

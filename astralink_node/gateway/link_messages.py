@@ -181,6 +181,10 @@ class NetworkView:
     clock_precision_ms: int
     """By how much correct validators' clocks may differ (PBTS, PRECISION); 0: not known."""
     bootnodes: tuple[BootnodeView, ...] = ()
+    connections_refused: int = 0
+    """Of others, for a ban or want of room; since the start, as below."""
+    handshakes_failed: int = 0
+    """Of others."""
 
     @property
     def validators_connected(self) -> int:

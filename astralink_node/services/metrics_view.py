@@ -79,6 +79,8 @@ class MetricsView:
     def _look_at_network(self, network: NetworkView) -> None:
         metrics, sync, skew_ms = self._metrics, network.sync, network.clock_skew_ms
         metrics.peers.set(len(network.peers))
+        metrics.connections_refused.set(network.connections_refused)
+        metrics.handshakes_failed.set(network.handshakes_failed)
         metrics.validators_connected.set(network.validators_connected)
         metrics.validators_known.set(len(network.validators))
         metrics.clock_skew_seconds.set(None if skew_ms is None else skew_ms / 1000)

@@ -38,6 +38,9 @@ from p2p.requests import Requests
 from p2p.streams import Connection
 from p2p.topics import TopicNames
 
+REPORT_INTERVAL_S: Final = 60
+MANY_TURNED_AWAY: Final = 20
+"""In one interval: fewer are a stranger's mistakes, and no matter for the log."""
 MAX_CANDIDATES: Final = 64
 """Of the peer book, for others that ask whom else there is."""
 
@@ -122,6 +125,7 @@ class Network:
             nursery.start_soon(self.handshake.run)
             nursery.start_soon(self._exchange.run)
             nursery.start_soon(self.topics.run)
+            nursery.start_soon(self._report_turned_away)
             for address in self.host.listen_addresses:
                 if address.is_every:
                     where = f"every address of this machine, port {address.port}"
@@ -130,6 +134,20 @@ class Network:
                 else:
                     _log.info("listening for other nodes", address=str(address))
             task_status.started()
+
+    async def _report_turned_away(self) -> None:
+        """A flood is one line a minute."""
+        while True:
+            await trio.sleep(REPORT_INTERVAL_S)
+            lately = self.host.turned_away.lately()
+            if lately.count >= MANY_TURNED_AWAY:
+                _log.warning(
+                    "many connections of others came to nothing",
+                    count=lately.count,
+                    within_s=REPORT_INTERVAL_S,
+                    most_from=lately.most_from,
+                    of_these=lately.most,
+                )
 
 
 async def open_network(

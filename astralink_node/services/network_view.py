@@ -16,6 +16,7 @@ from p2p.addresses import Address, peer_id_text
 from p2p.connection_keeper import Trouble
 from p2p.peer_id import PeerId
 from p2p.streams import Connection
+from p2p.turned_away import TurnedAway
 
 if TYPE_CHECKING:
     from astralink_node.services.network import Network  # and with it libp2p, which takes a second to load
@@ -32,6 +33,7 @@ class NetworkParts:
     known: Callable[[], Mapping[PeerId, KnownStatus]]
     """Of those that are welcome."""
     points: Callable[[PeerId], float]
+    turned_away: TurnedAway
     bootnodes: Callable[[], Sequence[tuple[Address, Trouble | None]]]
     advertised: Callable[[], tuple[str, ...]]
     validators: Callable[[], Mapping[PeerId, bytes]]
@@ -61,6 +63,7 @@ def parts_of(
         connections=lambda: network.host.connections,
         known=lambda: network.handshake.known,
         points=network.keeper.points,
+        turned_away=network.host.turned_away,
         bootnodes=network.keeper.bootnodes,
         advertised=lambda: network.handshake.own_status().addresses,
         validators=validators,
@@ -104,6 +107,8 @@ class NetworkObserver:
                 )
                 for address, trouble in parts.bootnodes()
             ),
+            connections_refused=parts.turned_away.refused,
+            handshakes_failed=parts.turned_away.failed,
         )
 
     def _peer(self, connection: Connection, known: KnownStatus) -> PeerView:

@@ -21,6 +21,7 @@ from p2p.libp2p_host import IDENTIFY, PING, Host
 from p2p.peer_id import PeerId
 from p2p.peer_limits import HostLimits
 from p2p.streams import Connected, DialFailed, MessageTooLong, NotConnected, ProtocolRefused, Stream, StreamFailed
+from p2p.turned_away import Lately
 
 # isort: split
 # The lines above make `import libp2p` possible.
@@ -58,6 +59,7 @@ from tests.support.hosts import (
     running_host,
     two_hosts,
 )
+from tests.support.p2p_nodes import until
 from tests.support.yamux_peers import DATA, HEADER, SYN, WINDOW
 
 SEED = 20261126
@@ -322,6 +324,7 @@ def test_banned_addresses_and_peers_are_kept_out() -> None:
         async with running_host(gate=Refuses(ip="127.0.0.1")) as host, running_host() as other:
             await refusal(other, host.listen_addresses[0])
             assert not host.connections
+            assert host.turned_away.lately() == Lately(1, "127.0.0.1", 1)
         async with (
             running_host(gate=Refuses(peer=bad.peer_id)) as host,
             running_host(bad) as banned,
@@ -332,6 +335,11 @@ def test_banned_addresses_and_peers_are_kept_out() -> None:
             await banned.dial(host.listen_addresses)
             await next_end(banned, host.own_id)
             assert list(host.connections) == [other.own_id]
+            before = host.turned_away.refused  # it may have taken the end of the host's own dial for a connection
+            await until(lambda: host.own_id not in banned.connections)
+            await banned.dial(host.listen_addresses)
+            await until(lambda: host.turned_away.refused == before + 1)
+            assert host.turned_away.failed == 0
 
     run(main)
 
@@ -346,6 +354,7 @@ def test_inbound_connections_are_bounded_and_an_end_makes_room(limits: HostLimit
                 await three.dial(host.listen_addresses)
                 await next_end(three, host.own_id)
                 assert set(host.connections) == {one.own_id, two.own_id}
+                await until(lambda: host.turned_away.refused == 1)
                 connection = one.connections[host.own_id]
                 connection.close("room for another")
                 await next_end(host, one.own_id)
@@ -648,6 +657,7 @@ def test_handshakes_byte_by_byte_are_cut_off_and_keep_nobody_out(monkeypatch: py
                 assert await ask_echo(newcomer, victim.own_id) == b"hello"
                 newcomer.close_peer(victim.own_id, "done")
             await before.returns()
+            assert victim.turned_away.lately() == Lately(100, "127.0.0.1", 100)
 
     run(main)
 

@@ -33,7 +33,7 @@ def samples(metrics: NodeMetrics, state: ConsensusState | None, network: Network
 def test_the_state_of_a_validator_among_others() -> None:
     metrics = NodeMetrics()
     metrics.head_timestamp_seconds.set(1_000.25)
-    network = replace(network_of([1, 2]), sync=SyncProgress(5, 811, 900))
+    network = network_of([1, 2], sync=SyncProgress(5, 811, 900), connections_refused=5, handshakes_failed=7)
     members = tuple(replace(member, is_away=index > 1) for index, member in enumerate(MEMBERS))
     found = samples(metrics, waiting("propose", members=members), network)
     expected = {
@@ -50,6 +50,8 @@ def test_the_state_of_a_validator_among_others() -> None:
         "is_validator": "1",
         "is_signing": "1",
         "peers": "2",
+        "connections_refused_total": "5",
+        "handshakes_failed_total": "7",
         "validators_connected": "2",
         "validators_known": "3",
         "clock_skew_seconds": "0.01",

@@ -10,12 +10,20 @@ from pathlib import Path
 
 import pytest
 import trio
+import trio.testing
 
 from astralink_node.clock import now_ms
 from astralink_node.config import P2pConfig
 from astralink_node.services.data_folder import DataFolder
 from astralink_node.services.handshake import ChainIdentity
-from astralink_node.services.network import Network, NetworkPlace, UnusableNetwork, open_network
+from astralink_node.services.network import (
+    MANY_TURNED_AWAY,
+    REPORT_INTERVAL_S,
+    Network,
+    NetworkPlace,
+    UnusableNetwork,
+    open_network,
+)
 from astralink_node.services.peer_exchange import PEERS
 from astralink_node.services.peer_heads import PeerHeads
 from astralink_node.services.sync_offences import SyncOffence
@@ -220,6 +228,27 @@ def test_what_is_advertised_is_told_instead_of_where_the_node_listens(tmp_path: 
             assert told == (f"{public}/p2p/{peer_id_text(ann.own_id)}",)
 
     run(main)
+
+
+def test_a_flood_of_connections_that_come_to_nothing_is_one_line_a_minute(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    def warnings() -> list[dict[str, object]]:
+        return [record.__dict__["fields"] for record in caplog.records if record.levelname == "WARNING"]
+
+    async def main() -> None:
+        async with running(tmp_path / "a") as ann:
+            for _ in range(MANY_TURNED_AWAY - 1):
+                ann.network.host.turned_away.note_failed("192.0.2.1")
+            await trio.sleep(1.5 * REPORT_INTERVAL_S)
+            assert not warnings(), "a few are no matter for the log"
+            for _ in range(MANY_TURNED_AWAY):
+                ann.network.host.turned_away.note_failed("192.0.2.1")
+            await trio.sleep(5 * REPORT_INTERVAL_S)
+            (fields,) = warnings()
+            assert (fields["count"], fields["most_from"]) == (MANY_TURNED_AWAY, "192.0.2.1")
+
+    trio.run(main, clock=trio.testing.MockClock(autojump_threshold=0))
 
 
 # --- Topics --------------------------------------------------------------------------------------------------------
