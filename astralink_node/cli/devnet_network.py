@@ -1,8 +1,8 @@
 """`devnet --validators N`: a network of N validators on this machine, each a process of its own with its own folder.
 
 Each is an ordinary `astralink-node start` on loopback that knows the others as bootnodes, so each can be stopped,
-killed and started again by itself with the command that is printed. This process only starts them, passes on what they
-say, and stops them.
+killed and started again by itself with the command that is printed; who does that stops it, too. This process only
+starts them, passes on what they say, and stops them.
 """
 
 import json
@@ -13,7 +13,8 @@ import subprocess
 import sys
 from collections.abc import Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import chain
 from pathlib import Path
 from typing import Any, Final
 
@@ -22,7 +23,7 @@ import trio
 
 from astralink_node.config import NodeConfig
 from astralink_node.errors import AstraLinkError, UserError
-from astralink_node.services.data_folder import DataFolder
+from astralink_node.services.data_folder import DataFolder, node_on
 from p2p.addresses import Address
 from p2p.identity import load_or_create_identity
 
@@ -48,42 +49,44 @@ class Member:
     """With its peer id."""
 
     def command(self, others: Sequence["Member"], config: NodeConfig) -> list[str]:
-        """What starts it."""
-        bootnodes = [part for other in others for part in ("--bootnode", str(other.p2p))]
-        return [
-            sys.executable,
-            "-m",
-            "astralink_node.cli.main",
-            "start",
-            "--data-dir",
-            str(self.folder.root),
-            "--password-file",
-            str(self.password_file),
-            "--rpc-host",
-            config.rpc.host,
-            "--rpc-port",
-            str(self.rpc_port),
-            "--rpc-api",
-            ",".join(config.rpc.api),
-            "--p2p",
-            "--p2p-host",
-            self.p2p.host,
-            "--p2p-port",
-            str(self.p2p.port),
-            *bootnodes,
-            "--block-interval-ms",
-            str(config.blocks.interval_ms),
-            "--on-demand" if config.blocks.on_demand else "--no-on-demand",
-            "--empty-blocks" if config.blocks.empty else "--no-empty-blocks",
-            *(("--fee-recipient", config.blocks.fee_recipient) if config.blocks.fee_recipient else ()),
-            "--archive" if config.history.archive else "--no-archive",
-            "--metrics" if config.metrics.enabled else "--no-metrics",
-            "--log-level",
-            config.log.level,
-            "--log-format",
-            config.log.format,
-            "--json",
-        ]
+        """What starts it; every setting is said, whatever a settings file or the environment would make of it."""
+        return [*self._start(), *chain.from_iterable(self._flags(others, config)), "--json"]
+
+    def command_by_hand(self, others: Sequence["Member"], config: NodeConfig) -> list[str]:
+        """Likewise for people: without what goes without saying."""
+        usual = _flags_of(NodeConfig())
+        return [*self._start(), *chain.from_iterable(flag for flag in self._flags(others, config) if flag not in usual)]
+
+    def _start(self) -> list[str]:
+        program = [sys.executable, "-m", "astralink_node.cli.main", "start"]
+        return [*program, "--data-dir", str(self.folder.root), "--password-file", str(self.password_file)]
+
+    def _flags(self, others: Sequence["Member"], config: NodeConfig) -> list[tuple[str, ...]]:
+        bootnodes = tuple(str(other.p2p) for other in others)
+        p2p = replace(config.p2p, enabled=True, host=self.p2p.host, port=self.p2p.port, bootnodes=bootnodes)
+        return _flags_of(replace(config, rpc=replace(config.rpc, port=self.rpc_port), p2p=p2p))
+
+
+def _flags_of(config: NodeConfig) -> list[tuple[str, ...]]:
+    """The flags of `start` that say these settings, as far as members of a network need them."""
+    rpc, p2p, blocks = config.rpc, config.p2p, config.blocks
+    return [
+        ("--rpc-host", rpc.host),
+        ("--rpc-port", str(rpc.port)),
+        ("--rpc-api", ",".join(rpc.api)),
+        ("--p2p" if p2p.enabled else "--no-p2p",),
+        ("--p2p-host", p2p.host),
+        ("--p2p-port", str(p2p.port)),
+        *(("--bootnode", bootnode) for bootnode in p2p.bootnodes),
+        ("--block-interval-ms", str(blocks.interval_ms)),
+        ("--on-demand" if blocks.on_demand else "--no-on-demand",),
+        ("--empty-blocks" if blocks.empty else "--no-empty-blocks",),
+        *((("--fee-recipient", blocks.fee_recipient),) if blocks.fee_recipient else ()),
+        ("--archive" if config.history.archive else "--no-archive",),
+        ("--metrics" if config.metrics.enabled else "--no-metrics",),
+        ("--log-level", config.log.level),
+        ("--log-format", config.log.format),
+    ]
 
 
 def members_of(folders: Sequence[DataFolder], password_file_name: str, config: NodeConfig) -> list[Member]:
@@ -111,6 +114,18 @@ def run_network(members: Sequence[Member], config: NodeConfig, welcome: "Welcome
         if failed is None or others is not None:
             raise
         raise _first(failed) from group
+    for line in left_running(members):
+        click.echo(line, err=True)
+
+
+def left_running(members: Sequence[Member]) -> list[str]:
+    """Nodes on the network's folders that others started, when its own have stopped."""
+    found = ((member, node_on(member.folder)) for member in members)
+    return [
+        f"process {process} still runs on {member.folder.root}: it was started by hand, and is stopped by itself"
+        for member, process in found
+        if process is not None
+    ]
 
 
 def _first(group: BaseExceptionGroup[NetworkFailed]) -> NetworkFailed:
@@ -144,7 +159,7 @@ class Welcome:
             raise NetworkFailed("every node of the network has ended: see what they say above")
         if 3 * left > 2 * self._count:
             return "the others go on"
-        return f"the {left} that are left are too few to make blocks"
+        return f"of those that this command started, the {left} that are left are too few to make blocks"
 
 
 async def _run(members: Sequence[Member], config: NodeConfig, welcome: Welcome) -> None:
@@ -152,7 +167,8 @@ async def _run(members: Sequence[Member], config: NodeConfig, welcome: Welcome) 
         async with trio.open_nursery() as nursery:
             for member in members:
                 others = [other for other in members if other is not member]
-                nursery.start_soon(_run_member, member, member.command(others, config), welcome)
+                by_hand = member.command_by_hand(others, config)
+                nursery.start_soon(_run_member, member, member.command(others, config), by_hand, welcome)
             nursery.start_soon(_expect_ready, welcome)
             async for _ in signals:
                 click.echo("stopping the network", err=True)
@@ -167,7 +183,7 @@ async def _expect_ready(welcome: Welcome) -> None:
     raise NetworkFailed(f"the network did not come up within {READY_TIMEOUT_S:.0f} s: see what the nodes say above")
 
 
-async def _run_member(member: Member, command: list[str], welcome: Welcome) -> None:
+async def _run_member(member: Member, command: list[str], by_hand: list[str], welcome: Welcome) -> None:
     process = await trio.lowlevel.open_process(
         command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True
     )
@@ -183,7 +199,8 @@ async def _run_member(member: Member, command: list[str], welcome: Welcome) -> N
             welcome.ended += 1
             click.echo(
                 f"node {member.number} ended with code {code}; {welcome.others()}. To start it again:\n"
-                f"  {shlex.join(command)}",
+                f"  {shlex.join(by_hand)}\n"
+                "It then belongs to whoever started it: Ctrl-C here does not stop it.",
                 err=True,
             )
     finally:

@@ -136,6 +136,21 @@ class FolderLock:
         os.close(self._descriptor)
 
 
+def node_on(folder: DataFolder) -> str | None:
+    """The id of the process whose node runs on the folder, "unknown" if it could not say; None: no node does."""
+    try:
+        descriptor = os.open(folder.lock_file, os.O_RDONLY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return None
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return os.read(descriptor, 32).decode(errors="replace").strip() or "unknown"
+    finally:
+        os.close(descriptor)
+    return None
+
+
 async def wait_for_database(folder: DataFolder) -> None:
     """Let the execution process of a node that was killed finish; raises FolderInUse if it does not."""
     path = folder.database / _DATABASE_LOCK

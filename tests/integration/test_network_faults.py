@@ -160,10 +160,11 @@ def test_devnet_prints_the_command_that_starts_a_killed_member_again(tmp_path: P
         command = re.search(r"To start it again:\n\s+(.+)\n", said)
         assert command is not None
         # As a shell takes it apart; the first three run the node's program.
-        with NodeProcess(tmp_path / "node1.log", *shlex.split(command[1])[3:]) as again:
+        with NodeProcess(tmp_path / "node1.log", *shlex.split(command[1])[3:], "--json") as again:
             again.await_ready()
             assert again.ready["isValidator"]
             again.await_height(stood + 2)
             devnet.await_height(stood + 2)
+            devnet.stop()
+            assert f"process {again.process.pid} still runs on {tmp_path / 'net' / 'node1'}" in devnet.said()
             again.stop()
-        devnet.stop()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,6 +19,7 @@ from astralink_node.cli.devnet_network import (
     Member,
     NetworkFailed,
     Welcome,
+    left_running,
     members_of,
     run_network,
 )
@@ -33,7 +35,7 @@ from astralink_node.config import (
     RpcConfig,
 )
 from astralink_node.errors import UserError
-from astralink_node.services.data_folder import DataFolder
+from astralink_node.services.data_folder import DataFolder, FolderLock
 from p2p.addresses import parse_address
 from p2p.identity import load_or_create_identity
 
@@ -87,6 +89,41 @@ def test_a_members_command_starts_a_node_with_the_settings_of_the_network(
         assert found.history == config.history
         assert found.metrics == config.metrics
         assert found.log == config.log
+
+
+@pytest.mark.parametrize("config", [NodeConfig(), OTHER_THAN_DEFAULT], ids=["defaults", "others"])
+def test_the_command_for_people_says_the_same_without_what_goes_without_saying(
+    tmp_path: Path, config: NodeConfig
+) -> None:
+    first, *others = members_of(folders_in(tmp_path, 3), PASSWORD, config)
+    shown = first.command_by_hand(others, config)
+    found, arguments = settings_of(shown)
+    expected, _ = settings_of(first.command(others, config))
+    assert found == expected
+    assert arguments["as_json"] is False
+    if config == NodeConfig():
+        bootnodes = [part for other in others for part in ("--bootnode", str(other.p2p))]
+        assert shown[4:] == [
+            "--data-dir",
+            str(first.folder.root),
+            "--password-file",
+            str(first.folder.root / PASSWORD),
+            "--p2p-host",
+            "127.0.0.1",
+            *bootnodes,
+        ]
+
+
+def test_nodes_that_others_started_on_the_networks_folders_are_named_at_its_end(tmp_path: Path) -> None:
+    members = members_of(folders_in(tmp_path, 2), PASSWORD, NodeConfig())
+    assert left_running(members) == [], "no node ever ran there"
+    for member in members:
+        with FolderLock(member.folder):
+            assert left_running(members) == [
+                f"process {os.getpid()} still runs on {member.folder.root}: it was started by hand, and is stopped by "
+                "itself"
+            ]
+    assert left_running(members) == []
 
 
 def test_members_know_each_other_by_the_keys_in_their_folders(tmp_path: Path) -> None:
@@ -163,7 +200,7 @@ def test_who_is_left_of_the_network_is_said_and_none_is_an_error() -> None:
     welcome.ended = 1
     assert welcome.others() == "the others go on"
     welcome.ended = 2
-    assert welcome.others() == "the 2 that are left are too few to make blocks"
+    assert welcome.others() == ("of those that this command started, the 2 that are left are too few to make blocks")
     welcome.ended = 4
     with pytest.raises(NetworkFailed, match="every node of the network has ended"):
         welcome.others()
