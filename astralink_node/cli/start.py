@@ -1,7 +1,10 @@
 """`start`: run a node on a data folder until it is stopped."""
 
 import json
+import os
+import signal
 import sys
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +46,9 @@ from genesis.schema import parse_genesis
 @node_flags
 @password_file_option()
 @new_signing_history_option()
+@click.option(
+    "--stop-at-eof", is_flag=True, hidden=True, help="Stop when standard input ends, as whoever holds it does."
+)
 @json_option()
 def start(
     data_dir: Path,
@@ -51,6 +57,7 @@ def start(
     trust: str | None,
     password_file: Path | None,
     new_signing_history: bool,
+    stop_at_eof: bool,
     as_json: bool,
     **flags: Any,
 ) -> None:
@@ -70,7 +77,16 @@ def start(
         None if trust is None else parse_trust(trust),
         accept_lost_history=new_signing_history,
     )
+    if stop_at_eof:
+        threading.Thread(target=_stop_at_eof, daemon=True).start()
     node.run(setup, lambda ready: click.echo(_ready_text(ready, folder, as_json=as_json)))
+
+
+def _stop_at_eof() -> None:
+    """For a node that another process started: however that one ends, the system closes its end of the pipe."""
+    while os.read(sys.stdin.fileno(), 4096):
+        pass
+    os.kill(os.getpid(), signal.SIGTERM)
 
 
 def prepare(folder: DataFolder, genesis_file: bytes) -> None:

@@ -23,7 +23,7 @@ from tests.support.network_processes import (
     await_receipt,
     welcomed_by,
 )
-from tests.support.node_process import NodeProcess, await_that, command_of
+from tests.support.node_process import NodeProcess, await_that, children_of, command_of, is_running
 from tests.support.transfers import signed_transfer
 
 QUIET_HEIGHTS = 2
@@ -168,3 +168,17 @@ def test_devnet_prints_the_command_that_starts_a_killed_member_again(tmp_path: P
             devnet.stop()
             assert f"process {again.process.pid} still runs on {tmp_path / 'net' / 'node1'}" in devnet.said()
             again.stop()
+
+
+def test_members_end_with_a_devnet_that_is_killed(tmp_path: Path) -> None:
+    flags = ("--dir", str(tmp_path / "net"), "--rpc-port", "0", "--p2p-port", "0", "--block-interval-ms", "500")
+    with NodeProcess(tmp_path / "devnet.log", "devnet", "--validators", "2", *flags, "--json") as devnet:
+        devnet.await_ready().await_height(1)
+        members = devnet.children()
+        everybody = [*members, *(child for member in members for child in children_of(member))]
+        assert len(everybody) == 2 * 3, "a node, its execution process and its gateway each"
+        devnet.process.kill()
+        await_that(
+            lambda: not any(is_running(pid) for pid in everybody),
+            lambda: f"outlived the devnet: {[pid for pid in everybody if is_running(pid)]}",
+        )

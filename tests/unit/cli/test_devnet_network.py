@@ -62,7 +62,16 @@ def settings_of(command: Sequence[str]) -> tuple[NodeConfig, dict[str, Any]]:
     """What `start` makes of a member's command: the settings, and its other arguments."""
     assert command[:4] == [sys.executable, "-m", "astralink_node.cli.main", "start"]
     flags = start.make_context("start", list(command[4:])).params
-    names = ("data_dir", "config_file", "genesis_file", "trust", "password_file", "new_signing_history", "as_json")
+    names = (
+        "data_dir",
+        "config_file",
+        "genesis_file",
+        "trust",
+        "password_file",
+        "new_signing_history",
+        "stop_at_eof",
+        "as_json",
+    )
     others = {name: flags.pop(name) for name in names}
     return settings_from(others["data_dir"], others["config_file"], flags).config, others
 
@@ -81,7 +90,7 @@ def test_a_members_command_starts_a_node_with_the_settings_of_the_network(
         found, arguments = settings_of(member.command(others, config))
         assert arguments["data_dir"] == member.folder.root
         assert arguments["password_file"] == member.folder.root / PASSWORD
-        assert arguments["as_json"] is True
+        assert (arguments["stop_at_eof"], arguments["as_json"]) == (True, True)
         assert (found.rpc.host, found.rpc.port, found.rpc.api) == (config.rpc.host, member.rpc_port, config.rpc.api)
         assert (found.p2p.enabled, found.p2p.host, found.p2p.port) == (True, "127.0.0.1", member.p2p.port)
         assert found.p2p.bootnodes == tuple(str(other.p2p) for other in others)
@@ -100,7 +109,7 @@ def test_the_command_for_people_says_the_same_without_what_goes_without_saying(
     found, arguments = settings_of(shown)
     expected, _ = settings_of(first.command(others, config))
     assert found == expected
-    assert arguments["as_json"] is False
+    assert (arguments["stop_at_eof"], arguments["as_json"]) == (False, False)
     if config == NodeConfig():
         bootnodes = [part for other in others for part in ("--bootnode", str(other.p2p))]
         assert shown[4:] == [
