@@ -121,14 +121,17 @@ def _run_several(folder: DataFolder, count: int, config: NodeConfig, *, reset: b
     genesis = load_genesis(folders[0].root)
     _warn_of_interval(genesis, config)
 
+    members = members_of(folders, PASSWORD_FILE, config)
+
     def tell(ready: list[dict[str, Any]]) -> None:
+        lines = [{**line, "p2pAddress": str(member.p2p)} for line, member in zip(ready, members, strict=True)]
         click.echo(
-            _network_line(ready, genesis, config)
+            _network_line(lines, genesis, config)
             if as_json
-            else _network_welcome(ready, folder, genesis, publics, config)
+            else _network_welcome(lines, folder, genesis, publics, config)
         )
 
-    run_network(members_of(folders, PASSWORD_FILE, config), config, Welcome(count, tell))
+    run_network(members, config, Welcome(count, tell))
 
 
 def _member_name(number: int) -> str:
@@ -279,7 +282,8 @@ def _network_welcome(
     config: NodeConfig,
 ) -> str:
     rows = "\n".join(
-        f"  ({number}) {line['rpcUrl']}  0x{public.voting_key.hex()[:16]}...  {line['dataDir']}"
+        f"  ({number}) {line['rpcUrl']}  0x{public.voting_key.hex()[:16]}...  {line['dataDir']}\n"
+        f"      {line['p2pAddress']}"
         for number, (line, public) in enumerate(zip(ready, publics, strict=True))
     )
     return f"""
@@ -289,7 +293,7 @@ AstraLink devnet of {len(ready)} validators is running
   Blocks          {_pace(config)}
   Folder          {folder.root}
 
-Nodes: each a process of its own, with its own RPC URL and data folder
+Nodes: each a process of its own, with its own RPC URL and data folder; below, where others connect
 {rows}
 {_for_developers(str(ready[0]["rpcUrl"]))}
 Ctrl-C stops all of them and keeps their chain.
