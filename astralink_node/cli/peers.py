@@ -36,21 +36,23 @@ def _table(connected: list[Answer], net: Answer, now_s: float) -> list[str]:
     lines = [f"this node is {net['peerId']}"]
     if not connected:
         return [*lines, "no peer is connected"]
-    head = f"{'Peer':<11} {'Dialled':<8} {'Since':>8} {'Head':>11} {'RTT':>7} {'Clock':>10} {'Points':>6}  {'Role':<10}"
-    lines.append(f"{head} {'Client':<28} Address")
+    client_width = max(len("Client"), *(len(peer["client"]) for peer in connected))
+    head = f"{'Peer':<11} {'Dialled':<8} {'Since':>8} {'Head said':>11} {'RTT':>7} {'Clock':>10} {'Points':>6}  "
+    lines.append(f"{head}{'Role':<14} {'Client':<{client_width}} Address")
     for peer in sorted(connected, key=lambda peer: number(peer["connectedSinceMs"])):
-        lines.append(_row(peer, now_s))
-    return lines
+        lines.append(_row(peer, now_s, client_width))
+    return [*lines, "Head said: by its last status, which is renewed every 10 s"]
 
 
-def _row(peer: Answer, now_s: float) -> str:
+def _row(peer: Answer, now_s: float, client_width: int) -> str:
     since = duration(max(0.0, now_s - number(peer["connectedSinceMs"]) / 1000))
     round_trip = "-" if peer["rttMs"] is None else f"{peer['rttMs']} ms"
     clock = "-" if peer["clockSkewMs"] is None else f"{peer['clockSkewMs']:+} ms"
     dialled = "by us" if peer["direction"] == "outbound" else "by them"
-    role = "validator" if peer["isValidator"] else "-"
+    index = peer["validatorIndex"]
+    role = "-" if not peer["isValidator"] else "validator" if index is None else f"validator #{number(index)}"
     address = peer["addresses"][0] if peer["addresses"] else "-"
     return (
         f"{short_peer(peer['peerId']):<11} {dialled:<8} {since:>8} {number(peer['headNumber']):>11,} {round_trip:>7} "
-        f"{clock:>10} {peer['points']:>6}  {role:<10} {peer['client'][:28]:<28} {address}"
+        f"{clock:>10} {peer['points']:>6}  {role:<14} {peer['client']:<{client_width}} {address}"
     )

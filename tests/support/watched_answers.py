@@ -42,7 +42,13 @@ def healthy(now_s: int) -> dict[str, Any]:
         },
         "astralink_peers": [
             peer(SECOND, now_s - 60, direction="inbound", headNumber=hex(1_000_000), clockSkewMs=None, client="other")
-            | {"points": 25, "isValidator": False, "rttMs": None, "addresses": ["/ip4/192.0.2.2/tcp/50000"]},
+            | {
+                "points": 25,
+                "isValidator": False,
+                "validatorIndex": None,
+                "rttMs": None,
+                "addresses": ["/ip4/192.0.2.2/tcp/50000"],
+            },
             peer(FIRST, now_s - 300),
         ],
         "astralink_netDoctor": {
@@ -149,6 +155,7 @@ def peer(peer_id: str, since_s: int, **fields: Any) -> dict[str, Any]:
         "client": "astralink/test",
         "points": 0,
         "isValidator": True,
+        "validatorIndex": "0x2",
         "rttMs": 4,
     } | fields
 

@@ -14,8 +14,8 @@ from astralink_node.evm.fee_rules import InvalidFeeParameters, decode_fee_parame
 from astralink_node.gateway.context import RpcContext
 from astralink_node.gateway.encoding import JsonObject, data, quantity
 from astralink_node.gateway.jsonrpc import Json
-from astralink_node.gateway.link_messages import ConsensusStateReply, GetConsensusState, VotesFor
-from astralink_node.gateway.methods.net import network_view, node_status
+from astralink_node.gateway.link_messages import VotesFor
+from astralink_node.gateway.methods.net import network_view, node_consensus_state, node_status
 from astralink_node.gateway.methods.table import Method, Parameter
 from astralink_node.gateway.parameters import block, epoch
 from astralink_node.gateway.rpc_errors import server_error
@@ -192,10 +192,7 @@ async def get_validators(context: RpcContext, at: BlockSelector) -> Json:
 
 async def consensus_state(context: RpcContext) -> Json:
     """The round that the node is in, as it sees it now. Null for a node that shows none."""
-    reply = await context.backend.ask_node(GetConsensusState())
-    if not isinstance(reply, ConsensusStateReply):
-        raise server_error("the node could not be asked; try again")
-    state = reply.state
+    state = await node_consensus_state(context)
     if state is None:
         return None
     network = await network_view(context)

@@ -6,7 +6,7 @@ from astralink_node.gateway.context import RpcContext
 from astralink_node.gateway.encoding import JsonObject, data, quantity
 from astralink_node.gateway.jsonrpc import Json
 from astralink_node.gateway.link_messages import CheckReachability, NetworkView, PeerView, Reachability
-from astralink_node.gateway.methods.net import network_view
+from astralink_node.gateway.methods.net import network_view, node_consensus_state
 from astralink_node.gateway.methods.table import Method
 from astralink_node.gateway.network_health import clock_limit_ms, notices_of, problems_of
 from astralink_node.gateway.rpc_errors import server_error
@@ -15,8 +15,14 @@ from astralink_node.gateway.rpc_errors import server_error
 async def peers(context: RpcContext) -> Json:
     """Those that are connected and welcome."""
     network = await network_view(context)
-    validators = {validator.peer_id for validator in network.validators}
-    return [_peer_fields(peer, is_validator=peer.peer_id in validators) for peer in network.peers]
+    state = await node_consensus_state(context)
+    members = () if state is None else state.members
+    indices = {member.voting_key: index for index, member in enumerate(members)}
+    validators = {validator.peer_id: indices.get(validator.voting_key) for validator in network.validators}
+    return [
+        _peer_fields(peer, validators.get(peer.peer_id), is_validator=peer.peer_id in validators)
+        for peer in network.peers
+    ]
 
 
 async def net_status(context: RpcContext) -> Json:
@@ -74,7 +80,7 @@ async def net_doctor(context: RpcContext) -> Json:
     }
 
 
-def _peer_fields(peer: PeerView, *, is_validator: bool) -> JsonObject:
+def _peer_fields(peer: PeerView, validator_index: int | None, *, is_validator: bool) -> JsonObject:
     return {
         "peerId": peer.peer_id,
         "addresses": list(peer.addresses),
@@ -87,6 +93,7 @@ def _peer_fields(peer: PeerView, *, is_validator: bool) -> JsonObject:
         "client": peer.client,
         "points": peer.points,
         "isValidator": is_validator,
+        "validatorIndex": None if validator_index is None else quantity(validator_index),
         "rttMs": peer.round_trip_ms,
     }
 

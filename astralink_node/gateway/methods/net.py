@@ -5,7 +5,15 @@ from __future__ import annotations
 from astralink_node.gateway.context import RpcContext
 from astralink_node.gateway.encoding import quantity
 from astralink_node.gateway.jsonrpc import Json
-from astralink_node.gateway.link_messages import GetNetworkView, GetNodeStatus, NetworkView, NodeStatus
+from astralink_node.gateway.link_messages import (
+    ConsensusState,
+    ConsensusStateReply,
+    GetConsensusState,
+    GetNetworkView,
+    GetNodeStatus,
+    NetworkView,
+    NodeStatus,
+)
 from astralink_node.gateway.methods.table import Method
 from astralink_node.gateway.rpc_errors import server_error
 
@@ -36,6 +44,14 @@ async def network_view(context: RpcContext) -> NetworkView:
     if not isinstance(reply, NetworkView):
         raise server_error("the node could not be asked; try again")
     return reply
+
+
+async def node_consensus_state(context: RpcContext) -> ConsensusState | None:
+    """None: the node shows none."""
+    reply = await context.backend.ask_node(GetConsensusState())
+    if not isinstance(reply, ConsensusStateReply):
+        raise server_error("the node could not be asked; try again")
+    return reply.state
 
 
 METHODS = (

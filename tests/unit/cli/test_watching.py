@@ -265,13 +265,21 @@ def test_peers_are_a_table_of_fixed_width(seen: Any) -> None:
     assert code == 0
     assert lines_of(out) == [
         "this node is 12D3KooWOwnOwnOwnOwn",
-        "Peer        Dialled     Since        Head     RTT      Clock Points  Role       Client                       "
-        "Address",
-        "..AAAAAAAA  by us       5 min         811    4 ms      +1 ms      0  validator  astralink/test               "
+        "Peer        Dialled     Since   Head said     RTT      Clock Points  Role           Client         Address",
+        "..AAAAAAAA  by us       5 min         811    4 ms      +1 ms      0  validator #2   astralink/test "
         "/ip4/192.0.2.1/tcp/30400",
-        "..BBBBBBBB  by them      60 s   1,000,000       -          -     25  -          other                        "
+        "..BBBBBBBB  by them      60 s   1,000,000       -          -     25  -              other          "
         "/ip4/192.0.2.2/tcp/50000",
+        "Head said: by its last status, which is renewed every 10 s",
     ]
+
+
+def test_a_client_is_shown_whole_and_the_addresses_stay_one_below_the_other(seen: Any, node: PreparedNode) -> None:
+    client = "astralink/v0.1.0/linux-x86_64/python3.11.7"
+    node.results["astralink_peers"][0]["client"] = client
+    _, head, *rows, _ = lines_of(seen("peers")[1])
+    assert client in rows[1]
+    assert {row.index("/ip4/") for row in rows} == {head.index("Address")}
 
 
 def test_no_peers_are_unhealthy_unless_there_is_no_network(seen: Any, node: PreparedNode) -> None:

@@ -48,6 +48,7 @@ def test_a_node_that_runs_alone_says_so_and_has_no_problem() -> None:
 def test_peers_and_the_state_of_the_network_are_shown() -> None:
     node = SmallNode()
     node.network = network_of([1, 3], sync=SyncProgress(5, 812, 5000))
+    node.consensus_state = waiting("new_height")
 
     async def body(client: Client) -> None:
         first, second = await client.call("astralink_peers")
@@ -63,6 +64,7 @@ def test_peers_and_the_state_of_the_network_are_shown() -> None:
             "client": "astralink/test",
             "points": 0,
             "isValidator": True,
+            "validatorIndex": "0x1",
             "rttMs": 1,
         }
         assert second["peerId"] == "node3"
@@ -89,6 +91,7 @@ def test_a_peer_that_runs_no_validator_is_none() -> None:
     async def body(client: Client) -> None:
         (peer,) = await client.call("astralink_peers")
         assert (peer["isValidator"], peer["clockSkewMs"], peer["rttMs"]) == (False, None, None)
+        assert peer["validatorIndex"] is None
         assert (await client.call("astralink_netStatus"))["validatorsConnected"] == "0x0"
 
     with_client(body, node=node)
