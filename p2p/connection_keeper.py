@@ -32,6 +32,8 @@ GREETING_TIMEOUT_S: Final = 10.0
 SAVE_INTERVAL_S: Final = 60.0
 CUT_OFF: Final = "no bootnode is to be reached, and nobody else is connected"
 """What is noticed in place of "a peer is not to be reached" where that leaves the node alone."""
+CUT_OFF_ATTEMPTS: Final = 4
+"""Before that: nodes of a network that start together come one after the other."""
 
 Greet = Callable[[PeerId], Awaitable[str]]
 """The status handshake with a new peer: why it is not welcome, or nothing."""
@@ -219,7 +221,8 @@ class ConnectionKeeper:
             self._book.note_failure(dial.peer)
             self._note_trouble(dial.peer, str(error))
             if failures.bit_count() == 1:  # 1, 2, 4, 8: it is dialled for as long as it is away
-                is_cut_off = not self._host.connections and dial.peer in self._bootnodes.keys() <= self._troubles.keys()
+                is_alone = not self._host.connections and dial.peer in self._bootnodes.keys() <= self._troubles.keys()
+                is_cut_off = is_alone and failures >= CUT_OFF_ATTEMPTS
                 what = CUT_OFF if is_cut_off else "a peer is not to be reached"
                 self._notice(what, dial.peer, f"{error} (attempt {failures})")
         finally:

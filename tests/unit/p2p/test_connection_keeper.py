@@ -9,7 +9,7 @@ import trio
 import trio.testing
 
 from p2p.addresses import Address
-from p2p.connection_keeper import ConnectionKeeper
+from p2p.connection_keeper import CUT_OFF, CUT_OFF_ATTEMPTS, ConnectionKeeper
 from p2p.dialer import MAX_RETRY_S, MAX_URGENT_RETRY_S, Dialer
 from p2p.libp2p_host import Host
 from p2p.lost_peers import LASTING_S
@@ -80,3 +80,34 @@ def test_who_was_connected_for_long_is_redialled_quickly_for_as_long_as_it_is_aw
     waits = [later - sooner for sooner, later in zip(host.dials, host.dials[1:], strict=False)]
     assert max(waits) == pytest.approx(longest_wait_s)
     assert waits[-1] == pytest.approx(longest_wait_s), "however long it is away"
+
+
+@pytest.mark.parametrize("others", [(), (PeerId(b"d"),)], ids=["alone", "with a peer"])
+def test_a_node_that_reaches_no_bootnode_and_has_no_peer_is_cut_off(others: Sequence[PeerId]) -> None:
+    host = DialNotes()
+    noticed: list[str] = []
+    keeper = ConnectionKeeper(
+        cast(Host, host),
+        PeerBook(),
+        Dialer(OWN, lambda: 0.0),
+        lambda: 7.0,
+        bootnodes=[ELSEWHERE],
+        notice=lambda what, peer, _: noticed.append(what) if peer == OTHER else None,
+    )
+
+    async def main() -> None:
+        async with trio.open_nursery() as nursery:
+            await nursery.start(keeper.run, Silence())
+            for peer in others:
+                await host.accept(peer)
+            await trio.sleep(600)
+            nursery.cancel_scope.cancel()
+
+    trio.run(main, clock=trio.testing.MockClock(autojump_threshold=0))
+    assert len(noticed) > CUT_OFF_ATTEMPTS.bit_length()
+    assert [what == CUT_OFF for what in noticed] == [
+        2**at >= CUT_OFF_ATTEMPTS and not others for at in range(len(noticed))
+    ]
+    assert [(address, trouble and trouble.reason) for address, trouble in keeper.bootnodes()] == [
+        (ELSEWHERE, "nobody answered")
+    ]

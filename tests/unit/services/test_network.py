@@ -206,6 +206,7 @@ def test_a_bootnode_that_does_not_answer_is_known_with_the_reason_until_it_does(
                     wrong,
                     f"{ann.address.with_peer(None)}: expected {OTHER_PEER}, found {name}",
                 )
+                ann.network.keeper._notice(CUT_OFF, bob.own_id, "in a test")
                 (said,) = [record for record in caplog.records if record.getMessage() == CUT_OFF]
                 assert said.levelname == "WARNING"
             async with running(tmp_path / "b", bootnodes=[ann.address, wrong]) as bob:
