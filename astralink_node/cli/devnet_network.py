@@ -115,7 +115,7 @@ def run_network(members: Sequence[Member], config: NodeConfig, welcome: "Welcome
         if failed is None or others is not None:
             raise
         raise _first(failed) from group
-    for line in left_running(members):
+    for line in (*left_running(members), "stopped"):
         click.echo(line, err=True)
 
 

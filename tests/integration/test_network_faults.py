@@ -167,6 +167,7 @@ def test_devnet_prints_the_command_that_starts_a_killed_member_again(tmp_path: P
             devnet.await_height(stood + 2)
             devnet.stop()
             assert f"process {again.process.pid} still runs on {tmp_path / 'net' / 'node1'}" in devnet.said()
+            assert devnet.said().endswith("\nstopped\n")
             again.stop()
 
 
