@@ -92,7 +92,7 @@ class NodeMetrics:
         self.head_age_seconds = self._gauge("head_age_seconds", "How long ago the newest committed block was made.")
         self.block_interval_seconds = self._histogram(
             "block_interval_seconds",
-            "Time between a committed block and its parent, by their timestamps.",
+            "Time between a committed block and its parent, by their timestamps; not of block 1.",
             BLOCK_SECONDS,
         )
         self.txpool_pending = self._gauge("txpool_pending", "Transactions that a block could include now.")

@@ -468,7 +468,8 @@ class ConsensusDriver:
         """Everything that stands on the head moves along. `state` is the machine's that decided it here."""
         block, voters = committed.block, self._sets[0]
         payload = decode_payload(block.raw_payload)
-        self._metrics.block_interval_seconds.observe((payload.time_ms - self._head.time_ms) / 1000)
+        if height > 1:  # genesis is as old as its file
+            self._metrics.block_interval_seconds.observe((payload.time_ms - self._head.time_ms) / 1000)
         self._metrics.head_timestamp_seconds.set(payload.time_ms / 1000)
         self._head = Head(height, block.block_hash, payload.time_ms, certificate)
         self._sets = decode_validator_set(committed.voting_set), decode_validator_set(committed.next_set)

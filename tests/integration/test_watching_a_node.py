@@ -25,7 +25,7 @@ def test_a_healthy_devnet_its_metrics_and_what_is_said_when_it_is_gone(tmp_path:
     )
     with NodeProcess(tmp_path / "log", *arguments, "--json") as node:
         node.await_ready()
-        node.await_height(2)
+        node.await_height(3)
         url = node.ready["rpcUrl"]
 
         status = run_verb("status", "--rpc-url", url, "--json")
