@@ -104,6 +104,8 @@ def test_three_go_on_without_the_fourth_which_catches_up_and_votes_again(tmp_pat
         # Each missed block is asked for as soon as the one before is committed.
         await network.reach(network.height, fourth, within_s=2 * REPEAT_S)
         await votes_again(network, fourth)
+        await network.reach(network.height + 2)
+        assert [away_from(node) for node in network.nodes] == [set()] * len(network.nodes), "it is back"
 
     run_network(tmp_path, scenario)
 

@@ -17,6 +17,7 @@ from astralink_node.services.offload import inline
 from astralink_node.services.snapshot_trust import JoiningRules, TrustedBlock, TrustNeeded
 from astralink_node.services.sync_offences import SAYS, SyncOffence
 from astralink_node.services.sync_protocols import BLOCKS
+from consensus.certificate import decode_certificate, signer_indices
 from consensus.light_verification import trusting_period_ms
 from consensus.params import ConsensusParams
 from consensus.payload import decode_payload, encode_payload
@@ -362,6 +363,28 @@ def test_the_driver_passes_over_what_is_final_and_what_does_not_follow(long_chai
 
     trio.run(partial(laggard.live, hand_over), clock=MockClock(autojump_threshold=0))
     assert sorted(laggard.node.blocks) == [1, 2, 3, 4, 5, 6]
+
+
+def test_who_is_away_is_known_by_the_certificates_of_blocks_that_others_decided(
+    long_chain: LocalChain, tmp_path: Path
+) -> None:
+    laggard = Laggard(tmp_path, Helpers(long_chain))
+    blocks = decided_blocks(long_chain, 1, 6)
+    signers = [signer_indices(decode_certificate(block.certificate).signers) for block in blocks]
+
+    async def hand_over() -> None:
+        driver = laggard.node.driver
+        assert driver is not None
+        await driver.commit_decided(blocks)
+        assert driver.run_of_height is not None
+        seen = driver.last_votes.attendance(driver.run_of_height.state, votes_are_overdue=False)
+        for index, member in enumerate(seen):
+            heights = [height for height, voters in enumerate(signers, 1) if index in voters]
+            assert member.last_height == max(heights, default=None)
+            assert member.is_away == (max(heights, default=0) < 5)
+
+    trio.run(partial(laggard.live, hand_over), clock=MockClock(autojump_threshold=0))
+    assert any(signers)
 
 
 async def take_over_and_die(node: MemoryNode, blocks: list[DecidedBlock]) -> None:
