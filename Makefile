@@ -21,7 +21,7 @@ UV_COMPILE = uv pip compile --quiet --universal --python-version 3.11 --generate
 	--no-emit-find-links --prerelease=if-necessary-or-explicit --custom-compile-command "make lock"
 PYTEST = $(BIN)/pytest -n $(WORKERS) $(PYTEST_FLAGS)
 
-.PHONY: help install devnet devnet-network devnet-reset test lint fmt unit vectors clients-setup clients crash bench bench-worst-case bench-consensus bench-network soak mutants simulation lock clean
+.PHONY: help install devnet devnet-network devnet-reset test lint fmt unit vectors clients-setup clients crash bench bench-worst-case bench-consensus bench-network soak mutants simulation contracts gas-table lock clean
 
 help: ## list the targets
 	@echo "AstraLink targets:"
@@ -87,6 +87,12 @@ simulation: $(VENV)/ready ## 20,000 heights of simulated networks, every promise
 
 mutants: $(VENV)/ready ## break each consensus rule in turn: a test must notice (about 5 minutes)
 	@$(BIN)/python -m tests.mutants.run --json benchmarks/results/mutants.json
+
+contracts: $(VENV)/ready ## compile the Vyper sources into contracts/staking/artifacts
+	@$(BIN)/python -m contracts.build
+
+gas-table: contracts ## measure contracts/staking/gas.json anew
+	@$(BIN)/python -m tests.contracts.gas_scenarios
 
 # fastecdsa is left out: it is C source that needs Python's and GMP's headers, and py-libp2p imports it for secio
 # alone, which p2p/libp2p_patches.py takes out.

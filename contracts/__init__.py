@@ -1,0 +1,1 @@
+"""The chain's own contracts: Vyper sources, what they compile to, and how to talk to them."""
