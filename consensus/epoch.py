@@ -34,6 +34,13 @@ def is_election(height: int, epoch_length: int) -> bool:
     return is_last(height + 1, epoch_length)
 
 
+def next_election(height: int, epoch_length: int) -> int:
+    """The first height above `height` whose block elects."""
+    epoch = epoch_of(height + 1, epoch_length)
+    election = last_height(epoch, epoch_length) - 1
+    return election if election > height else last_height(epoch + 1, epoch_length) - 1
+
+
 def _check(epoch_length: int) -> None:
     if epoch_length < MIN_EPOCH_LENGTH:
         raise ValueError(f"epoch_length: expected at least {MIN_EPOCH_LENGTH}, found {epoch_length}")

@@ -11,6 +11,8 @@ from typing import assert_never
 from consensus.certificate import MAX_CERTIFICATE_BYTES, Certificate, decode_certificate, encode_certificate
 from consensus.checkpoint import ML_DSA_KEY_BYTES, ML_DSA_SIGNATURE_BYTES
 from consensus.evidence import Evidence, decode_evidence, encode_evidence
+from consensus.evidence_forms import AnyEvidence
+from consensus.forged_header import ForgedHeader, encode_forged_header, take_forged_header
 from consensus.messages import CheckpointMessage
 from consensus.params import MAX_HEIGHT, MAX_ROUND, MAX_VALIDATORS
 from consensus.votes import (
@@ -99,9 +101,9 @@ class CheckpointVote:
 
 @dataclass(frozen=True, slots=True)
 class EvidenceGossip:
-    """What proves that a validator contradicted itself."""
+    """What proves that a validator contradicted itself, or signed a forged header: a kind of its own for each."""
 
-    evidence: Evidence
+    evidence: AnyEvidence
 
 
 GossipMessage = (
@@ -130,6 +132,7 @@ class _Kind(IntEnum):
     BLOCK = 7
     CHECKPOINT = 8
     EVIDENCE = 9
+    FORGED_HEADER = 10
 
 
 def encode_gossip(message: GossipMessage) -> bytes:
@@ -154,11 +157,19 @@ def encode_gossip(message: GossipMessage) -> bytes:
         case BlockGossip(height, raw_block):
             return bytes([_Kind.BLOCK]) + encode_unsigned(height, 8, "height") + raw_block
         case EvidenceGossip(evidence):
-            return bytes([_Kind.EVIDENCE]) + encode_evidence(evidence)
+            return _encode_evidence(evidence)
         case CheckpointVote():
             return bytes([_Kind.CHECKPOINT]) + _encode_checkpoint_vote(message)
         case _:
             assert_never(message)
+
+
+def _encode_evidence(evidence: AnyEvidence) -> bytes:
+    match evidence:
+        case Evidence():
+            return bytes([_Kind.EVIDENCE]) + encode_evidence(evidence)
+        case ForgedHeader():
+            return bytes([_Kind.FORGED_HEADER]) + encode_forged_header(evidence)
 
 
 def decode_gossip(data: bytes) -> GossipMessage:
@@ -200,6 +211,8 @@ def _take(reader: WireReader, kind: _Kind) -> GossipMessage:
             return _take_checkpoint_vote(reader)
         case _Kind.EVIDENCE:
             return EvidenceGossip(decode_evidence(reader.rest()))
+        case _Kind.FORGED_HEADER:
+            return EvidenceGossip(take_forged_header(reader))
 
 
 def _take_votes(data: bytes) -> VotesGossip:

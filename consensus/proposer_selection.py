@@ -62,6 +62,13 @@ class ProposerRotation:
         return self._winners[round_]
 
 
+def succeed(priorities: Priorities, voting_set: ValidatorSet, next_set: ValidatorSet) -> Priorities:
+    """Priorities before the height after this one, which `voting_set` decides: one step, and where another set votes
+    then, its members' own."""
+    advanced = advance(priorities, voting_set)
+    return advanced if next_set.hash == voting_set.hash else carry_over(advanced, voting_set, next_set)
+
+
 def carry_over(priorities: Priorities, old_set: ValidatorSet, new_set: ValidatorSet) -> Priorities:
     """Priorities when `new_set` takes over: members keep theirs by voting key, joiners start at -1.125 P.
 

@@ -24,7 +24,7 @@ from benchmarks.report import circumstances, write_result
 
 ROOT = Path(__file__).parents[2]
 LIST = Path(__file__).parent / "mutants.toml"
-PACKAGES = ("consensus", "astralink_node", "genesis", "p2p")
+PACKAGES = ("consensus", "astralink_node", "contracts", "genesis", "p2p")
 TIMEOUT_S = 120
 """A mutant that makes a step run for ever is caught by this."""
 
@@ -35,6 +35,7 @@ OWN_TESTS = {
     "consensus/replay.py": ["tests/unit/consensus/test_replay.py"],
     "consensus/proposer_selection.py": ["tests/properties/test_consensus_properties.py"],
     "consensus/evidence.py": ["tests/unit/consensus/test_evidence.py"],
+    "consensus/forged_header.py": ["tests/unit/consensus/test_forged_header.py"],
     "consensus/validator_set.py": ["tests/properties/test_consensus_properties.py"],
     "consensus/certificate.py": ["tests/unit/consensus/test_certificate.py"],
     "consensus/admission.py": ["tests/unit/consensus/test_admission.py"],

@@ -8,6 +8,7 @@ import struct
 from fractions import Fraction
 from functools import cache
 
+import rlp
 from Crypto.Hash import keccak
 from py_ecc.bls import G2ProofOfPossession
 
@@ -253,6 +254,54 @@ def reference_evidence(encoded: bytes, members, genesis: str):
     for testimony in parts:
         check_testimony(testimony, [unhex(member["votingKey"]) for member in members], genesis)
     return parts, kind, convicted
+
+
+def reference_formed(encoded: bytes) -> bytes:
+    """Evidence of the first form: two testimonies."""
+    return b"\x01" + struct.pack(">H", len(encoded)) + encoded
+
+
+def reference_item(formed: bytes, members, aggregate_key: bytes) -> bytes:
+    """Evidence of either form as a block carries it: with the set that votes at its height, stored as sets are."""
+    stored = struct.pack(">I", len(members)) + aggregate_key
+    stored += b"".join(leaf[4:] for leaf in reference_member_leaves(members))
+    return formed + stored
+
+
+def reference_forged(formed: bytes, canonical_parent: str, members, genesis: str):
+    """What a forged header says: (number, parent hash, block hash), certificate, signers; raises `Refused`."""
+    if formed[:1] != b"\x02" or len(formed) < 3:
+        raise Refused("encoding")
+    (length,) = struct.unpack(">H", formed[1:3])
+    raw_header, rest = formed[3 : 3 + length], formed[3 + length :]
+    if not 1 <= length <= 2_048 or len(rest) < 2:
+        raise Refused("encoding")
+    if struct.unpack(">H", rest[:2])[0] != len(rest) - 2:
+        raise Refused("encoding")
+    certificate = parse_certificate(rest[2:])
+    try:
+        fields = rlp.decode(raw_header, strict=True)
+    except rlp.DecodingError as error:
+        raise Refused("header") from error
+    if not isinstance(fields, list) or len(fields) != 21 or len(fields[0]) != 32:
+        raise Refused("header")
+    link = {
+        "number": number(int.from_bytes(fields[8], "big")),
+        "parentHash": hexed(fields[0]),
+        "blockHash": hexed(k256(raw_header)),
+    }
+    if certificate["voteType"] != "precommit":
+        raise Refused("vote_type")
+    if certificate["blockHash"] != link["blockHash"]:
+        raise Refused("block_hash")
+    if certificate["height"] != link["number"]:
+        raise Refused("number")
+    if unhex(canonical_parent) == bytes(32):
+        raise Refused("history")
+    if canonical_parent == link["parentHash"]:
+        raise Refused("parent")
+    check_testimony({"form": "certificate", **certificate}, [unhex(one["votingKey"]) for one in members], genesis)
+    return link, certificate, signers_of(unhex(certificate["signers"]))
 
 
 def kind_of(first, second) -> str | None:

@@ -10,8 +10,12 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from astralink_node.chain.evidence_verification import read_link, verify_any_evidence
 from astralink_node.crypto import bls, ml_dsa
+from astralink_node.evm.blocks import Header, empty_header, encode_header
+from astralink_node.types import Hash32
 from consensus import beacon, epoch, messages, proposer_selection
+from consensus.block_evidence import CarriedEvidence, encode_carried
 from consensus.certificate import Certificate, bitmap_of, encode_certificate
 from consensus.checkpoint import Checkpoint, checkpoint_hash, encode_checkpoint
 from consensus.evidence import (
@@ -23,6 +27,9 @@ from consensus.evidence import (
     encode_testimony,
     verify_evidence,
 )
+from consensus.evidence_forms import encode_any_evidence, evidence_hash
+from consensus.forged_header import ForgedHeader
+from consensus.gossip import EvidenceGossip, encode_gossip
 from consensus.hashing import keccak256, merkle_branch, merkle_root
 from consensus.messages import NIL, VoteType, signing_root
 from consensus.payload import LEAF_NAMES, ConsensusPayload, encode_payload, payload_leaves, payload_root
@@ -340,8 +347,87 @@ def judged(evidence: Evidence, validator_set: ValidatorSet, expected_rule: str) 
             for each in (evidence.first, evidence.second)
         ],
         "encoded": encode_evidence(evidence),
+        "item": encode_carried(CarriedEvidence(evidence, validator_set)),
         "kind": kind.name.lower() if kind and not rule else "",
         "convicted": convicted,
+    }
+
+
+def forged_headers_file() -> dict[str, object]:
+    """Forged headers, and what looks like them; `brokenRule` is empty where the signers are to be frozen."""
+    validator_set, secrets, _ = make_set([10, 10, 10, 10, 5])
+    canonical, elsewhere = Hash32(keccak256(b"the chain's own")), Hash32(keccak256(b"another"))
+    header = dataclasses.replace(
+        empty_header(), number=9, parent_hash=elsewhere, gas_limit=30_000_000, timestamp=1_700_000_009
+    )
+
+    def signed(header: Header, *signers: int, **changes: object) -> ForgedHeader:
+        fixed: dict[str, object] = {"height": 9, "round_": 0, "block_hash": header.hash, **changes}
+        return ForgedHeader(encode_header(header), commit(validator_set, secrets, list(signers), **fixed))
+
+    forged = signed(header, 0, 3)
+    honest = dataclasses.replace(header, parent_hash=canonical)
+    padded = dataclasses.replace(forged.certificate, signers=bitmap_of([0, 1, 3], 5))
+    longer = dataclasses.replace(forged.certificate, signers=b"\x09\0")
+    stranger = dataclasses.replace(forged.certificate, signers=b"\x29")
+    nobody = dataclasses.replace(forged.certificate, signers=b"\0")
+    sought: list[tuple[str, ForgedHeader, bytes]] = [
+        ("", forged, canonical),
+        ("", signed(header, 2), canonical),
+        ("", signed(header, 0, 1, 2, 3, 4), canonical),
+        ("", signed(header, 1, round_=5), canonical),
+        ("", signed(dataclasses.replace(header, extra_data=bytes(1_400)), 1), canonical),
+        ("header", dataclasses.replace(forged, raw_header=b"\xc0"), canonical),
+        ("header", dataclasses.replace(forged, raw_header=forged.raw_header[:-1]), canonical),
+        ("vote_type", signed(header, 0, 3, vote_type=VoteType.PREVOTE), canonical),
+        ("block_hash", signed(header, 0, 3, block_hash=BLOCK), canonical),
+        ("block_hash", dataclasses.replace(forged, raw_header=encode_header(honest)), canonical),
+        ("number", signed(header, 0, 3, height=10), canonical),
+        ("history", forged, bytes(32)),
+        ("parent", signed(honest, 0, 1, 2, 3), canonical),
+        ("parent", forged, elsewhere),
+        ("bitmap_length", dataclasses.replace(forged, certificate=longer), canonical),
+        ("signers", dataclasses.replace(forged, certificate=stranger), canonical),
+        ("signers", dataclasses.replace(forged, certificate=nobody), canonical),
+        ("signature", dataclasses.replace(forged, certificate=padded), canonical),
+    ]
+    cases = [judged_forgery(one, parent, validator_set, rule) for rule, one, parent in sought]
+    encoded, length = encode_any_evidence(forged), 3 + len(forged.raw_header)
+    for other in (
+        b"",
+        encoded[:-1],
+        encoded + b"\0",
+        b"\0" + encoded[1:],
+        b"\3" + encoded[1:],
+        b"\2\0\0" + encoded[length:],
+        b"\2\x08\x01" + bytes(2_049) + encoded[length:],
+        encoded[:length] + b"\0\0",
+    ):
+        cases.append({"broken_rule": "encoding", "canonical_parent": canonical, "encoded": other})
+    return {"genesis_hash": GENESIS, "set": set_object(validator_set), "cases": cases}
+
+
+def judged_forgery(
+    forged: ForgedHeader, canonical_parent: bytes, validator_set: ValidatorSet, expected_rule: str
+) -> dict[str, object]:
+    """Likewise."""
+    try:
+        signers: object = verify_any_evidence(forged, validator_set, GENESIS, lambda _: canonical_parent)
+        rule = ""
+    except EvidenceError as error:
+        signers, rule = [], error.rule
+    assert rule == expected_rule, f"expected {expected_rule or 'a forgery'}, found {rule or 'one'}"
+    link = None if rule == "header" else read_link(forged.raw_header)
+    return {
+        "broken_rule": rule,
+        "canonical_parent": canonical_parent,
+        "header": link,
+        "certificate": forged.certificate,
+        "encoded": encode_any_evidence(forged),
+        "message": encode_gossip(EvidenceGossip(forged)),
+        "item": encode_carried(CarriedEvidence(forged, validator_set)),
+        "evidence_hash": evidence_hash(forged),
+        "frozen": signers,
     }
 
 
@@ -456,6 +542,7 @@ def main() -> None:
     write("epochs.json", epoch_cases())
     write("votes.json", votes_file())
     write("evidence.json", evidence_file())
+    write("forged_headers.json", forged_headers_file())
     if not (FOLDER / "checkpoints.json").exists():
         write("checkpoints.json", [checkpoint_case()])
 

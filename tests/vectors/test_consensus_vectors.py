@@ -3,6 +3,7 @@
 import json
 import struct
 from fractions import Fraction
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -10,8 +11,10 @@ from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.mldsa import MLDSA65PublicKey
 from py_ecc.bls import G2ProofOfPossession
 
+from astralink_node.chain.evidence_verification import verify_any_evidence
 from astralink_node.crypto import bls, ml_dsa
 from consensus import beacon, checkpoint, epoch, hashing, messages, proposer_selection
+from consensus.block_evidence import CarriedEvidence, decode_carried, encode_carried
 from consensus.certificate import CertificateError, decode_certificate, encode_certificate, verify_certificate
 from consensus.evidence import (
     EvidenceError,
@@ -20,6 +23,9 @@ from consensus.evidence import (
     encode_evidence,
     verify_evidence,
 )
+from consensus.evidence_forms import decode_any_evidence, encode_any_evidence, evidence_hash
+from consensus.forged_header import ForgedHeader
+from consensus.gossip import EvidenceGossip, decode_gossip, encode_gossip
 from consensus.payload import LEAF_NAMES, decode_payload, encode_payload, payload_leaves, payload_root
 from consensus.validator_set import Validator, ValidatorSet, decode_validator_set, encode_validator_set
 from consensus.votes import decode_proposal, decode_vote, encode_proposal, encode_vote
@@ -30,6 +36,9 @@ from tests.vectors.consensus_reference import (
     k256,
     reference_certificate,
     reference_evidence,
+    reference_forged,
+    reference_formed,
+    reference_item,
     reference_member_leaves,
     reference_payload,
     reference_root,
@@ -287,3 +296,45 @@ def test_evidence_convicts_or_breaks_the_named_rule(case):
     else:
         assert list(verify_evidence(*arguments)) == case["convicted"]
         assert contradiction(evidence.first, evidence.second).name.lower() == case["kind"]
+    item = unhex(case["item"])
+    assert reference_item(reference_formed(encoded), members, unhex(file["set"]["aggregateKey"])) == item
+    assert encode_carried(decode_carried(item)) == item
+    assert decode_carried(item) == CarriedEvidence(evidence, arguments[1])
+
+
+@pytest.mark.parametrize(
+    "case", load("forged_headers")["cases"], ids=lambda case: case["brokenRule"] or f"{len(case['frozen'])} signers"
+)
+def test_a_forged_header_freezes_its_signers_or_breaks_the_named_rule(case):
+    file, encoded, rule = load("forged_headers"), unhex(case["encoded"]), case["brokenRule"]
+    members, genesis, canonical_parent = file["set"]["validators"], file["genesisHash"], case["canonicalParent"]
+    if rule:
+        with pytest.raises(Refused) as refused:
+            reference_forged(encoded, canonical_parent, members, genesis)
+        assert refused.value.rule == rule
+    else:
+        assert reference_forged(encoded, canonical_parent, members, genesis) == (
+            case["header"],
+            case["certificate"],
+            case["frozen"],
+        )
+
+    if rule == "encoding":
+        with pytest.raises(DecodeError):
+            decode_any_evidence(encoded)
+        return
+    evidence, validator_set = decode_any_evidence(encoded), implementation_set(file["set"])
+    assert isinstance(evidence, ForgedHeader)
+    assert encode_any_evidence(evidence) == encoded
+    verified = partial(verify_any_evidence, evidence, validator_set, unhex(genesis), lambda _: unhex(canonical_parent))
+    if rule:
+        with pytest.raises(EvidenceError) as caught:
+            verified()
+        assert caught.value.rule == rule
+    else:
+        assert list(verified()) == case["frozen"]
+    assert reference_item(encoded, members, unhex(file["set"]["aggregateKey"])) == unhex(case["item"])
+    assert decode_carried(unhex(case["item"])) == CarriedEvidence(evidence, validator_set)
+    assert unhex(case["message"]) == b"\x0a" + encoded[1:] == encode_gossip(EvidenceGossip(evidence))
+    assert decode_gossip(unhex(case["message"])) == EvidenceGossip(evidence)
+    assert evidence_hash(evidence) == unhex(case["evidenceHash"]) == k256(encoded[1:])

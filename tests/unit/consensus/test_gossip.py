@@ -58,7 +58,8 @@ def test_each_kind_is_one_byte_and_its_fields() -> None:
 def test_a_message_of_no_kind_is_refused() -> None:
     assert refused(b"") == "kind"
     assert refused(b"\x00") == "kind"
-    assert refused(b"\x0a" + bytes(200)) == "kind"
+    assert refused(b"\x0a" + bytes(200)) == "header"
+    assert refused(b"\x0b" + bytes(200)) == "kind"
 
 
 def test_no_votes_half_a_vote_and_too_many_votes_are_refused() -> None:

@@ -3,7 +3,7 @@
 import pytest
 
 from consensus.beacon import next_prev_randao
-from consensus.epoch import epoch_of, first_height, is_election, is_last, last_height
+from consensus.epoch import epoch_of, first_height, is_election, is_last, last_height, next_election
 from consensus.params import ConsensusParams, ParamsError
 
 
@@ -49,6 +49,14 @@ def test_an_epoch_runs_from_its_first_height_to_its_last():
 def test_the_election_is_one_block_before_the_last():
     assert [height for height in range(300) if is_election(height, 100)] == [98, 198, 298]
     assert [height for height in range(9) if is_election(height, 3)] == [1, 4, 7]
+
+
+def test_the_next_election_is_the_first_above_a_height():
+    assert [next_election(height, 3) for height in range(-1, 8)] == [1, 1, 4, 4, 4, 7, 7, 7, 10]
+    for length in (3, 7, 100):
+        for height in range(250):
+            above = [each for each in range(height + 1, height + 2 * length + 1) if is_election(each, length)]
+            assert next_election(height, length) == above[0]
 
 
 def test_lengths_and_heights_without_meaning_are_refused():
