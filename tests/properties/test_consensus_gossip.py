@@ -9,6 +9,7 @@ from astralink_node.services.gossip_judge import Arrived, HeightsView, PeerBlock
 from consensus.certificate import Certificate
 from consensus.checkpoint import ML_DSA_KEY_BYTES, ML_DSA_SIGNATURE_BYTES
 from consensus.evidence import Evidence
+from consensus.forged_header import MAX_HEADER_BYTES, ForgedHeader
 from consensus.gossip import (
     BlockGossip,
     BlockWanted,
@@ -87,6 +88,10 @@ evidences = (
     .map(lambda pair: EvidenceGossip(Evidence(*pair)))
 )
 
+forged_headers = st.builds(ForgedHeader, st.binary(min_size=1, max_size=MAX_HEADER_BYTES), certificates()).map(
+    EvidenceGossip
+)
+
 messages = st.one_of(
     st.builds(ProposalGossip, proposals(), bodies),
     st.lists(votes(), min_size=1, max_size=5).map(lambda found: VotesGossip(tuple(found))),
@@ -97,6 +102,7 @@ messages = st.one_of(
     st.builds(BlockGossip, st.integers(0, MAX_HEIGHT), bodies),
     checkpoint_votes,
     evidences,
+    forged_headers,
 )
 
 

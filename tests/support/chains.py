@@ -29,6 +29,7 @@ from consensus.checkpoint import Checkpoint
 from consensus.epoch import last_height
 from consensus.messages import VoteType, reveal_sign_bytes, signing_root, vote_sign_bytes
 from consensus.proposer_selection import proposer
+from consensus.staking_params import StakingParams
 from consensus.validator_set import ValidatorSet
 from genesis.presets import DEVNET_ACCOUNTS, DEVNET_BALANCE_WEI, DEVNET_CHAIN_ID, new_genesis
 from genesis.schema import STAKE_UNIT_WEI, GenesisAccount, GenesisValidator
@@ -60,19 +61,23 @@ def genesis_text(
     epoch_length: int = 100,
     timestamp: int = GENESIS_TIMESTAMP,
     max_gas_target: int = 15_000_000,
+    staking: StakingParams | None = None,
+    stakes_bwt: Sequence[int] = (),
 ) -> bytes:
-    """A devnet-like genesis: the ten developers' accounts funded, `validator_count` equal validators."""
+    """A devnet-like genesis: the ten developers' accounts funded, `validator_count` validators, equal ones unless
+    `stakes_bwt` says what each has."""
     alloc = {account.address: GenesisAccount(DEVNET_BALANCE_WEI, 0, b"", ()) for account in DEVNET_ACCOUNTS}
     return new_genesis(
         chain_id=chain_id,
         network_name="test",
         timestamp=timestamp,
         seed=bytes(32),
-        validators=[genesis_validator(number) for number in range(validator_count)],
+        validators=[genesis_validator(number, *(stakes_bwt[number : number + 1])) for number in range(validator_count)],
         alloc={**alloc, **(extra_alloc or {})},
         block_interval_ms=BLOCK_INTERVAL_MS,
         epoch_length=epoch_length,
         max_gas_target=max_gas_target,
+        staking=staking,
     ).encode()
 
 
@@ -208,6 +213,7 @@ class LocalChain:
         fee_preference: FeePreference | None = None,
         checkpoint: bytes = b"",
         late_credits: Sequence[bytes] = (),
+        evidence: Sequence[bytes] = (),
     ) -> Build:
         context = self.execution.context
         status = self.execution.status()
@@ -222,6 +228,7 @@ class LocalChain:
             fee_preference=fee_preference,
             checkpoint=checkpoint,
             late_credits=tuple(late_credits),
+            evidence=tuple(evidence),
         )
         return Build(status.head_hash, attributes, tuple(candidates), budget_ms, first_budget_ms)
 

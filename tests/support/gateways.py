@@ -36,6 +36,7 @@ from astralink_node.gateway.link_messages import (
     ConsensusState,
     ConsensusStateReply,
     DialedBack,
+    EvidenceVerdict,
     GetConsensusState,
     GetMetrics,
     GetNetworkView,
@@ -56,6 +57,7 @@ from astralink_node.gateway.link_messages import (
     Reachability,
     Reply,
     Request,
+    SubmitEvidence,
     SubmittedTransaction,
     SubmitTransactions,
     Verdict,
@@ -109,6 +111,8 @@ class SmallNode:
         self.network: NetworkView = NO_NETWORK
         self.dialed_back: tuple[DialedBack, ...] = ()
         self.metrics = ""
+        self.evidence: list[bytes] = []
+        self.evidence_verdict = EvidenceVerdict(b"", "already known")
         self._certificate = b""
         self.head = self._genesis_head()
 
@@ -169,6 +173,9 @@ class SmallNode:
                 return Reachability(self.dialed_back)
             case GetMetrics():
                 return MetricsText(self.metrics)
+            case SubmitEvidence(encoded):
+                self.evidence.append(encoded)
+                return self.evidence_verdict
             case _:
                 return LinkFailed("unknown request")
 

@@ -164,6 +164,10 @@ class RecordingSigner:
         return signature
 
 
+def keys_of_number(number: int) -> ValidatorKeys:
+    return keys_of(voting_secret(number), Seed(bytes([number + 1]) * 32), None)
+
+
 @dataclass(frozen=True, slots=True)
 class Backup:
     """A copy of a node's chain-data folder: its database and its consensus log, never its signing history."""
@@ -192,6 +196,8 @@ class MemoryNode:
     """What a call of execution takes on each way, in virtual time."""
     name: str = ""
     """Among peers; `node-<number>` if not given. The number says whose keys it has."""
+    next_number: int | None = None
+    """Whose keys it has as well, to go on with when its operator has rotated to them."""
     shared_signer: Signer | None = None
     """Instead of one with a history of its own."""
     released: dict[SignedMessage, bytes] = field(default_factory=dict)
@@ -201,14 +207,16 @@ class MemoryNode:
     committed_at_s: dict[int, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        self.keys: ValidatorKeys = keys_of(voting_secret(self.number), Seed(bytes([self.number + 1]) * 32), None)
+        self.keys: ValidatorKeys = keys_of_number(self.number)
         self.name = self.name or f"node-{self.number}"
         self.peer_id = PeerId(self.name.encode())
         self.folder.mkdir(parents=True, exist_ok=True)
-        if not history_path(self.signing, self.keys.public.voting_key).exists():
-            storage = HistoryFile(history_path(self.signing, self.keys.public.voting_key))
-            create_history(storage, self.keys.public.voting_key, key_is_new=True)
-            storage.close()
+        self.next_keys = None if self.next_number is None else keys_of_number(self.next_number)
+        for keys in (self.keys, self.next_keys):
+            if keys is not None and not history_path(self.signing, keys.public.voting_key).exists():
+                storage = HistoryFile(history_path(self.signing, keys.public.voting_key))
+                create_history(storage, keys.public.voting_key, key_is_new=True)
+                storage.close()
         self._use(self.make_store())
         self.driver: ConsensusDriver | None = None
         self.halted: ConsensusHalted | None = None
@@ -281,6 +289,14 @@ class MemoryNode:
         with open_history(self.signing, self.keys.public.voting_key) as history:
             yield LocalSigner(self.keys, history, self.chain.execution.status().genesis_hash)
 
+    @contextmanager
+    def next_signer(self) -> Iterator[Signer | None]:
+        if self.next_keys is None:
+            yield None
+            return
+        with open_history(self.signing, self.next_keys.public.voting_key) as history:
+            yield LocalSigner(self.next_keys, history, self.chain.execution.status().genesis_hash)
+
     async def live(self) -> None:
         """One life of the process: recover and run, until it is killed or halts."""
         if not self._is_open:
@@ -291,8 +307,8 @@ class MemoryNode:
             self.ended = trio.Event()
         self.log = WatchedLog(self.folder / "consensus")
         try:
-            with self.signer() as signer, trio.CancelScope() as self._scope:
-                self.driver = self._new_driver(signer, self.log)
+            with self.signer() as signer, self.next_signer() as following, trio.CancelScope() as self._scope:
+                self.driver = self._new_driver(signer, following, self.log)
                 await self.driver.run()
         except* Killed:
             assert self.kill_point.is_passed, "killed by nobody"
@@ -305,7 +321,7 @@ class MemoryNode:
             self.ended.set()
             self._tell_progress()
 
-    def _new_driver(self, signer: Signer, log: WatchedLog) -> ConsensusDriver:
+    def _new_driver(self, signer: Signer, following: Signer | None, log: WatchedLog) -> ConsensusDriver:
         genesis_hash = self.chain.execution.status().genesis_hash
         execution: ExecutionLink = InProcessExecution(self.chain.execution)
         if self.offload is in_thread:
@@ -314,9 +330,14 @@ class MemoryNode:
             execution = SlowExecution(execution, self.execution_latency_s)  # type: ignore[assignment]
         execution = execution_with(self.kill_point, execution)
         # The signature has left when the recorder has seen it; a kill after that takes nothing back.
-        recording = RecordingSigner(signer, genesis_hash, self.released)
-        own = OwnValidator(
-            signer_with(self.kill_point, recording), Address(bytes(19) + bytes([self.number])), self.offload
+        recipient = Address(bytes(19) + bytes([self.number]))
+        own, next_own = (
+            OwnValidator(
+                signer_with(self.kill_point, RecordingSigner(one, genesis_hash, self.released)), recipient, self.offload
+            )
+            if one is not None
+            else None
+            for one in (signer, following)
         )
         blocks = BlocksConfig(interval_ms=self.interval_ms)
         pool = Transfers(self, self.make_transactions)
@@ -330,6 +351,7 @@ class MemoryNode:
             self.now_ms,
             self._on_committed,
             self.offload,
+            next_own=next_own,
         )
 
     def kill(self) -> None:

@@ -30,11 +30,12 @@ from astralink_node.services.data_folder import DataFolder
 from astralink_node.types import Address as Account
 from astralink_node.validator.keys import create_validator, random_keys
 from consensus.params import ConsensusParams
+from consensus.staking_params import StakingParams
 from genesis.presets import DEVNET_ACCOUNTS, DEVNET_BALANCE_WEI, DEVNET_CHAIN_ID, DEVNET_STAKE_WEI, new_genesis
 from genesis.schema import GenesisAccount, GenesisValidator, parse_genesis
 from p2p.addresses import Address, peer_id_text
 from p2p.identity import load_or_create_identity
-from tests.support.node_process import GONE_TIMEOUT_S, NodeFailed, NodeProcess, await_that
+from tests.support.node_process import GONE_TIMEOUT_S, NODE, NodeFailed, NodeProcess, await_that
 
 AGREE_TIMEOUT_S = 60
 """For all to stand at one height, on a machine that is busy with other things."""
@@ -53,6 +54,8 @@ class ChainChoice:
     on_demand: bool = False
     accounts: Mapping[Account, GenesisAccount] = field(default_factory=dict)
     """Beside the developers' ten."""
+    staking: StakingParams | None = None
+    """None: the set never changes."""
 
     def genesis(self, validators: Sequence[GenesisValidator]) -> bytes:
         alloc = {account.address: GenesisAccount(DEVNET_BALANCE_WEI, 0, b"", ()) for account in DEVNET_ACCOUNTS}
@@ -66,6 +69,7 @@ class ChainChoice:
             block_interval_ms=self.interval_ms,
             epoch_length=self.epoch_length,
             max_gas_target=self.max_gas_target,
+            staking=self.staking,
         ).encode()
 
 
@@ -107,6 +111,8 @@ class NetworkProcesses:
         self.nodes: dict[int, NodeProcess] = {}
         """Those that run, by number, and others that the test adds."""
         self.paused: set[int] = set()
+        self.modules: dict[int, str] = {}
+        """What runs as the node of that number, where it is not the node's own program."""
 
     @property
     def consensus(self) -> ConsensusParams:
@@ -139,7 +145,19 @@ class NetworkProcesses:
         )
         command = member.command([other for other in self.members if other is not member], config)
         # The first three say how to run the node's program, which NodeProcess knows.
-        self.nodes[number] = NodeProcess(self.log_of(number), *command[3:], *self._flags, enter=place.enter)
+        self.nodes[number] = NodeProcess(
+            self.log_of(number), *command[3:], *self._flags, enter=place.enter, module=self.modules.get(number, NODE)
+        )
+
+    def add_member(self, operator: Account) -> int:
+        """A node with keys that are not in genesis, for a validator that is yet to register; its number."""
+        number = len(self.members)
+        folder = DataFolder(self.root / f"node{number}")
+        _make_keys(folder, operator)
+        initialise_folder(folder.root, self.genesis_file.read_bytes())
+        self.places.append(Place())
+        self.members.append(member_at(number, folder, Place()))
+        return number
 
     def log_of(self, number: int) -> Path:
         return self.root / f"node{number}.log"
@@ -273,11 +291,11 @@ def free_port() -> int:
         return port
 
 
-def _make_keys(folder: DataFolder) -> GenesisValidator:
+def _make_keys(folder: DataFolder, operator: Account | None = None) -> GenesisValidator:
     folder.root.mkdir(mode=0o700, parents=True)
     password = secrets.token_hex(32)
     create_secret_file(folder.root / PASSWORD_FILE, password.encode() + b"\n")
-    operator = Account(secrets.token_bytes(20))
+    operator = operator or Account(secrets.token_bytes(20))
     keys = random_keys(operator)
     create_validator(folder.validator_keys, folder.signing, keys, password, key_is_new=True, kdf=_KDF)
     public = keys.public

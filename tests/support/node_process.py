@@ -20,6 +20,7 @@ GONE_TIMEOUT_S = 30
 STOP_LIMIT_S = 5
 """A stopped node is gone within this (issue 2)."""
 POLL_S = 0.02
+NODE = "astralink_node.cli.main"
 
 
 class NodeFailed(AssertionError):
@@ -30,7 +31,12 @@ class NodeProcess:
     """One run of a verb that runs a node. Use as a context manager: whatever happens, no process is left behind."""
 
     def __init__(
-        self, log: Path, *arguments: str, environment: dict[str, str] | None = None, enter: tuple[str, ...] = ()
+        self,
+        log: Path,
+        *arguments: str,
+        environment: dict[str, str] | None = None,
+        enter: tuple[str, ...] = (),
+        module: str = NODE,
     ) -> None:
         """`enter` goes in front of the command and becomes it: `nsenter` and the like."""
         self.log = log
@@ -39,7 +45,7 @@ class NodeProcess:
         self._children: set[int] = set()
         with log.open("ab") as errors:
             self.process = subprocess.Popen(
-                [*enter, sys.executable, "-m", "astralink_node.cli.main", *arguments],
+                [*enter, sys.executable, "-m", module, *arguments],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=errors,
@@ -181,7 +187,7 @@ def is_running(pid: int) -> bool:
 def run_verb(*arguments: str) -> subprocess.CompletedProcess[str]:
     """A verb that ends by itself."""
     return subprocess.run(
-        [sys.executable, "-m", "astralink_node.cli.main", *arguments],
+        [sys.executable, "-m", NODE, *arguments],
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
