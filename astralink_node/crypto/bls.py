@@ -170,8 +170,12 @@ def verify_possession(key: bytes, proof: bytes) -> bool:
 
 def aggregate_public_keys_eip2537(keys: Sequence[bytes]) -> bytes:
     """The sum of `keys` as EIP-2537 encodes a G1 point: x and y in 64 bytes each. Raises `InvalidPoint`."""
-    coordinates = bytes(_sum_keys(keys).to_xy_bytes_be())
-    return bytes(16) + coordinates[:48] + bytes(16) + coordinates[48:]
+    return _padded(bytes(_sum_keys(keys).to_xy_bytes_be()))
+
+
+def signature_eip2537(signature: bytes) -> bytes:
+    """A signature as EIP-2537 encodes a G2 point: x and y, two elements of 64 bytes each. Raises `InvalidPoint`."""
+    return _padded(bytes(_decode_signature(signature).to_xy_bytes_be()))
 
 
 @lru_cache(_KEY_CACHE_SIZE)
@@ -205,6 +209,11 @@ def _decode_signature(signature: bytes) -> G2Point:
     if bytes(point.to_compressed_bytes()) != signature:
         raise InvalidPoint("signature: not the canonical encoding of its point")
     return point
+
+
+def _padded(elements: bytes) -> bytes:
+    """EIP-2537: each field element of 48 bytes behind 16 zeros."""
+    return b"".join(bytes(16) + elements[start : start + 48] for start in range(0, len(elements), 48))
 
 
 def _sum_keys(keys: Sequence[bytes]) -> G1Point:

@@ -51,7 +51,7 @@ def run_code(run: CodeRun, tracer: Tracer | None) -> CodeResult:
     if run.code and not run.create:
         overlay.set_code(run.receiver, run.code)
     overlay.begin_transaction()
-    state = ExecutionState(overlay, _block(run), run.chain_id, run.fork)
+    state = ExecutionState(overlay, _block(run), run.chain_id, run.fork, native_precompiles=False)
     state.tracer = tracer
     for address in (run.sender, run.receiver):
         overlay.mark_address_warm(address)

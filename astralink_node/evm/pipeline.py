@@ -27,7 +27,7 @@ from astralink_node.evm.blocks import (
     ethereum_block_rlp,
 )
 from astralink_node.evm.fork_rules import ChainRules
-from astralink_node.evm.transaction_execution import Outcome, RawLog, execute_transaction, is_delegation
+from astralink_node.evm.transaction_execution import Outcome, RawLog, execute_transaction, is_delegation, log_of
 from astralink_node.evm.transactions import (
     InvalidTransaction,
     Transaction,
@@ -113,7 +113,9 @@ class BlockExecution:
         """Of the last transaction applied: its output and error, which receipts do not hold."""
         self._raw_transactions: list[bytes] = []
         self._bloom = 0
-        self._state = ExecutionState(overlay, context, rules.chain_id, self.fork)
+        self._state = ExecutionState(
+            overlay, context, rules.chain_id, self.fork, native_precompiles=not rules.plain_ethereum
+        )
 
     def set_interrupt(self, interrupt: Callable[[], None] | None) -> None:
         """Have ``interrupt`` called now and then while code runs; what it raises ends the transaction."""
@@ -149,7 +151,7 @@ class BlockExecution:
         bloom = 0
         logs: tuple[Log, ...] = ()
         if outcome.logs:
-            logs = tuple(_log(raw) for raw in outcome.logs)
+            logs = tuple(log_of(raw) for raw in outcome.logs)
             bloom = _bloom_of(outcome.logs)
             self._bloom |= bloom
         receipt = Receipt(
@@ -164,10 +166,16 @@ class BlockExecution:
         self.last_outcome = outcome
         return receipt
 
-    def finish(self, withdrawals: Sequence[Withdrawal] = ()) -> ExecutedBlock:
-        """Withdrawals and requests, as the configuration has them, then receipts and roots."""
+    def system_call(self, address: Address, data: bytes) -> system_calls.SystemCallResult:
+        """A call by the protocol itself, before, between or after transactions; the block does not count its gas."""
+        return system_calls.call_system_contract(self._state, address, data)
+
+    def finish(self, withdrawals: Sequence[Withdrawal] = (), requests: tuple[bytes, ...] = ()) -> ExecutedBlock:
+        """Withdrawals and requests, as the configuration has them, then receipts and roots.
+
+        `requests` are the chain's own (EIP-7685, type byte first); a plain Ethereum block collects its own instead.
+        """
         self._apply_withdrawals(withdrawals)
-        requests: tuple[bytes, ...] = ()
         if self.rules.plain_ethereum:
             requests = system_calls.collect_requests(
                 self._state, (log for receipt in self.receipts for log in receipt.logs)
@@ -273,11 +281,6 @@ def check_executed(header: Header, executed: ExecutedBlock) -> None:
             raise InvalidBlock(rule, f"0x{found.hex()}", f"0x{said.hex()}")
     if header.gas_used != executed.gas_used:
         raise InvalidBlock(BlockRule.GAS_USED, str(executed.gas_used), str(header.gas_used))
-
-
-def _log(raw: RawLog) -> Log:
-    address, topics, data = raw
-    return Log(address, tuple(topic.to_bytes(32, "big") for topic in topics), data)
 
 
 def _bloom_of(logs: Sequence[RawLog]) -> int:

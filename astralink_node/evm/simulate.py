@@ -179,10 +179,14 @@ class Simulation:
         transaction = _unsigned(call, gas)
         block = self._block if transaction.max_fee_per_gas else replace(self._block, base_fee_per_gas=0)
         intrinsic, floor = self._check(call, transaction, overlay, block.base_fee_per_gas)
-        state = ExecutionState(overlay, block, self._rules.chain_id, self._fork)
+        state = self._execution_state(overlay, block)
         state.interrupt = self._interrupt
         state.tracer = tracer
         return execute_transaction(state, transaction, call.sender, intrinsic_gas=intrinsic, floor_gas=floor)
+
+    def _execution_state(self, overlay: Overlay, block: BlockContext) -> ExecutionState:
+        rules = self._rules
+        return ExecutionState(overlay, block, rules.chain_id, self._fork, native_precompiles=not rules.plain_ethereum)
 
     def _check(
         self, call: CallParameters, transaction: Transaction, overlay: Overlay, base_fee: int
@@ -255,7 +259,7 @@ class Simulation:
         """What an access list need not name: they are warm anyway (EIP-2929)."""
         overlay = self._overlay()
         target = Address(call.to) if call.to else contract_address(call.sender, overlay.get_nonce(call.sender))
-        state = ExecutionState(overlay, self._block, self._rules.chain_id, self._fork)
+        state = self._execution_state(overlay, self._block)
         return frozenset({call.sender, target, *(Address(address) for address in state.precompile_addresses)})
 
 

@@ -8,13 +8,17 @@ contract makes the block invalid. Encodings of requests follow EIP-7685.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from typing import Final
+
+from eth.exceptions import VMError
 
 from astralink_node.evm.block_errors import BlockRule, InvalidBlock
 from astralink_node.evm.blocks import Log
 from astralink_node.evm.machine import Message
-from astralink_node.evm.transaction_execution import run_root_call
+from astralink_node.evm.tracer import describe
+from astralink_node.evm.transaction_execution import log_of, run_root_call
 from astralink_node.evm.vm import ExecutionState, TransactionContext
 from astralink_node.types import Address, Hash32
 
@@ -25,6 +29,8 @@ BEACON_ROOTS_ADDRESS: Final = Address(bytes.fromhex("000f3df6d732807ef1319fb7b8b
 """EIP-4788."""
 HISTORY_STORAGE_ADDRESS: Final = Address(bytes.fromhex("0000f90827f1c53a10cb7a02335b175320002935"))
 """EIP-2935."""
+HISTORY_SLOTS: Final = 8_191
+"""A block's hash stands in the slot of its number modulo this."""
 DEPOSIT_CONTRACT_ADDRESS: Final = Address(bytes.fromhex("00000000219ab540356cbb839cbe05303d7705fa"))
 """EIP-6110, mainnet's."""
 WITHDRAWAL_REQUEST_ADDRESS: Final = Address(bytes.fromhex("00000961ef480eb55e80d19ad83579a64c007002"))
@@ -36,6 +42,7 @@ DEPOSIT_REQUEST_TYPE: Final = b"\x00"
 WITHDRAWAL_REQUEST_TYPE: Final = b"\x01"
 CONSOLIDATION_REQUEST_TYPE: Final = b"\x02"
 
+_ERROR_SELECTOR: Final = bytes.fromhex("08c379a0")
 DEPOSIT_EVENT_TOPIC: Final = bytes.fromhex("649bbc62d0e31342afea4e5cd82d4049e7e1ee912fc0889aa790803be39038c5")
 DEPOSIT_EVENT_BYTES: Final = 576
 # (offset of the field's length word, the field's length): pubkey, credentials, amount, signature, index.
@@ -48,25 +55,55 @@ def apply_block_start(state: ExecutionState, *, parent_hash: Hash32, parent_beac
     call_system_contract(state, HISTORY_STORAGE_ADDRESS, parent_hash)
 
 
-def call_system_contract(state: ExecutionState, address: Address, data: bytes) -> bytes | None:
-    """Call a contract as the protocol; its output, or None if there is no such contract or the call fails.
+def recorded_block_hash(read_slot: Callable[[Address, int], int], number: int) -> bytes:
+    """What the state holds in the place of that block's hash (EIP-2935): another block's if it is not one of the last
+    8,191, zeros where nothing is recorded. Read as storage: a call by the protocol would write."""
+    return read_slot(HISTORY_STORAGE_ADDRESS, number % HISTORY_SLOTS).to_bytes(32, "big")
 
-    A failing call leaves no trace, and the caller decides what it means.
-    """
+
+@dataclass(frozen=True, slots=True)
+class SystemCallResult:
+    """What came of a system call. A failing one has left no trace, and the caller decides what that means."""
+
+    output: bytes
+    """What it returned; the revert data of a failing one."""
+    logs: tuple[Log, ...]
+    """In order; none of a failing one."""
+    failure: str
+    """Why it failed; empty if it succeeded."""
+
+    @property
+    def succeeded(self) -> bool:
+        return not self.failure
+
+
+NO_CONTRACT: Final = "no contract"
+
+
+def call_system_contract(state: ExecutionState, address: Address, data: bytes) -> SystemCallResult:
+    """Call a contract as the protocol; what it does stands at once, or not at all."""
     overlay = state.overlay
     overlay.begin_transaction()
     code = overlay.get_code(address)
     if not code:
-        return None
+        return SystemCallResult(b"", (), NO_CONTRACT)
     message = Message(gas=SYSTEM_CALL_GAS, to=address, sender=SYSTEM_ADDRESS, value=0, data=data, code=code)
     _, error, output = run_root_call(state, message, TransactionContext(0, SYSTEM_ADDRESS))
     if error is not None:
         overlay.begin_transaction()
-        return None
+        return SystemCallResult(output, (), _reason(error, output))
     for doomed in state.accounts_to_delete:
         overlay.delete_account(doomed)
     overlay.clear_empty_accounts()
-    return output
+    return SystemCallResult(output, tuple(log_of(raw) for raw in state.logs), "")
+
+
+def _reason(error: VMError, output: bytes) -> str:
+    """The kind of failure, and what a reverting contract says of it (Solidity's `Error(string)`)."""
+    kind = describe(error)
+    length = int.from_bytes(output[36:68], "big")
+    is_text = output[:4] == _ERROR_SELECTOR and len(output) >= 68 and length <= len(output) - 68
+    return f"{kind}: {output[68 : 68 + length].decode(errors='replace')}" if is_text else kind
 
 
 def collect_requests(state: ExecutionState, logs: Iterable[Log]) -> tuple[bytes, ...]:
@@ -115,7 +152,7 @@ def _dequeue(state: ExecutionState, address: Address) -> bytes:
     """EIP-7002 and 7251: ask the contract for this block's requests."""
     if not state.overlay.get_code(address):
         raise InvalidBlock(BlockRule.SYSTEM_CONTRACT_EMPTY, f"code at 0x{address.hex()}", "none")
-    output = call_system_contract(state, address, b"")
-    if output is None:
-        raise InvalidBlock(BlockRule.SYSTEM_CALL_FAILED, f"0x{address.hex()} to succeed", "a failing call")
-    return output
+    result = call_system_contract(state, address, b"")
+    if not result.succeeded:
+        raise InvalidBlock(BlockRule.SYSTEM_CALL_FAILED, f"0x{address.hex()} to succeed", result.failure)
+    return result.output

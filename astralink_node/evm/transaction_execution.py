@@ -15,6 +15,7 @@ from eth.exceptions import ContractCreationCollision, VMError
 
 from astralink_node.crypto.keccak import keccak256
 from astralink_node.evm import rlp
+from astralink_node.evm.blocks import Log
 from astralink_node.evm.machine import Message
 from astralink_node.evm.transactions import U64_MAX, Authorization, Transaction, recover_authority
 from astralink_node.evm.vm import ExecutionState, TransactionContext
@@ -47,6 +48,12 @@ class Outcome:
     output: bytes
     """Returned or revert data; the deployed code for a creation."""
     logs: Sequence[RawLog]
+
+
+def log_of(raw: RawLog) -> Log:
+    """As a receipt holds it."""
+    address, topics, data = raw
+    return Log(address, tuple(topic.to_bytes(32, "big") for topic in topics), data)
 
 
 def is_delegation(code: bytes) -> bool:

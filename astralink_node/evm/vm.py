@@ -24,7 +24,7 @@ from astralink_node.evm.fee_rules import blob_base_fee
 from astralink_node.evm.fork_rules import ForkRules
 from astralink_node.evm.machine import STACK_LIMIT, Memory, Message, Meter, Stack, memory_gas
 from astralink_node.evm.opcodes import JUMPI, ON_COMPUTATION, ON_STACK, DispatchTable, dispatch_table, traced_operation
-from astralink_node.evm.precompiles.registry import precompiles_for
+from astralink_node.evm.precompiles.registry import NATIVE, precompiles_for
 from astralink_node.state.overlay import Overlay
 from astralink_node.types import Address, Hash32
 
@@ -139,12 +139,20 @@ _OVERLAY_METHODS: Final = (
 class ExecutionState(PragueState):
     """py-evm's view of one block's overlay; one instance lives as long as the block's execution."""
 
-    def __init__(self, overlay: Overlay, block: BlockEnvironment, chain_id: int, fork: ForkRules) -> None:
+    def __init__(
+        self,
+        overlay: Overlay,
+        block: BlockEnvironment,
+        chain_id: int,
+        fork: ForkRules,
+        *,
+        native_precompiles: bool = False,
+    ) -> None:
         self.overlay: Overlay = overlay
         self._account_db: Overlay = overlay
         self._block = block
         self.execution_context = ExecutionContext(block, chain_id)
-        self.computation_class = computation_class(fork)
+        self.computation_class = computation_class(fork, native_precompiles=native_precompiles)
         self.precompile_addresses: frozenset[bytes] = frozenset(self.computation_class.get_precompiles())
         self.logs: list[tuple[Address, tuple[int, ...], bytes]] = []
         """Of the running root call, in order; a reverted call's logs are cut off again."""
@@ -472,11 +480,11 @@ class Computation(PragueComputation):
 
 
 @lru_cache(maxsize=8)
-def computation_class(fork: ForkRules) -> type[Computation]:
-    """py-evm's Prague computation with this fork's opcodes and precompiles."""
+def computation_class(fork: ForkRules, *, native_precompiles: bool = False) -> type[Computation]:
+    """py-evm's Prague computation with this fork's opcodes and precompiles, and the chain's own if it has any."""
     members: dict[str, object] = {
         "dispatch": dispatch_table(fork),
-        "_precompiles": precompiles_for(fork.p256verify),
+        "_precompiles": precompiles_for(fork.p256verify, native=NATIVE if native_precompiles else ()),
     }
     return type(f"{fork.name}Computation", (Computation,), members)
 

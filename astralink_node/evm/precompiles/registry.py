@@ -1,8 +1,8 @@
 """Which precompile answers at which address, and how py-evm calls it.
 
 A precompile is a `Precompile`: pure functions and a height from which it is active. Ethereum's are listed here;
-the chain's own (a later matter) are passed to `precompiles_for` beside them, with their activation heights, and
-must not take an address that Ethereum uses. Only this module knows py-evm.
+the chain's own (`NATIVE`) are passed to `precompiles_for` beside them, with their activation heights, and must not
+take an address that Ethereum uses. Only this module knows py-evm.
 """
 
 from collections.abc import Callable, Iterable, Mapping
@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from eth.abc import ComputationAPI
 from eth.exceptions import VMError
 
-from astralink_node.evm.precompiles import blake2f, bls12_381, bn254, kzg, modexp, p256, standard
+from astralink_node.evm.precompiles import blake2f, bls12_381, bn254, kzg, ml_dsa, modexp, p256, standard
 from astralink_node.evm.precompiles.call_data import PrecompileFailure
 from astralink_node.types import Address, Height
 
@@ -61,6 +61,11 @@ OSAKA: tuple[Precompile, ...] = (
     _ethereum(0x05, "MODEXP", modexp.osaka_gas, modexp.modexp),
     _ethereum(0x100, "P256VERIFY", p256.p256verify_gas, p256.p256verify),
 )
+
+NATIVE: tuple[Precompile, ...] = (
+    Precompile(ml_dsa.ML_DSA_ADDRESS, "ML_DSA_65", ml_dsa.ml_dsa_gas, ml_dsa.ml_dsa_verify),
+)
+"""An AstraLink chain's own, active from genesis; a plain Ethereum chain has none."""
 
 
 def precompiles_for(

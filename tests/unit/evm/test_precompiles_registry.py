@@ -5,8 +5,11 @@ from eth.exceptions import OutOfGas, VMError
 from eth.vm.forks.prague.computation import PragueComputation
 from eth.vm.gas_meter import GasMeter
 
+from astralink_node.evm.fork_rules import OSAKA as OSAKA_RULES
+from astralink_node.evm.fork_rules import PRAGUE as PRAGUE_RULES
 from astralink_node.evm.precompiles.call_data import PrecompileFailure
-from astralink_node.evm.precompiles.registry import OSAKA, PRAGUE, Precompile, precompiles_for
+from astralink_node.evm.precompiles.registry import NATIVE, OSAKA, PRAGUE, Precompile, precompiles_for
+from astralink_node.evm.vm import computation_class
 
 
 class Message:
@@ -90,3 +93,11 @@ def test_a_native_precompile_must_not_take_an_address_in_use():
 def test_names_and_addresses_are_unique_in_each_fork():
     for entries in (PRAGUE, OSAKA):
         assert len({entry.address for entry in entries}) == len({entry.name for entry in entries}) == len(entries)
+
+
+def test_the_chains_own_precompiles_are_no_part_of_plain_ethereum():
+    assert [entry.address for entry in NATIVE] == [address(0x0A5165)]
+    for fork in (PRAGUE_RULES, OSAKA_RULES):
+        plain = computation_class(fork, native_precompiles=False).get_precompiles()
+        own = computation_class(fork, native_precompiles=True).get_precompiles()
+        assert set(own) - set(plain) == {address(0x0A5165)}

@@ -8,7 +8,7 @@ from astralink_node.crypto.keccak import keccak256
 from astralink_node.evm.block_errors import BlockRule, InvalidBlock
 from astralink_node.evm.blocks import Log
 from astralink_node.evm.fee_rules import MIN_GAS_TARGET, FeeBounds
-from astralink_node.evm.fork_rules import astralink
+from astralink_node.evm.fork_rules import OSAKA, astralink
 from astralink_node.evm.system_calls import (
     BEACON_ROOTS_ADDRESS,
     CONSOLIDATION_REQUEST_ADDRESS,
@@ -17,9 +17,11 @@ from astralink_node.evm.system_calls import (
     HISTORY_STORAGE_ADDRESS,
     SYSTEM_ADDRESS,
     WITHDRAWAL_REQUEST_ADDRESS,
+    call_system_contract,
     parse_deposits,
     requests_hash,
 )
+from astralink_node.evm.vm import ExecutionState
 from astralink_node.types import Hash32
 from genesis.system_contracts import BEACON_ROOTS_CODE, HISTORY_CODE
 from tests.support.evm_worlds import CONTEXT, World, address
@@ -151,3 +153,39 @@ def test_a_deposit_event_of_another_layout_makes_the_block_invalid(word: int) ->
 def test_a_deposit_event_of_another_length_makes_the_block_invalid(data: bytes) -> None:
     with pytest.raises(InvalidBlock):
         parse_deposits([deposit_log(data)])
+
+
+def _state(code: str) -> ExecutionState:
+    world = World({address(0x51): code})
+    return ExecutionState(world.overlay, CONTEXT, 1, OSAKA, native_precompiles=True)
+
+
+def test_a_system_call_gives_its_output_and_its_logs() -> None:
+    # LOG1 with topic 7 and one byte of data, then the byte is returned.
+    result = call_system_contract(_state("60aa5f53600760015fa160015ff3"), address(0x51), b"")
+    assert result.succeeded
+    assert result.output == b"\xaa"
+    assert result.logs == (Log(address(0x51), ((7).to_bytes(32, "big"),), b"\xaa"),)
+
+
+@pytest.mark.parametrize(
+    ("code", "output", "failure"),
+    [
+        ("60aa5f5360075f5fa160015ffd", b"\xaa", "execution reverted"),
+        ("5b5f56", b"", "out of gas"),
+        ("", b"", "no contract"),
+    ],
+)
+def test_a_failing_system_call_gives_the_reason_and_no_logs(code: str, output: bytes, failure: str) -> None:
+    result = call_system_contract(_state(code), address(0x51), b"")
+    assert not result.succeeded
+    assert (result.output, result.logs, result.failure) == (output, (), failure)
+
+
+def test_what_a_reverting_contract_says_is_part_of_the_reason() -> None:
+    said = b"staking: no such validator"
+    data = bytes.fromhex("08c379a0") + (32).to_bytes(32, "big") + len(said).to_bytes(32, "big") + said.ljust(32, b"\0")
+    # The revert data stands at the end of the code: CODECOPY it and REVERT.
+    code = f"60{len(data):02x}600a5f3960{len(data):02x}5ffd"
+    result = call_system_contract(_state(code + data.hex()), address(0x51), b"")
+    assert result.failure == "execution reverted: staking: no such validator"
