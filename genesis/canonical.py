@@ -11,7 +11,9 @@ from dataclasses import asdict
 
 from astralink_node.crypto.keccak import keccak256
 from astralink_node.types import Hash32
-from genesis.schema import SECTION_VERSION, GenesisFile, GenesisValidator, camel_case
+from genesis.fields import camel_case
+from genesis.schema import SECTION_VERSION, GenesisFile, GenesisValidator
+from genesis.staking_section import render_staking
 
 
 def configuration_hash(genesis: GenesisFile) -> Hash32:
@@ -30,7 +32,7 @@ def canonical_json(value: object) -> bytes:
 def section_of(genesis: GenesisFile) -> dict[str, object]:
     """The `astralink` section in its one spelling; parsing it gives the same genesis again."""
     bounds, fees = genesis.fee_bounds, genesis.fees
-    return {
+    section: dict[str, object] = {
         "version": SECTION_VERSION,
         "networkName": genesis.network_name,
         "epochLength": genesis.epoch_length,
@@ -48,6 +50,9 @@ def section_of(genesis: GenesisFile) -> dict[str, object]:
         },
         "validators": [_validator(entry) for entry in genesis.validators],
     }
+    if genesis.staking is not None:
+        section["staking"] = render_staking(genesis.staking)
+    return section
 
 
 def _range(minimum: int, initial: int, maximum: int) -> dict[str, int]:

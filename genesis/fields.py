@@ -117,6 +117,12 @@ class Field:
         return int.from_bytes(self.hex_bytes(max_length=32), "big")
 
 
+def camel_case(name: str) -> str:
+    """A field's name as the file spells it."""
+    first, *rest = name.split("_")
+    return first + "".join(word.capitalize() for word in rest)
+
+
 def parse_json(data: bytes) -> Field:
     """The whole file. Refuses duplicate keys (which one would count?), floats and anything that is not JSON.
 

@@ -6,12 +6,13 @@ that an operator can read, edit and compare.
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Final
 
 from astralink_node.evm.fee_rules import MIN_GAS_TARGET, FeeBounds, FeeParameters, encode_fee_parameters
 from astralink_node.types import Address
 from consensus.params import ConsensusParams
+from consensus.staking_params import StakingParams
 from genesis.canonical import section_of
 from genesis.gas_ceiling import propose_timeout_for
 from genesis.schema import STAKE_UNIT_WEI, GenesisAccount, GenesisFile, GenesisValidator, parse_genesis
@@ -36,6 +37,9 @@ GWEI: Final = 10**9
 INITIAL_BASE_FEE_WEI: Final = GWEI
 INITIAL_MIN_BASE_FEE_WEI: Final = GWEI // 10
 HIGHEST_MIN_BASE_FEE_WEI: Final = 1_000 * GWEI
+
+
+_DEVNET_STAKING: Final = StakingParams()
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,8 +101,12 @@ def devnet(
     block_interval_ms: int,
     chain_id: int = DEVNET_CHAIN_ID,
     seed: bytes = bytes(32),
+    staking: StakingParams | None = _DEVNET_STAKING,
 ) -> str:
-    """The genesis file of a local network: ten funded accounts, generous gas, timing for the given interval."""
+    """The genesis file of a local network: ten funded accounts, generous gas, timing for the given interval.
+
+    `staking` None: the set never changes.
+    """
     alloc = {
         account.address: GenesisAccount(balance_wei=DEVNET_BALANCE_WEI, nonce=0, code=b"", storage=())
         for account in DEVNET_ACCOUNTS
@@ -113,6 +121,7 @@ def devnet(
         block_interval_ms=block_interval_ms,
         epoch_length=DEVNET_EPOCH_LENGTH,
         max_gas_target=DEVNET_MAX_GAS_TARGET,
+        staking=staking,
     )
 
 
@@ -127,8 +136,10 @@ def new_genesis(
     block_interval_ms: int,
     epoch_length: int,
     max_gas_target: int,
+    staking: StakingParams | None = None,
 ) -> str:
-    """The text of a genesis file with our defaults; the system contracts are added to `alloc`.
+    """The text of a genesis file with our defaults; the system contracts are added to `alloc`, and the staking
+    contracts where there is staking.
 
     The result is parsed once before it is returned: a GenesisError names what does not fit.
     """
@@ -156,8 +167,17 @@ def new_genesis(
             highest_min_base_fee_wei=HIGHEST_MIN_BASE_FEE_WEI,
         ),
         validators=tuple(sorted(validators, key=lambda validator: validator.voting_key)),
+        staking=staking,
     )
-    text = render_genesis(genesis)
+    return sealed(genesis)
+
+
+def sealed(genesis: GenesisFile) -> str:
+    """The file with the staking contracts in `alloc` as everything else in it makes them; without staking, as it is.
+
+    The result is parsed once before it is returned: a GenesisError names what does not fit.
+    """
+    text = render_genesis(replace(genesis, alloc={**genesis.alloc, **genesis.staking_alloc()}))
     parse_genesis(text.encode())
     return text
 

@@ -31,9 +31,18 @@ from consensus.params import (
     ConsensusParams,
     ParamsError,
 )
+from consensus.staking_params import StakingParams
 from consensus.validator_set import Validator, ValidatorSet, ValidatorSetError, canonical_order
-from genesis.fields import Field, GenesisError, parse_json
+from genesis.fields import Field, GenesisError, camel_case, parse_json
 from genesis.gas_ceiling import gas_limit_ceiling
+from genesis.staking_section import parse_staking
+from genesis.staking_state import (
+    STAKING_PLACES,
+    InitialisationFailed,
+    InitialStake,
+    InitialStaking,
+    staking_accounts,
+)
 from genesis.system_contracts import SYSTEM_CONTRACTS
 
 SECTION_VERSION = 1
@@ -133,6 +142,8 @@ class GenesisFile:
     fee_bounds: FeeBounds
     validators: tuple[GenesisValidator, ...]
     """In the order of the validator set: voting keys ascending."""
+    staking: StakingParams | None = None
+    """None: the set never changes, nothing is minted, and base fees are burned."""
 
     @property
     def time_ms(self) -> int:
@@ -149,12 +160,39 @@ class GenesisFile:
         )
         return ValidatorSet(members, bls.aggregate_public_keys_eip2537([member.voting_key for member in members]))
 
+    def staking_alloc(self) -> Mapping[Address, GenesisAccount]:
+        """What `alloc` must hold of the staking contracts; nothing without staking."""
+        if self.staking is None:
+            return {}
+        initial = InitialStaking(
+            rules=self.chain_rules(),
+            timestamp=self.timestamp,
+            epoch_length=self.epoch_length,
+            params=self.staking,
+            stakes=tuple(
+                InitialStake(entry.operator, entry.voting_key, keccak256(entry.checkpoint_key), entry.stake_wei)
+                for entry in self.validators
+            ),
+            set_hash=self.validator_set().hash,
+            others_wei=sum(
+                account.balance_wei for address, account in self.alloc.items() if address not in STAKING_PLACES
+            ),
+        )
+        return {address: GenesisAccount(*state) for address, state in staking_accounts(initial).items()}
+
 
 def parse_genesis(data: bytes) -> GenesisFile:
     """The genesis that the bytes of a file describe; raises GenesisError for the first mistake found."""
+    genesis = parse_unsealed_genesis(data)
+    _check_staking_accounts(genesis)
+    return genesis
+
+
+def parse_unsealed_genesis(data: bytes) -> GenesisFile:
+    """As `parse_genesis`, but what `alloc` holds of the staking contracts is not looked at: for whoever makes it."""
     top = parse_json(data).record(_TOP_REQUIRED, _TOP_OPTIONAL)
     section = top["astralink"].record(
-        ("version", "networkName", "epochLength", "forks", "consensus", "fees", "validators")
+        ("version", "networkName", "epochLength", "forks", "consensus", "fees", "validators"), ("staking",)
     )
     section["version"].number(SECTION_VERSION, SECTION_VERSION)
     forks = _parse_forks(section["forks"])
@@ -162,6 +200,8 @@ def parse_genesis(data: bytes) -> GenesisFile:
     config = _parse_config(top["config"], forks)
     consensus = _parse_consensus(section["consensus"])
     fees, fee_bounds = _parse_fees(section["fees"], consensus)
+    epoch_length = section["epochLength"].number(MIN_EPOCH_LENGTH, MAX_HEIGHT)
+    staking = parse_staking(section["staking"], consensus, epoch_length) if "staking" in section else None
     genesis = GenesisFile(
         chain_id=top["config"].entries()["chainId"].number(1, MAX_CHAIN_ID),
         config=config,
@@ -172,14 +212,35 @@ def parse_genesis(data: bytes) -> GenesisFile:
         alloc=_parse_alloc(top["alloc"]),
         network_name=section["networkName"].text(max_length=MAX_NAME_LENGTH),
         forks=forks,
-        epoch_length=section["epochLength"].number(MIN_EPOCH_LENGTH, MAX_HEIGHT),
+        epoch_length=epoch_length,
         consensus=consensus,
         fees=fees,
         fee_bounds=fee_bounds,
-        validators=_parse_validators(section["validators"]),
+        validators=_parse_validators(section["validators"], staking),
+        staking=staking,
     )
     _check_header_fields(top, fees)
     return genesis
+
+
+def _check_staking_accounts(genesis: GenesisFile) -> None:
+    try:
+        made = genesis.staking_alloc()
+    except InitialisationFailed as error:
+        raise GenesisError("astralink.staking", "values that the staking contract takes", str(error)) from error
+    for address, expected in made.items():
+        found = genesis.alloc.get(address)
+        if found == expected:
+            continue
+        differing = "nothing"
+        if found is not None:
+            names = (field.name for field in fields(GenesisAccount))
+            differing = "another " + ", ".join(n for n in names if getattr(found, n) != getattr(expected, n))
+        raise GenesisError(
+            f"alloc.{address.hex()}",
+            "the staking contract as the rest of this file makes it (`genesis seal` puts it there)",
+            differing,
+        )
 
 
 def _check_header_fields(top: Mapping[str, Field], fees: FeeParameters) -> None:
@@ -266,15 +327,22 @@ def _parse_range(section: Field, lowest: int, highest: int) -> tuple[int, int, i
     return minimum, entries["initial"].number(minimum, maximum), maximum
 
 
-def _parse_validators(section: Field) -> tuple[GenesisValidator, ...]:
+def _parse_validators(section: Field, staking: StakingParams | None) -> tuple[GenesisValidator, ...]:
     found: dict[bytes, str] = {}
     operators: dict[bytes, str] = {}
     checkpoint_keys: dict[bytes, str] = {}
     validators: list[GenesisValidator] = []
     for entry in section.items():
-        if len(validators) == MAX_VALIDATORS:
-            raise section.fail(f"at most {MAX_VALIDATORS} validators", "more")
+        seats = MAX_VALIDATORS if staking is None else staking.max_validators
+        if len(validators) == seats:
+            raise section.fail(f"at most {seats} validators", "more")
         validator = parse_validator(entry)
+        if staking is not None and validator.stake_wei < staking.min_stake_wei:
+            raise GenesisError(
+                f"{entry.path}.stakeWei",
+                f"at least astralink.staking.minStakeWei ({staking.min_stake_wei})",
+                str(validator.stake_wei),
+            )
         for known, key, name in (
             (found, validator.voting_key, "votingKey"),
             (operators, validator.operator, "operator"),
@@ -354,8 +422,3 @@ def _parse_account(field: Field) -> GenesisAccount:
         code=entries["code"].hex_bytes(max_length=MAX_CODE_BYTES) if "code" in entries else b"",
         storage=tuple(sorted((slot, value) for slot, value in storage.items() if value)),
     )
-
-
-def camel_case(name: str) -> str:
-    first, *rest = name.split("_")
-    return first + "".join(word.capitalize() for word in rest)
