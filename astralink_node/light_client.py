@@ -17,6 +17,7 @@ from consensus.certificate import Certificate, CertificateError, decode_certific
 from consensus.checkpoint import decode_checkpoint, verify_checkpoint
 from consensus.epoch import last_height
 from consensus.evidence import Evidence, find_evidence
+from consensus.forged_header import ForgedHeader
 from consensus.hashing import merkle_branch, verify_branch
 from consensus.light_verification import (
     LightRules,
@@ -60,13 +61,15 @@ class ForkDetected(AstraLinkError):
     Either the two stand at one height, or the higher one's parent is another block than the lower.
     """
 
-    def __init__(self, known: SignedHeader, other: SignedHeader) -> None:
+    def __init__(self, known: SignedHeader, other: SignedHeader, raw_headers: tuple[bytes, bytes]) -> None:
         super().__init__(
             f"fork: block {other.height} {other.block_hash.hex()} is certified "
             f"beside block {known.height} {known.block_hash.hex()}"
         )
         self.known = known
         self.other = other
+        self.raw_headers = raw_headers
+        """Of the two, in RLP; the first is empty where the client began by a hash alone."""
 
     @property
     def certificates(self) -> tuple[Certificate, ...]:
@@ -77,6 +80,17 @@ class ForkDetected(AstraLinkError):
     def evidence(self) -> tuple[Evidence, ...]:
         """What the two prove by themselves: the signers of both if they are of one height and round, else nothing."""
         return find_evidence(self.certificates)
+
+    @property
+    def forged_headers(self) -> tuple[ForgedHeader, ...]:
+        """What a node of the chain may find to be forged, each by itself: it refuses the one whose parent is its own.
+
+        None where both name one parent: then only `evidence` and post-mortem tell who is to blame.
+        """
+        if self.known.height == self.other.height and self.known.parent_hash == self.other.parent_hash:
+            return ()
+        pairs = zip(self.raw_headers, (self.known.certificate, self.other.certificate), strict=True)
+        return tuple(ForgedHeader(raw, certificate) for raw, certificate in pairs if raw and certificate is not None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,6 +159,8 @@ class LightClient:
         self._now_ms = now_ms
         self._fork: ForkDetected | None = None
         self._headers = {trusted.header.height: trusted.header}
+        self._raw_headers: dict[int, bytes] = {}
+        """Of those that came in light blocks: evidence, if they turn out to be forged."""
         self.trusted = trusted
 
     def update(self, light_block: LightBlock) -> Trusted:
@@ -153,20 +169,23 @@ class LightClient:
         Raises `LightBlockRefused`, or `ForkDetected` for a block certified beside a believed one.
         """
         if self._fork is not None:
-            raise ForkDetected(self._fork.known, self._fork.other)
+            raise ForkDetected(self._fork.known, self._fork.other, self._fork.raw_headers)
         header, voting_set, next_set = read_light_block(light_block)
         known = self._headers.get(header.height)
         try:
             if known is not None:
-                self._compare(known, header, voting_set)
+                self._compare(known, header, voting_set, light_block.raw_header)
                 return self.trusted
             self._verify(header, voting_set, light_block)
         except LightVerificationError as error:
             raise LightBlockRefused(error.rule, error.expected, error.found) from error
         self.trusted = Trusted(header, next_set)
         self._headers[header.height] = header
+        self._raw_headers[header.height] = light_block.raw_header
         if len(self._headers) > MAX_HEADERS_KEPT:
-            del self._headers[min(self._headers)]
+            lowest = min(self._headers)
+            del self._headers[lowest]
+            self._raw_headers.pop(lowest, None)
         return self.trusted
 
     def header_at(self, height: int) -> SignedHeader | None:
@@ -183,10 +202,10 @@ class LightClient:
             verify_adjacent(self._rules, trusted.header, header, voting_set, now_ms)
         except LightVerificationError as error:
             if error.rule == "parent":  # checked last: all else holds
-                self._raise_fork(trusted.header, header)
+                self._raise_fork(trusted.header, header, light_block.raw_header)
             raise
 
-    def _compare(self, known: SignedHeader, header: SignedHeader, voting_set: ValidatorSet) -> None:
+    def _compare(self, known: SignedHeader, header: SignedHeader, voting_set: ValidatorSet, raw_header: bytes) -> None:
         """A second hash at a believed height is a fork only if the set of that height certified it.
 
         Once the believed header is past the trusting period, whoever left the set may sign anything unpunished.
@@ -199,10 +218,10 @@ class LightClient:
         if voting_set.hash != known.voting_set_hash:
             raise LightVerificationError("voting_set", known.voting_set_hash.hex(), voting_set.hash.hex())
         check_certified(self._rules, header, voting_set)
-        self._raise_fork(known, header)
+        self._raise_fork(known, header, raw_header)
 
-    def _raise_fork(self, known: SignedHeader, other: SignedHeader) -> NoReturn:
-        self._fork = ForkDetected(known, other)
+    def _raise_fork(self, known: SignedHeader, other: SignedHeader, raw_header: bytes) -> NoReturn:
+        self._fork = ForkDetected(known, other, (self._raw_headers.get(known.height, b""), raw_header))
         raise self._fork
 
 

@@ -19,12 +19,16 @@ from astralink_node.chain.consensus_rules import (
     header_from,
     payload_from,
 )
+from astralink_node.chain.evidence_rules import ParentState, ToCarry, evidence_to_carry
 from astralink_node.chain.messages import Build, BuildAttributes, Candidate, CannotBuild, Dropped
 from astralink_node.chain.prepared import PreparedBlock
+from astralink_node.chain.protocol_steps import ProtocolSteps
+from astralink_node.chain.staking_contract import StakingContract
 from astralink_node.crypto.keccak import keccak256
 from astralink_node.evm import pipeline
 from astralink_node.evm.blocks import Block, Header, SealedBlock, encode_header
 from astralink_node.evm.fork_rules import MAX_BLOCK_RLP_BYTES
+from astralink_node.evm.system_calls import recorded_block_hash
 from astralink_node.evm.transactions import (
     TX_BASE_GAS,
     InvalidTransaction,
@@ -110,6 +114,7 @@ class BuiltBlock:
     dropped: tuple[Dropped, ...]
     put_off: bytes
     stopped_by: str
+    useless_evidence: tuple[bytes, ...]
 
 
 def build_block(
@@ -123,7 +128,8 @@ def build_block(
     if problem:
         return CannotBuild(problem)
     try:
-        payload = payload_from(context, request.attributes)
+        carried = _evidence(context, reader, request.attributes)
+        payload = payload_from(context, request.attributes, carried.items)
         fees = fees_from(context, request.attributes)
         # A mistake here would make everybody refuse the block: find it before any work is done.
         check_payload(context, payload)
@@ -138,8 +144,14 @@ def build_block(
         context.rules, pipeline.BlockContext.of_header(template, context.block_hash_at), overlay
     )
     execution.apply_system_start()
+    steps = ProtocolSteps(context, execution, payload)
+    try:
+        steps.before_transactions()
+    except RuleBroken as error:
+        return CannotBuild(str(error))
     selection = _apply_candidates(execution, template, request.candidates, budget)
-    executed = execution.finish()
+    protocol = steps.after_transactions()
+    executed = execution.finish(requests=protocol.requests)
     changes = overlay.changes()
     state = commit_changes(reader, context.parent.state_root, changes)
     header = replace(
@@ -158,10 +170,24 @@ def build_block(
         transactions=tuple(selection.transactions),
         senders=tuple(selection.senders),
         executed=executed,
+        protocol=protocol,
         state=state,
         touched=changes.touched,
     )
-    return BuiltBlock(prepared, tuple(selection.dropped), selection.put_off, selection.stopped_by)
+    return BuiltBlock(prepared, tuple(selection.dropped), selection.put_off, selection.stopped_by, carried.useless)
+
+
+def _evidence(context: BlockContext, reader: Reader, attributes: BuildAttributes) -> ToCarry:
+    """What the block may carry of the evidence at hand, by the parent's state; the views run beside the block."""
+    if context.genesis.staking is None or not attributes.evidence:
+        return ToCarry((), ())
+    parent = pipeline.BlockContext.of_header(context.parent, context.block_hash_at)
+    overlay = Overlay(HeadState(reader))
+    beside = pipeline.BlockExecution(context.rules, parent, overlay)
+    state = ParentState(
+        StakingContract(beside.system_call), lambda number: recorded_block_hash(overlay.get_storage, number)
+    )
+    return evidence_to_carry(context, state, attributes.evidence)
 
 
 def _problem_of(attributes: BuildAttributes) -> str:

@@ -12,15 +12,18 @@ from astralink_node.chain.messages import (
     CallRequest,
     EstimateGasQuestion,
     GasAnswer,
+    LimitExceeded,
     StateOverride,
 )
+from astralink_node.chain.next_rewards import next_rewards
 from astralink_node.chain.query_limits import DeadlinePassed, QueryLimits
+from astralink_node.chain.view_messages import ViewsAnswer, ViewsQuestion
 from astralink_node.evm.fork_rules import ChainRules
 from astralink_node.evm.pipeline import BlockContext
 from astralink_node.evm.simulate import AccountOverride, CallParameters, CallRefused, Simulation
 from astralink_node.evm.transactions import U64_MAX, U256_MAX, Authorization
 from astralink_node.state.flat_state import StateReader
-from astralink_node.types import Address
+from astralink_node.types import ZERO_ADDRESS, Address
 
 ADDRESS_BYTES = 20
 MAX_OVERRIDES = 1_000
@@ -42,12 +45,13 @@ def answer_call(
     problem = _problem_of(question.request, overrides)
     if problem:
         return CallFailed("invalid", problem)
+    expected = next_rewards(rules, block, state) if isinstance(question, EstimateGasQuestion) else ()
     simulation = Simulation(
         rules,
         block,
         state,
         gas_cap=limits.call_gas,
-        overrides=tuple(_override(override) for override in overrides),
+        overrides=(*expected, *(_override(override) for override in overrides)),
         interrupt=check_time,
     )
     try:
@@ -56,6 +60,33 @@ def answer_call(
         return CallFailed(refusal.kind, refusal.message, refusal.output)
     except DeadlinePassed:
         return CallFailed("timeout", f"execution aborted: it takes longer than {limits.time_ms} ms")
+
+
+def answer_views(
+    rules: ChainRules,
+    block: BlockContext,
+    state: StateReader,
+    question: ViewsQuestion,
+    limits: QueryLimits,
+    check_time: Callable[[], None],
+) -> ViewsAnswer | CallFailed | LimitExceeded:
+    if len(question.contract) != ADDRESS_BYTES:
+        return CallFailed("invalid", f"contract: expected an address of {ADDRESS_BYTES} bytes")
+    if len(question.calls) > limits.max_views:
+        return LimitExceeded(f"at most {limits.max_views} views may be asked for, found {len(question.calls)}")
+    simulation = Simulation(rules, block, state, gas_cap=limits.call_gas, interrupt=check_time)
+    outputs = []
+    try:
+        for index, data in enumerate(question.calls):
+            result = simulation.call(CallParameters(sender=ZERO_ADDRESS, to=question.contract, data=data))
+            if result.status != "ok":
+                return CallFailed(result.status, f"view {index}: {result.halt_reason}", result.output)
+            outputs.append(result.output)
+    except CallRefused as refusal:
+        return CallFailed(refusal.kind, refusal.message, refusal.output)
+    except DeadlinePassed:
+        return CallFailed("timeout", f"execution aborted: it takes longer than {limits.time_ms} ms")
+    return ViewsAnswer(tuple(outputs))
 
 
 def _simulate(simulation: Simulation, question: AnyCall) -> CallAnswer | GasAnswer | AccessListAnswer:

@@ -16,6 +16,7 @@ from astralink_node.chain.records import (
     encode_body,
     encode_head,
     encode_position,
+    encode_protocol_log,
     encode_receipts,
     encode_touched,
 )
@@ -26,7 +27,8 @@ from astralink_node.state.reverse_diffs import prune_writes, reverse_diff, rollb
 from astralink_node.storage import keys
 from astralink_node.storage.store import Reader
 from consensus.checkpoint import decode_checkpoint
-from consensus.proposer_selection import advance, encode_priorities
+from consensus.proposer_selection import encode_priorities, succeed
+from consensus.validator_set import encode_validator_set
 
 Writes = dict[bytes, bytes | None]
 
@@ -68,8 +70,13 @@ def commit_writes(
     writes.update(log_index_entries(logs, height))
     # The set of height + 2 follows from this block's election; without one it is the set of height + 1, whose
     # entry stands already. Priorities advance once a height, whatever round decided it.
-    next_priorities = advance(context.priorities, context.voting_set)
+    elected = prepared.protocol.elected
+    if elected is not None:
+        writes[keys.validator_set_key(height + 2)] = encode_validator_set(elected)
+    next_priorities = succeed(context.priorities, context.voting_set, context.next_set)
     writes[keys.priorities_key(height + 1)] = encode_priorities(next_priorities)
+    if prepared.protocol.calls:
+        writes[keys.protocol_log_key(height)] = encode_protocol_log(prepared.protocol.calls)
     if prepared.payload.checkpoint:
         epoch = decode_checkpoint(prepared.payload.checkpoint).epoch
         writes[keys.checkpoint_key(epoch)] = keys.encode_height(height)
@@ -127,6 +134,7 @@ def rollback_head(reader: Reader) -> Writes:
         keys.receipts_key(height),
         keys.priorities_key(height + 1),
         keys.validator_set_key(height + 2),
+        keys.protocol_log_key(height),
         keys.HEAD_TOUCHED_KEY,
     ):
         writes[key] = None

@@ -19,6 +19,7 @@ from astralink_node.evm.fork_rules import ChainRules
 from astralink_node.evm.header_rules import child_base_fee, fee_parameters, validate_header
 from astralink_node.types import Address, Hash32
 from consensus.beacon import next_prev_randao
+from consensus.block_evidence import MAX_ITEMS
 from consensus.certificate import (
     Certificate,
     CertificateError,
@@ -93,8 +94,13 @@ class BlockContext:
 # --- Filling in ------------------------------------------------------------------------------------------------
 
 
-def payload_from(context: BlockContext, attributes: BuildAttributes) -> ConsensusPayload:
-    """The payload that a proposer puts beside its block. Raises RuleBroken for attributes that do not decode."""
+def payload_from(
+    context: BlockContext, attributes: BuildAttributes, evidence: tuple[bytes, ...] = ()
+) -> ConsensusPayload:
+    """The payload that a proposer puts beside its block. Raises RuleBroken for attributes that do not decode.
+
+    `evidence` is encoded as blocks carry it.
+    """
     certificate, checkpoint = attributes.parent_certificate, attributes.checkpoint
     return ConsensusPayload(
         version=PAYLOAD_VERSION,
@@ -109,7 +115,7 @@ def payload_from(context: BlockContext, attributes: BuildAttributes) -> Consensu
         late_credits=tuple(_decode_certificate("late credit", credit) for credit in attributes.late_credits),
         voting_set_hash=context.voting_set.hash,
         next_set_hash=context.next_set.hash,
-        evidence=(),
+        evidence=evidence,
         epoch=epoch_of(context.height, context.genesis.epoch_length),
         checkpoint=checkpoint,
         checkpoint_hash=checkpoint_hash(checkpoint) if checkpoint else context.parent_payload.checkpoint_hash,
@@ -172,15 +178,23 @@ def check_payload(context: BlockContext, payload: ConsensusPayload) -> None:
     _expect("priorities hash", priorities_hash(context.priorities), payload.priorities_hash)
     _expect("voting set hash", context.voting_set.hash, payload.voting_set_hash)
     _expect("next set hash", context.next_set.hash, payload.next_set_hash)
-    # Evidence and the outbox have no rules yet, so the only valid value of each is none.
-    _expect("evidence", 0, len(payload.evidence))
+    _check_evidence_count(context, payload)
     _expect("epoch", epoch_of(context.height, context.genesis.epoch_length), payload.epoch)
+    # The outbox has no rules yet, so its only valid value is none.
     _expect("outbox root", ZERO_32, payload.outbox_root)
     _check_late_credit_order(payload.late_credits)
     if payload.checkpoint:
         _check_checkpoint(context, payload)
     else:
         _expect("checkpoint hash", context.parent_payload.checkpoint_hash, payload.checkpoint_hash)
+
+
+def _check_evidence_count(context: BlockContext, payload: ConsensusPayload) -> None:
+    """Whether it holds is chain.evidence_rules': that takes the parent's state."""
+    if context.genesis.staking is None:
+        _expect("evidence", 0, len(payload.evidence))
+    elif len(payload.evidence) > MAX_ITEMS:
+        raise RuleBroken("evidence", f"at most {MAX_ITEMS} items", len(payload.evidence))
 
 
 def check_signatures(context: BlockContext, payload: ConsensusPayload) -> None:

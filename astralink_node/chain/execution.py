@@ -141,6 +141,7 @@ class Execution:
             dropped=built.dropped,
             stopped_by=built.stopped_by,
             put_off=built.put_off,
+            useless_evidence=built.useless_evidence,
         )
 
     def validate(self, request: Validate) -> Valid | Invalid:
@@ -310,7 +311,7 @@ class Execution:
     def _next_context(self, prepared: PreparedBlock) -> BlockContext:
         """As `_load_context` would find it, without reading what is known."""
         before, height = self._context, prepared.header.number
-        carried = prepared.payload.checkpoint
+        carried, elected = prepared.payload.checkpoint, prepared.protocol.elected
         return BlockContext(
             genesis=self._genesis,
             rules=self._rules,
@@ -319,7 +320,7 @@ class Execution:
             parent_payload=prepared.payload,
             parent_voting_set=before.voting_set,
             voting_set=before.next_set,
-            next_set=before.next_set,
+            next_set=before.next_set if elected is None else elected,
             priorities=self._ledger.priorities(height + 1),
             latest_checkpoint_epoch=decode_checkpoint(carried).epoch if carried else before.latest_checkpoint_epoch,
             block_hash_at=self._block_hash_at,

@@ -8,12 +8,14 @@ say that it must exist. The state is read by the state package, not here.
 from dataclasses import dataclass
 
 from astralink_node.chain.messages import BlockRecord, ReceiptRecord, TouchedAccount
+from astralink_node.chain.protocol_messages import ProtocolCall
 from astralink_node.chain.records import (
     damaged,
     decode_body,
     decode_head,
     decode_position,
     decode_priorities,
+    decode_protocol_log,
     decode_receipts,
     decode_touched,
 )
@@ -112,6 +114,11 @@ class Ledger:
 
     def receipts(self, height: int) -> tuple[ReceiptRecord, ...]:
         return decode_receipts(self._existing(keys.receipts_key(height), f"receipts of block {height}"), height)
+
+    def protocol_log(self, height: int) -> tuple[ProtocolCall, ...]:
+        """What the protocol's own calls in the block emitted, and which failed."""
+        raw = self._reader.get(keys.protocol_log_key(height))
+        return () if raw is None else decode_protocol_log(raw, height)
 
     def certificate(self, height: int) -> bytes:
         """The commit certificate that this node saw, encoded; empty at genesis."""

@@ -18,7 +18,9 @@ from astralink_node.chain.consensus_messages import (
     ValidatorsAnswer,
     ValidatorsQuestion,
 )
+from astralink_node.chain.protocol_messages import ProtocolLogAnswer, ProtocolLogQuestion
 from astralink_node.chain.sync_messages import ImportAnswer, ImportWork, SyncAnswer, SyncQuestion
+from astralink_node.chain.view_messages import ViewsAnswer, ViewsQuestion
 
 # --- Block work: Build, Validate, Commit, GetDecided, Status ---------------------------------------------------
 
@@ -62,6 +64,8 @@ class BuildAttributes:
     """consensus.checkpoint encoding of a complete checkpoint newer than any that a block carries; usually empty."""
     late_credits: tuple[bytes, ...] = ()
     """consensus.certificate encodings of precommits that earlier certificates missed, heights ascending."""
+    evidence: tuple[bytes, ...] = ()
+    """consensus.evidence encodings, oldest first. What cannot be carried is left out, and beyond four it waits."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +103,8 @@ class Built:
     """``exhausted`` (no candidates left), ``gas``, ``size`` or ``time``."""
     put_off: bytes = b""
     """Hash of the transaction that the clock stopped, which a later block should begin with; empty if there is none."""
+    useless_evidence: tuple[bytes, ...] = ()
+    """Of the evidence given, what no block can ever carry: expired, unverifiable, or against the tombstoned alone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -543,10 +549,12 @@ Question = (
     | StorageQuestion
     | ProofQuestion
     | CallQuestion
+    | ViewsQuestion
     | EstimateGasQuestion
     | AccessListQuestion
     | BlockQuestion
     | ReceiptsQuestion
+    | ProtocolLogQuestion
     | TransactionQuestion
     | LogsQuestion
     | FeeHistoryQuestion
@@ -560,10 +568,12 @@ Answer = (
     | BytesAnswer
     | ProofAnswer
     | CallAnswer
+    | ViewsAnswer
     | GasAnswer
     | AccessListAnswer
     | BlockAnswer
     | ReceiptsAnswer
+    | ProtocolLogAnswer
     | TransactionAnswer
     | LogsAnswer
     | FeeHistoryAnswer

@@ -6,8 +6,10 @@ facade holds a bounded number of these, all children of the head.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Final
 
 from astralink_node.chain.messages import BlockRecord, ReceiptRecord, TouchedAccount
+from astralink_node.chain.protocol_messages import ProtocolCall
 from astralink_node.evm.blocks import Header, Receipt, SealedBlock, encode_header, ethereum_block_rlp
 from astralink_node.evm.pipeline import ExecutedBlock
 from astralink_node.evm.transaction_execution import contract_address
@@ -15,6 +17,24 @@ from astralink_node.evm.transactions import Transaction
 from astralink_node.state.commitment import StateUpdate
 from astralink_node.types import Address
 from consensus.payload import ConsensusPayload
+from consensus.validator_set import ValidatorSet, encode_validator_set
+
+VALIDATOR_SET_REQUEST: Final = b"\xa0"
+"""EIP-7685 type of the request that an election makes; its data is the encoded set."""
+
+
+@dataclass(frozen=True, slots=True)
+class ProtocolOutcome:
+    """What came of the protocol's own calls in a block, beside the state."""
+
+    elected: ValidatorSet | None = None
+    """Votes from the height after the next one on; None: whoever votes at the next height goes on."""
+    calls: tuple[ProtocolCall, ...] = ()
+    """The protocol log: those that emitted something or failed, in order."""
+
+    @property
+    def requests(self) -> tuple[bytes, ...]:
+        return () if self.elected is None else (VALIDATOR_SET_REQUEST + encode_validator_set(self.elected),)
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +44,7 @@ class PreparedBlock:
     transactions: tuple[Transaction, ...]
     senders: tuple[Address, ...]
     executed: ExecutedBlock
+    protocol: ProtocolOutcome
     state: StateUpdate
     touched: tuple[tuple[Address, int, int], ...]
     """(address, nonce, balance) after the block, of accounts whose nonce or balance it changed."""

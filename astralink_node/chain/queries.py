@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import assert_never
 
-from astralink_node.chain.calls import ADDRESS_BYTES, answer_call
+from astralink_node.chain.calls import ADDRESS_BYTES, answer_call, answer_views
 from astralink_node.chain.consensus_messages import (
     CheckpointAnswer,
     CheckpointQuestion,
@@ -55,6 +55,7 @@ from astralink_node.chain.messages import (
     TransactionQuestion,
     TransactionRecord,
 )
+from astralink_node.chain.protocol_messages import ProtocolLogAnswer, ProtocolLogQuestion
 from astralink_node.chain.query_limits import DeadlinePassed, QueryLimits
 from astralink_node.chain.snapshots import answer_sync
 from astralink_node.chain.status import status_of
@@ -65,6 +66,7 @@ from astralink_node.chain.sync_messages import (
     SnapshotHeightsQuestion,
     SnapshotManifestQuestion,
 )
+from astralink_node.chain.view_messages import ViewsQuestion
 from astralink_node.crypto.keccak import keccak256
 from astralink_node.evm.blocks import Header, encode_header
 from astralink_node.evm.fork_rules import ChainRules
@@ -156,7 +158,7 @@ class Queries:
                 return answer_sync(reader, self._genesis, question, check_time)
             case LogsQuestion():
                 return self._logs(reader, ledger, question, check_time)
-            case BlockQuestion() | ReceiptsQuestion() | FeeHistoryQuestion():
+            case BlockQuestion() | ReceiptsQuestion() | ProtocolLogQuestion() | FeeHistoryQuestion():
                 height = _height_of(ledger, query.at)
                 if not isinstance(height, int):
                     return height
@@ -176,7 +178,7 @@ class Queries:
         self,
         ledger: Ledger,
         height: int,
-        question: BlockQuestion | ReceiptsQuestion | FeeHistoryQuestion,
+        question: BlockQuestion | ReceiptsQuestion | ProtocolLogQuestion | FeeHistoryQuestion,
         check_time: Callable[[], None],
     ) -> Answer:
         match question:
@@ -184,6 +186,11 @@ class Queries:
                 return BlockAnswer(ledger.block_record(height))
             case ReceiptsQuestion():
                 return ReceiptsAnswer(ledger.block_record(height), ledger.receipts(height))
+            case ProtocolLogQuestion():
+                if height and height == ledger.oldest_block_height():
+                    # A snapshot's block was never executed here.
+                    return NotFound(f"the protocol log of block {height}: this node joined there")
+                return ProtocolLogAnswer(ledger.header(height).hash, height, ledger.protocol_log(height))
             case FeeHistoryQuestion(count, percentiles):
                 if len(percentiles) > self._limits.max_fee_percentiles:
                     return LimitExceeded(f"at most {self._limits.max_fee_percentiles} percentiles may be asked for")
@@ -223,7 +230,8 @@ class Queries:
         | ProofQuestion
         | CallQuestion
         | EstimateGasQuestion
-        | AccessListQuestion,
+        | AccessListQuestion
+        | ViewsQuestion,
         check_time: Callable[[], None],
     ) -> Answer:
         limits = self._limits
@@ -243,6 +251,8 @@ class Queries:
                 return _proof(view, question)
             case CallQuestion() | EstimateGasQuestion() | AccessListQuestion():
                 return answer_call(self._rules, view.block, view.state, question, limits, check_time)
+            case ViewsQuestion():
+                return answer_views(self._rules, view.block, view.state, question, limits, check_time)
             case _:
                 assert_never(question)
 

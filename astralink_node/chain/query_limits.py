@@ -9,6 +9,8 @@ class QueryLimits:
     """Wall-clock time of one answer."""
     call_gas: int = 50_000_000
     """Gas of a simulated call that names none, or more; as geth's --rpc.gascap."""
+    max_views: int = 128
+    """Calls in one ViewsQuestion."""
     max_addresses: int = 1_000
     """In one AccountsQuestion, and in a log filter with its topics."""
     max_proof_slots: int = 1_024

@@ -7,6 +7,7 @@ storage.keys'. A value that does not decode was damaged: the reader raises Datab
 from collections.abc import Sequence
 
 from astralink_node.chain.messages import ReceiptRecord, TouchedAccount
+from astralink_node.chain.protocol_messages import ProtocolCall, ProtocolEvent
 from astralink_node.evm import rlp
 from astralink_node.storage.store import DatabaseDamaged
 from consensus.proposer_selection import Priorities
@@ -63,6 +64,44 @@ def decode_receipts(raw: bytes, height: int) -> tuple[ReceiptRecord, ...]:
             case _:
                 raise damaged(what, "of another shape")
     return tuple(records)
+
+
+def encode_protocol_log(calls: Sequence[ProtocolCall]) -> bytes:
+    """rlp of [name, failure, [[address, [topic, ...], data], ...]] for each call."""
+    return rlp.encode(
+        [
+            [
+                call.name.encode(),
+                call.failure.encode(),
+                [[event.address, list(event.topics), event.data] for event in call.events],
+            ]
+            for call in calls
+        ]
+    )
+
+
+def decode_protocol_log(raw: bytes, height: int) -> tuple[ProtocolCall, ...]:
+    what = f"protocol log of block {height}"
+    calls = []
+    for item in _list(raw, what):
+        match item:
+            case [bytes() as name, bytes() as failure, list() as events]:
+                found = tuple(_protocol_event(event, what) for event in events)
+                calls.append(ProtocolCall(name.decode(errors="replace"), failure.decode(errors="replace"), found))
+            case _:
+                raise damaged(what, "of another shape")
+    return tuple(calls)
+
+
+def _protocol_event(item: rlp.Item, what: str) -> ProtocolEvent:
+    match item:
+        case [bytes() as address, list() as topics, bytes() as data]:
+            words = tuple(topic for topic in topics if isinstance(topic, bytes))
+            if len(words) == len(topics):
+                return ProtocolEvent(address, words, data)
+        case _:
+            pass
+    raise damaged(what, "of another shape")
 
 
 def encode_position(height: int, index: int) -> bytes:

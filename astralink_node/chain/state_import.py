@@ -31,7 +31,7 @@ from astralink_node.state.snapshot_chunks import Position, decode_chunk, verify_
 from astralink_node.storage import keys
 from astralink_node.storage.store import Store
 from astralink_node.types import EMPTY_TRIE_ROOT
-from consensus.proposer_selection import advance, encode_priorities
+from consensus.proposer_selection import encode_priorities, succeed
 from genesis.builder import build_genesis
 from genesis.schema import parse_genesis
 
@@ -270,8 +270,8 @@ def _head_writes(manifest: Manifest, checked: CheckedManifest) -> Writes:
     writes[keys.validator_set_key(height + 1)] = manifest.next_set
     writes[keys.priorities_key(FIRST_HEIGHT)] = None
     writes[keys.priorities_key(height)] = manifest.priorities
-    # As a commit does: the set that takes over brings its priorities along once elections exist.
-    writes[keys.priorities_key(height + 1)] = encode_priorities(advance(checked.priorities, checked.voting_set))
+    next_priorities = succeed(checked.priorities, checked.voting_set, checked.next_set)
+    writes[keys.priorities_key(height + 1)] = encode_priorities(next_priorities)
     if manifest.checkpoint:
         writes[keys.checkpoint_key(checked.checkpoint_epoch)] = keys.encode_height(height)
         writes[keys.IMPORTED_CHECKPOINT_KEY] = manifest.checkpoint

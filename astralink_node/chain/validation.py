@@ -14,6 +14,7 @@ from astralink_node.chain.consensus_rules import (
     check_signatures,
 )
 from astralink_node.chain.prepared import PreparedBlock
+from astralink_node.chain.protocol_steps import ProtocolSteps
 from astralink_node.evm import pipeline
 from astralink_node.evm.block_errors import BlockRule, InvalidBlock
 from astralink_node.evm.blocks import MalformedBlock, SealedBlock, decode_block
@@ -51,15 +52,19 @@ def validate_block(
     transactions: list[Transaction] = []
     senders: list[Address] = []
     try:
+        pipeline.check_block_size(context.rules, block)
         _decode_transactions(sealed, known_senders, transactions, senders)
-        executed = pipeline.execute_block(
-            context.rules,
-            block,
-            overlay,
-            ancestor_hash=context.block_hash_at,
-            senders=senders,
-            transactions=transactions,
+        execution = pipeline.BlockExecution(
+            context.rules, pipeline.BlockContext.of_header(block.header, context.block_hash_at), overlay
         )
+        execution.apply_system_start()
+        steps = ProtocolSteps(context, execution, payload)
+        steps.before_transactions()
+        for transaction, sender in zip(transactions, senders, strict=True):
+            execution.apply_transaction(transaction, sender)
+        protocol = steps.after_transactions()
+        executed = execution.finish(block.withdrawals, protocol.requests)
+        pipeline.check_executed(block.header, executed)
     except InvalidBlock as error:
         raise RuleBroken(error.rule.value, error.expected, error.found) from error
     except InvalidTransaction as error:
@@ -75,6 +80,7 @@ def validate_block(
         transactions=tuple(transactions),
         senders=tuple(senders),
         executed=executed,
+        protocol=protocol,
         state=state,
         touched=changes.touched,
     )

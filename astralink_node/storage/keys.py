@@ -32,6 +32,7 @@ DIFF_LISTS: Final = b"E"
 VALIDATOR_SETS: Final = b"V"
 PRIORITIES: Final = b"W"
 CHECKPOINTS: Final = b"Q"
+PROTOCOL_LOGS: Final = b"G"
 
 TABLE_NAMES: Final[dict[bytes, str]] = {
     META: "meta",
@@ -53,6 +54,7 @@ TABLE_NAMES: Final[dict[bytes, str]] = {
     VALIDATOR_SETS: "validator sets",
     PRIORITIES: "proposer priorities",
     CHECKPOINTS: "checkpoint index",
+    PROTOCOL_LOGS: "protocol logs",
 }
 """Every table, for `db stats` and `db check`."""
 
@@ -151,6 +153,11 @@ def validator_set_key(height: int) -> bytes:
 def priorities_key(height: int) -> bytes:
     """-> the proposer priorities before this height."""
     return PRIORITIES + encode_height(height)
+
+
+def protocol_log_key(height: int) -> bytes:
+    """-> what the protocol's own calls in the block emitted, and which failed; absent if they did neither."""
+    return PROTOCOL_LOGS + encode_height(height)
 
 
 def checkpoint_key(epoch: int) -> bytes:
