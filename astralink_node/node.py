@@ -41,6 +41,7 @@ from astralink_node.services.gateway_link import (
     ReachabilityCheck,
     no_network,
     nobody_to_ask,
+    nobody_to_judge,
 )
 from astralink_node.services.handshake import ChainIdentity
 from astralink_node.services.metrics_view import MetricsView
@@ -199,11 +200,14 @@ async def _run_services(
                     network.head_moved()
             ready.status = status
             signer = await _open_signer(setup, status, resources)
+            next_signer = await _open_next_signer(setup, status, resources)
             pool = TransactionPool(queries, genesis.chain_rules(), _pool_limits(config), status, now_ms)
-            validator = None
+            validator = next_validator = None
             if signer is not None:
                 validator = _own_validator(setup, genesis, signer)
                 ready.is_validator = True
+            if validator is not None and next_signer is not None:
+                next_validator = OwnValidator(next_signer, validator.fee_recipient, in_thread)
             metrics, running = NodeMetrics(), _Running()
             node_status = _node_status_source(config, genesis, status, pool, ready)
             view, reachability = _view_of(network, genesis, status.genesis_hash, heads, head_now, running)
@@ -220,6 +224,7 @@ async def _run_services(
                 network=view,
                 reachability=reachability,
                 metrics=scraped.text,
+                submit_evidence=running.submit_evidence,
             )
             services.start_soon(link.serve, listener)
             services.start_soon(_while_execution_lives, pool.run)
@@ -251,6 +256,7 @@ async def _run_services(
                 now_ms,
                 on_committed,
                 metrics=metrics,
+                next_own=next_validator,
             )
             if network is not None:
                 gossip = TransactionGossip(network.topics.share(Topic.TRANSACTION), pool, in_thread)
@@ -265,6 +271,7 @@ async def _run_services(
                     network.report_sync,
                     now_ms,
                     in_thread,
+                    driver.look_into,
                 )
                 services.start_soon(_while_execution_lives, sync.run)
             services.start_soon(_while_execution_lives, driver.run)
@@ -282,7 +289,17 @@ async def _open_signer(setup: NodeSetup, status: Status, resources: ExitStack) -
     if setup.password is None:
         return None
     opened = partial(open_local, accept_lost_history=setup.accept_lost_history)
-    return await trio.to_thread.run_sync(opened, folder, setup.password, genesis_hash, resources)
+    keys = folder.validator_keys
+    return await trio.to_thread.run_sync(opened, folder, keys, setup.password, genesis_hash, resources)
+
+
+async def _open_next_signer(setup: NodeSetup, status: Status, resources: ExitStack) -> Signer | None:
+    """The keys that the operator rotates to, if they lie beside the present ones; the same password opens both."""
+    folder, keys = setup.folder, setup.folder.next_validator_keys
+    if setup.config.signer.address or setup.password is None or not keys.is_dir():
+        return None
+    opened = partial(open_local, accept_lost_history=setup.accept_lost_history)
+    return await trio.to_thread.run_sync(opened, folder, keys, setup.password, status.genesis_hash, resources)
 
 
 async def _join_network(
@@ -342,22 +359,30 @@ def _both(first: OnPending, second: OnPending) -> OnPending:
     return tell
 
 
+_JOINING: Final = ", and names no operator and no fee recipient by which it could join"
+
+
 def _own_validator(setup: NodeSetup, genesis: GenesisFile, signer: Signer) -> OwnValidator:
     """Raises NotAValidator."""
     voting_key = signer.public.voting_key
     members = genesis.validator_set().validators
     own = next((member for member in members if member.voting_key == voting_key), None)
-    if own is None:
+    # With staking a key may be elected later, or follow another one.
+    operator = signer.public.operator if own is None and genesis.staking is not None else None
+    if own is not None:
+        operator = Address(own.operator)
+    recipient = parse_address(setup.config.blocks.fee_recipient) if setup.config.blocks.fee_recipient else operator
+    if recipient is None or (own is None and genesis.staking is None):
         known = ", ".join(f"0x{member.voting_key.hex()[:16]}..." for member in members)
         place = setup.config.signer.address or setup.folder.validator_keys
         raise NotAValidator(
             f"the validator key 0x{voting_key.hex()} in {place} is not in the genesis set of this chain (it has "
-            f"{known}): put the right keys there, or move the folder away to run without them"
+            f"{known}){_JOINING if genesis.staking is not None else ''}: put the right keys there, or move the folder "
+            "away to run without them"
         )
     if len(members) != 1 and not setup.config.p2p.enabled:
         raise NotAValidator(f"this chain has {len(members)} validators: this one can do nothing without --p2p")
-    recipient = setup.config.blocks.fee_recipient
-    return OwnValidator(signer, parse_address(recipient) if recipient else Address(own.operator), in_thread)
+    return OwnValidator(signer, recipient, in_thread)
 
 
 async def _committed_head(execution: ExecutionClient, status: Status) -> Committed:
@@ -451,6 +476,9 @@ class _Running:
 
     def consensus_state(self) -> ConsensusState | None:
         return None if self.driver is None else consensus_state(self.driver, now_ms())
+
+    async def submit_evidence(self, encoded: bytes) -> bytes:
+        return await (nobody_to_judge if self.driver is None else self.driver.submit_evidence)(encoded)
 
     def is_syncing(self) -> bool:
         return self.sync is not None and self.sync.is_syncing

@@ -8,11 +8,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from astralink_node.crypto import bls
-from astralink_node.evm.blocks import MalformedBlock, SealedBlock, decode_block
+from astralink_node.evm.blocks import MalformedBlock, SealedBlock, decode_block, encode_header
 from astralink_node.evm.transactions import InvalidTransaction, decode_transaction, recover_sender
 from astralink_node.services.gossip_judge import foreign_part
 from astralink_node.services.sync_offences import SyncOffence
 from consensus.certificate import Certificate, CertificateError, VerifyAggregate, decode_certificate, verify_commit
+from consensus.forged_header import ForgedHeader
 from consensus.payload import decode_payload, payload_root
 from consensus.sync_wire import WireBlock
 from consensus.validator_set import ValidatorSet
@@ -52,13 +53,16 @@ class Judgement:
     """The first ones, as far as they hold, or as far as it is known who voted: later ones are judged later."""
     offence: SyncOffence | None = None
     detail: str = ""
+    suspect: ForgedHeader | None = None
+    """A block on another parent than the one before it. Its certificate is not verified."""
 
 
 class _Fault(Exception):
-    def __init__(self, offence: SyncOffence, detail: str) -> None:
+    def __init__(self, offence: SyncOffence, detail: str, suspect: ForgedHeader | None = None) -> None:
         super().__init__(detail)
         self.offence = offence
         self.detail = detail
+        self.suspect = suspect
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +114,7 @@ def judge_range(standing: Standing, blocks: Sequence[WireBlock]) -> Judgement:
             checked, fault = checked[:index], _Fault(SyncOffence.WRONG_BLOCK, detail)
             break
     kept = tuple(replace(one.block, senders=_senders(one.sealed.block.raw_transactions)) for one in checked)
-    return Judgement(kept) if fault is None else Judgement(kept, fault.offence, fault.detail)
+    return Judgement(kept) if fault is None else Judgement(kept, fault.offence, fault.detail, fault.suspect)
 
 
 def _check(wire: WireBlock, height: int, parent_hash: bytes, voting_set: ValidatorSet) -> _Checked:
@@ -127,7 +131,8 @@ def _check(wire: WireBlock, height: int, parent_hash: bytes, voting_set: Validat
         raise _Fault(SyncOffence.OTHER_HEIGHTS, f"expected block {height}, found block {header.number}")
     if header.parent_hash != parent_hash:
         expected, found = parent_hash.hex(), header.parent_hash.hex()
-        raise _Fault(SyncOffence.WRONG_BLOCK, f"block {height}: expected parent {expected}, found {found}")
+        detail = f"block {height}: expected parent {expected}, found {found}"
+        raise _Fault(SyncOffence.WRONG_BLOCK, detail, ForgedHeader(encode_header(header), certificate))
     try:
         payload = decode_payload(sealed.raw_payload)
     except DecodeError as error:

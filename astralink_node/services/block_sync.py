@@ -22,6 +22,7 @@ from astralink_node.services.peer_heads import PeerHeads
 from astralink_node.services.snapshot_trust import JoiningRules, TrustNeeded, check_beginning
 from astralink_node.services.sync_offences import Report, SyncOffence
 from astralink_node.services.sync_protocols import BLOCKS
+from consensus.forged_header import ForgedHeader
 from consensus.sync_wire import (
     BlocksReply,
     BlocksRequest,
@@ -55,6 +56,10 @@ _log = Log("sync")
 
 CommitDecided = Callable[[Sequence[DecidedBlock]], Awaitable[None]]
 """ConsensusDriver.commit_decided."""
+
+
+LookInto = Callable[[ForgedHeader], Awaitable[None]]
+"""Takes a header that may be a forged one: what is verified, and kept if it is."""
 
 
 class TellsStatus(Protocol):
@@ -98,6 +103,7 @@ class BlockSync:
         report: Report,
         now_ms: NowMs,
         offload: Offload,
+        look_into: LookInto,
     ) -> None:
         self._rules = rules
         self._now_ms = now_ms
@@ -107,6 +113,7 @@ class BlockSync:
         self._heads = heads
         self._peers = PeerChoice(report)
         self._offload = offload
+        self._look_into = look_into
         self.counts = SyncCounts()
         self.is_syncing = False
 
@@ -175,6 +182,8 @@ class BlockSync:
                 await self._commit(judgement.blocks[start : start + COMMIT_BLOCKS])
             self.counts.blocks += len(judgement.blocks)
             standing = await self._standing()
+            if judgement.suspect is not None:
+                await self._look_into(judgement.suspect)
             if judgement.offence is not None:
                 self._convict(front.giver, judgement.offence, judgement.detail)
                 self._replace(nursery, ranges, front.giver)

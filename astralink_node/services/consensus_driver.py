@@ -6,7 +6,7 @@ word alone: after a start the log of the height after the head is read again, th
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final, assert_never
 
 import trio
@@ -16,12 +16,13 @@ from astralink_node.chain.consensus_messages import Decided, ValidatorsAnswer, V
 from astralink_node.chain.messages import AtHeight, Commit, Committed, Invalid, NeedBlock, Query, Status, Validate
 from astralink_node.clock import NowMs
 from astralink_node.crypto import bls
-from astralink_node.evm.blocks import decode_block, decode_header
+from astralink_node.evm.blocks import decode_block, decode_header, encode_header
 from astralink_node.log import Log
 from astralink_node.metrics import NodeMetrics
 from astralink_node.services.block_ranges import DecidedBlock
 from astralink_node.services.checkpoint_keeper import CheckpointKeeper
 from astralink_node.services.consensus_log import ConsensusLog
+from astralink_node.services.evidence_desk import EvidenceDesk, EvidenceUnwelcome
 from astralink_node.services.gossip_ingress import GossipIngress
 from astralink_node.services.gossip_judge import (
     HeightsView,
@@ -46,7 +47,7 @@ from astralink_node.services.height_run import (
     TurnCame,
 )
 from astralink_node.services.offload import Offload, in_thread
-from astralink_node.services.own_validator import OwnValidator
+from astralink_node.services.own_validator import OwnValidator, keys_of_checkpoint
 from astralink_node.services.peer_talk import PeerTalk
 from astralink_node.services.presence import LastVotes, is_silent, voters_of
 from astralink_node.services.proposer import Carried, Head, Proposer
@@ -54,8 +55,8 @@ from astralink_node.validator.local_signer import RefusedToSign, SignerUnavailab
 from consensus.certificate import Certificate, decode_certificate, encode_certificate, signer_indices
 from consensus.checkpoint_tally import CheckpointSubject
 from consensus.epoch import epoch_of, is_last, last_height
-from consensus.evidence import Evidence, accused
-from consensus.gossip import CheckpointVote, EvidenceGossip, HeightGossip
+from consensus.evidence_forms import AnyEvidence, evidence_hash
+from consensus.gossip import CheckpointVote, HeightGossip
 from consensus.height_machine import (
     CertificateReceived,
     HeightContext,
@@ -78,8 +79,6 @@ from p2p.topics import Topic
 
 MAX_EVENTS: Final = 1024
 """Events that wait for the driver; whoever has more waits with them."""
-MAX_EVIDENCE: Final = 1024
-"""Kept in memory until blocks can carry it; more is logged only."""
 CONSENSUS_TOPICS: Final = (Topic.BLOCK, Topic.VOTE, Topic.EVIDENCE)
 REPEAT_INTERVAL_MS: Final = 1000
 """How often a validator that makes no progress says again what it said."""
@@ -127,18 +126,33 @@ class ConsensusDriver:
         on_committed: OnCommitted,
         offload: Offload = in_thread,
         metrics: NodeMetrics | None = None,
+        next_own: OwnValidator | None = None,
     ) -> None:
         self._metrics = metrics or NodeMetrics()
         self._execution = execution
         self._settings = settings
+        self._keys = tuple(one for one in (own, next_own) if one is not None)
         self._own = own
+        """Of this node's keys, those that stand in the set that votes now; the first, if none does."""
         self._log = log
         self._now_ms = now_ms
         self._on_committed = on_committed
         self._offload = offload
         self._inbox, self._events = trio.open_memory_channel[_Event](MAX_EVENTS)
-        self._ingress = GossipIngress(transport, now_ms, offload, self._view, self._inbox.send, self._metrics)
         self._peers = PeerTalk(transport, execution)
+        self._desk = EvidenceDesk(
+            execution,
+            settings.genesis_hash,
+            settings.params,
+            lambda: self._head,
+            self._peers,
+            log,
+            offload,
+            self._metrics,
+        )
+        self._ingress = GossipIngress(
+            transport, now_ms, offload, self._view, self._inbox.send, self._desk, self._metrics
+        )
         self._around = Surroundings(
             execution=execution,
             own=own,
@@ -149,10 +163,13 @@ class ConsensusDriver:
             offload=offload,
             events=self._inbox,
             carried=self._carried,
-            keep_evidence=self._keep_evidence,
+            keep_evidence=self._desk.keep,
             is_silent=lambda voting_key: is_silent(voting_key, self._recent, self._current.state),
+            forget_evidence=self._desk.keeper.forget,
         )
         self._checkpoints = CheckpointKeeper(settings.genesis_hash)
+        self._checkpoint_index: int | None = None
+        """Of our member in the set of the epoch that ended last, if it signs that epoch's checkpoint."""
         self._checkpoint_epoch = -1
         """Of the newest checkpoint that a block carries."""
         self._recent: dict[int, HeightState] = {}
@@ -160,10 +177,8 @@ class ConsensusDriver:
         self._credited: dict[int, frozenset[int]] = {}
         self.last_votes = LastVotes()
         """For people; nothing here rests on it."""
-        self.evidence: dict[Evidence, None] = {}
-        """What was proven against validators, oldest first; nobody is named twice for one height."""
-        self._named: set[tuple[int, int]] = set()
-        """(height, validator's index) of everybody whom `evidence` names."""
+        self.evidence = self._desk.keeper
+        """What was proven against validators, until a block carries it."""
         self._silent_below = 0
         """The log holds this height, above the database's next one: nothing below it is signed or logged."""
         self._nursery: trio.Nursery
@@ -184,6 +199,7 @@ class ConsensusDriver:
             async for event in self._events:
                 await self._handle(event)
                 await self._commit_what_is_decided()
+                await self._desk.save()
 
     @property
     def _current(self) -> HeightRun:
@@ -199,13 +215,15 @@ class ConsensusDriver:
         self._checkpoint_epoch = status.checkpoint_epoch
         self._sets = decode_validator_set(status.voting_set), decode_validator_set(status.next_set)
         self._refuse_a_forked_chain()
+        await self._desk.restore()
         logged = self._log.load()
         if logged is not None and logged.height <= status.head_height:
             await self._offload(self._log.cut)
         elif logged is not None and logged.height > status.head_height + 1:
             self._keep_silent_until(logged.height)
-        if self._own is not None:
-            await self._own.begin(status.head_height, alone=self._is_alone)
+        self._take_seat()
+        for keys in self._keys:
+            await keys.begin(status.head_height, alone=keys is self._own and self._is_alone)
         await self._resume_checkpoint()
         await self._begin_height(status.priorities)
         await self._commit_what_is_decided()
@@ -241,8 +259,9 @@ class ConsensusDriver:
             own_index=self._own_index(validator_set) if may_sign else None,
             params=self._settings.params,
         )
+        around = replace(self._around, own=self._own)
         self.run_of_height = HeightRun(
-            self._around, self._nursery, context, self._head, is_logged=is_logged, is_alone=self._is_alone
+            around, self._nursery, context, self._head, is_logged=is_logged, is_alone=self._is_alone
         )
         await self.run_of_height.begin()
         self._ingress.height_began()
@@ -265,6 +284,18 @@ class ConsensusDriver:
         keys = [member.voting_key for member in self._sets[0].validators if member.voting_key != own_key]
         return self._ingress.origins.nodes_of(keys)
 
+    def _take_seat(self) -> None:
+        """Sets change, and so does who we are in them: keys join, leave, or follow one another in a rotation."""
+        seated = (keys for keys in self._keys if self._sets[0].index_of(keys.voting_key) is not None)
+        own = next(seated, self._keys[0] if self._keys else None)
+        if own is not self._own and own is not None:
+            _log.info("voting with another of this node's keys", key=f"0x{own.voting_key.hex()[:16]}")
+        self._own = own
+
+    async def _consider_signing(self, height: int, *, is_caught_up: bool) -> None:
+        for keys in self._keys:
+            await keys.consider(height, is_caught_up=is_caught_up)
+
     def _own_index(self, validator_set: ValidatorSet) -> int | None:
         return None if self._own is None else validator_set.index_of(self._own.voting_key)
 
@@ -283,14 +314,14 @@ class ConsensusDriver:
                     if run.state.context.proposers.at(proposal.round_) == self._own_index(self._sets[0]):
                         await self._check_foreign(proposal)
                     await run.feed(ProposalReceived(proposal, arrived_ms))
-            case PeerCertificate(peer, certificate):
+            case PeerCertificate(peer, certificate, raw_header):
                 if certificate.height == height:
                     if certificate.vote_type is VoteType.PRECOMMIT:
                         self._peers.note_brought(peer, height)
                     await run.start()
                     await run.feed(CertificateReceived(certificate))
                 elif certificate.height in self._recent:
-                    self._look_at_fork(certificate)
+                    await self._look_at_fork(certificate, raw_header)
             case PeerBlock(at, block_hash, raw_block):
                 if at == height:
                     run.take_body(block_hash, raw_block)
@@ -300,7 +331,7 @@ class ConsensusDriver:
             case PeerAt(peer, at, asks):
                 await self._peers.note_height(peer, at, self._head.height, asks=asks)
             case PeerEvidence(evidence):
-                self._keep_evidence(evidence)
+                self._desk.keep(evidence)
             case PeerCheckpointVote(vote):
                 await self._offload(self._checkpoints.add, vote)
             case TurnCame() | TimerFired() | BuildDone() | CheckDone():
@@ -322,13 +353,13 @@ class ConsensusDriver:
             self.last_votes.voted(vote.height, [vote.validator_index])
             for output in outputs:
                 if isinstance(output, ReportEvidence):
-                    self._keep_evidence(output.evidence)
+                    self._desk.keep(output.evidence)
         elif vote.height == run.state.height:
             await run.start()
             if vote.validator_index == self._own_index(self._sets[0]):
                 await self._check_foreign(vote)
             has_voted = vote.validator_index in run.state.tally.ballots(vote.round_, vote.vote_type).votes
-            if has_voted and (vote.height, vote.validator_index) in self._named:
+            if has_voted and self.evidence.has_named(vote.height, vote.validator_index):
                 return  # it could only be convicted again, and the log shall not grow with every lie
             await run.feed(VoteReceived(vote))
 
@@ -344,28 +375,17 @@ class ConsensusDriver:
                 "this one again; two nodes with one key are slashed"
             )
 
-    def _keep_evidence(self, evidence: Evidence) -> None:
-        indices = accused(evidence)
-        named = {(evidence.height, index) for index in indices}
-        if named <= self._named:
-            return
-        guilty = ",".join(str(index) for index in indices)
-        self._metrics.evidence.add()
-        _log.warning("a validator contradicts itself", height=evidence.height, accused=guilty)
-        if len(self.evidence) < MAX_EVIDENCE:
-            self.evidence[evidence] = None
-            self._named |= named
-            self._peers.tell(EvidenceGossip(evidence))
+    async def _look_at_fork(self, certificate: Certificate, raw_header: bytes) -> None:
+        """Two thirds signed another block at a height that is final here: nothing may be signed any more.
 
-    def _look_at_fork(self, certificate: Certificate) -> None:
-        """Two thirds signed another block at a height that is final here: nothing may be signed or said any more.
-
-        A polka for another one is none: it may be of an earlier round, and come when the height was just decided.
+        A polka for another one is none: it may be of an earlier round, and come when the height was just decided. If
+        its header is here and stands on another parent than ours, that is told and kept before this node halts.
         """
         state = self._recent[certificate.height]
         assert state.decision is not None, "only decided heights are kept"
         if certificate.vote_type is VoteType.PREVOTE or certificate.block_hash == state.decision.block_hash:
             return
+        await self._desk.keep_forgery(raw_header, certificate)
         mine = certificate_of(state.decision, len(state.context.validator_set), bls.aggregate)
         own, other = encode_certificate(mine), encode_certificate(certificate)
         try:
@@ -379,6 +399,20 @@ class ConsensusDriver:
             f"there is a certificate for 0x{certificate.block_hash.hex()}. Both certificates are in {kept}. More than "
             "a third of the power signed both. Nothing more is signed here; talk to the other operators"
         )
+
+    async def submit_evidence(self, encoded: bytes) -> bytes:
+        """Take what somebody hands in (consensus.evidence_forms); its hash. Raises EvidenceUnwelcome."""
+        if self.run_of_height is None:
+            raise EvidenceUnwelcome("consensus has not begun on this node; try again")
+        evidence = await self._desk.read(encoded)
+        await self._inbox.send(PeerEvidence(evidence))
+        return evidence_hash(evidence)
+
+    async def look_into(self, evidence: AnyEvidence) -> None:
+        """What another service met and took no closer look at."""
+        has_begun = self.run_of_height is not None
+        if has_begun and self._desk.is_wanted(evidence) and await self._desk.is_good(evidence):
+            await self._inbox.send(PeerEvidence(evidence))
 
     # --- Committing ------------------------------------------------------------------------------------------------
 
@@ -421,9 +455,8 @@ class ConsensusDriver:
             _log.info("blocks committed that others decided", until=self._head.height)
             if self._head.height >= self._silent_below:
                 await self._offload(self._log.cut)
-            if self._own is not None:
-                # Never caught up: a signer that lost its history must not take a height on the way for the newest.
-                await self._own.consider(self._head.height, is_caught_up=False)
+            # Never caught up: a signer that lost its history must not take a height on the way for the newest.
+            await self._consider_signing(self._head.height, is_caught_up=False)
             await self._begin_height(committed.priorities)
             self._peers.height_begins(self._head.height + 1)
 
@@ -431,6 +464,8 @@ class ConsensusDriver:
         """Execution has no memory of the block (a restart, too many others, or it was decided elsewhere)."""
         answer = await self._execution.validate(Validate(block.raw_block, block.senders))
         if isinstance(answer, Invalid):
+            raw_header = encode_header(decode_block(block.raw_block).block.header)
+            await self._desk.keep_forgery(raw_header, decode_certificate(block.certificate))
             raise ConsensusHalted(
                 f"block {block.height} is decided but not valid here: {answer.rule}: expected {answer.expected}, found "
                 f"{answer.found}; was it made by another version of astralink-node?"
@@ -457,8 +492,7 @@ class ConsensusDriver:
             round=state.decision.round_,
             after_ms=self._now_ms() - self._head.time_ms,
         )
-        if self._own is not None:
-            await self._own.consider(height, is_caught_up=self._peers.is_caught_up(height))
+        await self._consider_signing(height, is_caught_up=self._peers.is_caught_up(height))
         await self._begin_height(committed.priorities)
         self._peers.height_begins(height + 1)
 
@@ -477,12 +511,15 @@ class ConsensusDriver:
         heard = signer_indices(decode_certificate(certificate).signers) if state is None else voters_of(state)
         self.last_votes.decided(height, voters, heard)
         self._remember(height, state, payload)
+        self.evidence.forget_carried(payload.evidence)
+        self.evidence.expire(height, payload.time_ms)
         self._on_committed(committed)
         if is_last(height, self._settings.epoch_length):
             subject = CheckpointSubject(
                 epoch_of(height, self._settings.epoch_length), height, block.block_hash, self._sets[0].hash
             )
             await self._begin_checkpoint(subject, voters)
+        self._take_seat()
 
     def _remember(self, height: int, state: HeightState | None, payload: ConsensusPayload) -> None:
         """What later blocks may credit, and what this one did."""
@@ -499,13 +536,14 @@ class ConsensusDriver:
 
     def _carried(self) -> Carried:
         checkpoint = self._checkpoints.newest(self._checkpoint_epoch)
-        return Carried(dict(self._recent), dict(self._credited), checkpoint)
+        return Carried(dict(self._recent), dict(self._credited), checkpoint, self.evidence.offered())
 
     async def _begin_checkpoint(self, subject: CheckpointSubject, voters: ValidatorSet) -> None:
         """An epoch ended: sign its checkpoint, and gather the others' signatures."""
         await self._offload(self._checkpoints.begin, subject, voters)
-        own, index = self._own, self._own_index(voters)
-        if own is None or index is None or not own.is_signing:
+        self._checkpoint_index = None
+        own, index = keys_of_checkpoint(self._keys, voters)
+        if own is None or not own.is_signing:
             return
         try:
             signature = await self._offload(
@@ -519,6 +557,7 @@ class ConsensusDriver:
             subject.epoch, subject.height, subject.block_hash, subject.next_set_hash, index, key, signature
         )
         await self._offload(self._checkpoints.add, vote)
+        self._checkpoint_index = index
         self._peers.tell(vote)
 
     async def _resume_checkpoint(self) -> None:
@@ -548,7 +587,7 @@ class ConsensusDriver:
     async def _repeat(self) -> None:
         """Where nothing moves, say again what was said; likewise under a checkpoint that is not complete."""
         run = self._current
-        index = self._own_index(self._sets[0])
+        index = self._checkpoint_index
         own_vote = None if index is None else self._checkpoints.own_vote(index)
         if own_vote is not None and self._checkpoints.is_missing:
             self._peers.tell(own_vote)

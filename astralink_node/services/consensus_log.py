@@ -8,18 +8,20 @@ inputs to the same machine. The layout is docs/specification.md's, "Consensus lo
 import json
 import os
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 from astralink_node.errors import AstraLinkError
 from astralink_node.metrics import NodeMetrics
-from astralink_node.storage.wal import WriteAheadLog
+from astralink_node.storage.wal import WriteAheadLog, decode_records, encode_record
 from consensus.height_machine import Input
 from consensus.replay import decode_input, encode_input
 from consensus.wire import DecodeError
 
 WAL_FILE: Final = "wal"
+EVIDENCE_FILE: Final = "evidence"
 _HEIGHT: Final = b"\x02"
 _INPUT: Final = b"\x03"
 _BLOCK: Final = b"\x04"
@@ -91,6 +93,24 @@ class ConsensusLog:
         """Forget everything: the height is committed."""
         self._wal.truncate()
         self._is_synced = True
+
+    def save_evidence(self, records: Sequence[bytes]) -> None:
+        """Put what is held against validators in the place of what was, whole and durably. May raise OSError."""
+        path = self._folder / EVIDENCE_FILE
+        temporary = path.with_suffix(".new")
+        with temporary.open("wb") as file:
+            file.write(b"".join(encode_record(record) for record in records))
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+
+    def load_evidence(self) -> tuple[bytes, ...]:
+        """As it was saved last; whole records up to the first that is none."""
+        try:
+            content = (self._folder / EVIDENCE_FILE).read_bytes()
+        except FileNotFoundError:
+            return ()
+        return decode_records(content)[0]
 
     def export_fork(self, height: int, own_certificate: bytes, other_certificate: bytes) -> Path:
         """Keep two certificates that contradict each other, durably, for people; returns where. May raise OSError."""

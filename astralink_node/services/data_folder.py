@@ -68,6 +68,11 @@ class DataFolder:
         return self.root / "validator"
 
     @property
+    def next_validator_keys(self) -> Path:
+        """Keys that the validator's operator rotates to: they vote once they stand in the set. Usually absent."""
+        return self.root / "validator-next"
+
+    @property
     def signing(self) -> Path:
         return self.root / "signing"
 

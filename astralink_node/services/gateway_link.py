@@ -20,6 +20,7 @@ from astralink_node.gateway.link_messages import (
     ConsensusState,
     ConsensusStateReply,
     DialedBack,
+    EvidenceVerdict,
     GetConsensusState,
     GetMetrics,
     GetNetworkView,
@@ -39,11 +40,13 @@ from astralink_node.gateway.link_messages import (
     Reachability,
     Reply,
     Request,
+    SubmitEvidence,
     SubmittedTransaction,
     SubmitTransactions,
     Verdicts,
 )
 from astralink_node.log import Log
+from astralink_node.services.evidence_desk import EvidenceUnwelcome
 from astralink_node.services.transaction_pool import TransactionPool
 from astralink_node.txpool.admission import PoolTransaction
 from astralink_node.types import Address
@@ -64,6 +67,8 @@ ConsensusStateSource = Callable[[], ConsensusState | None]
 NetworkSource = Callable[[], NetworkView]
 ReachabilityCheck = Callable[[], Awaitable[Sequence[DialedBack]]]
 MetricsSource = Callable[[], str]
+EvidenceSubmission = Callable[[bytes], Awaitable[bytes]]
+"""(encoded evidence) -> its hash; raises EvidenceUnwelcome."""
 
 
 def no_consensus_state() -> None:
@@ -85,6 +90,12 @@ def no_metrics() -> str:
     return ""
 
 
+async def nobody_to_judge(encoded: bytes) -> bytes:
+    """For a node without consensus."""
+    del encoded
+    raise EvidenceUnwelcome("this node takes no part in the network: hand the evidence to one that does")
+
+
 class GatewayLink:
     """See the module's description. `head` is the current head, for gateways that connect before the next one."""
 
@@ -97,6 +108,7 @@ class GatewayLink:
         network: NetworkSource = no_network,
         reachability: ReachabilityCheck = nobody_to_ask,
         metrics: MetricsSource = no_metrics,
+        submit_evidence: EvidenceSubmission = nobody_to_judge,
     ) -> None:
         self._pool = pool
         self._node_status = node_status
@@ -104,6 +116,7 @@ class GatewayLink:
         self._network = network
         self._reachability = reachability
         self._metrics = metrics
+        self._submit_evidence = submit_evidence
         self._head = head
         self._connections: set[_Connection] = set()
         pool.on_pending = self.publish_pending
@@ -169,6 +182,13 @@ class GatewayLink:
                 return Reachability(tuple(await self._reachability()))
             case GetMetrics():
                 return MetricsText(self._metrics())
+            case SubmitEvidence(encoded):
+                try:
+                    return EvidenceVerdict(await self._submit_evidence(encoded), "")
+                except EvidenceUnwelcome as error:
+                    return EvidenceVerdict(b"", str(error))
+                except ExecutionGone as error:
+                    return LinkFailed(str(error))
             case _:
                 assert_never(request)
 

@@ -9,19 +9,21 @@ from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass, field, replace
 from math import inf
-from typing import Final, assert_never
+from typing import Final, Protocol, assert_never
 
 import trio
 
 from astralink_node.clock import NowMs
 from astralink_node.log import Log
 from astralink_node.metrics import NodeMetrics
+from astralink_node.services.evidence_desk import MAX_WAITING, CannotJudge
 from astralink_node.services.gossip_judge import (
     Arrived,
     HeightsView,
     PeerAt,
     PeerCheckpointVote,
     PeerEvent,
+    PeerEvidence,
     PeerVotes,
     PeerWantsBlock,
     Work,
@@ -31,6 +33,8 @@ from astralink_node.services.gossip_judge import (
 from astralink_node.services.offload import Offload
 from astralink_node.services.vote_origins import VoteOrigins
 from consensus.certificate import Certificate
+from consensus.evidence import Evidence, EvidenceError
+from consensus.evidence_forms import AnyEvidence
 from consensus.gossip import (
     MAX_BLOCK_BYTES,
     BlockGossip,
@@ -92,6 +96,14 @@ class _Held:
     subjects: set[tuple[object, ...]] = field(default_factory=set)
 
 
+class PastJudge(Protocol):
+    """What looks into the chain's past for evidence: services.evidence_desk."""
+
+    def is_wanted(self, evidence: AnyEvidence) -> bool: ...
+    async def check(self, evidence: AnyEvidence) -> None:
+        """Raises EvidenceError, or CannotJudge."""
+
+
 class GossipIngress:
     """See the module's description. `emit` takes the events, in order, and may wait."""
 
@@ -102,6 +114,7 @@ class GossipIngress:
         offload: Offload,
         view: Callable[[], HeightsView],
         emit: Callable[[PeerEvent], Awaitable[None]],
+        past: PastJudge,
         metrics: NodeMetrics | None = None,
     ) -> None:
         self._metrics = metrics or NodeMetrics()
@@ -110,6 +123,8 @@ class GossipIngress:
         self._offload = offload
         self._view = view
         self._emit = emit
+        self._past = past
+        self._accusations, self._accused = trio.open_memory_channel[tuple[Arrived, AnyEvidence]](MAX_WAITING)
         self._batches, self._waiting = trio.open_memory_channel[list[Arrived]](MAX_BATCHES)
         self._early: dict[GossipMessage, Arrived] = {}
         self._early_body_bytes = 0
@@ -130,6 +145,7 @@ class GossipIngress:
         """Take messages in until cancelled."""
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._receive)
+            nursery.start_soon(self._judge_the_past)
             while True:
                 batch: list[Arrived] = []
                 with trio.move_on_at(self._held_until_s):
@@ -176,6 +192,26 @@ class GossipIngress:
             _log.warning("a peer misbehaves", peer=peer.hex(), times=times, what=what)
         if times % SHUN_AT == 0:
             self._shunned_until_s[peer] = trio.current_time() + SHUN_S
+
+    async def _judge_the_past(self) -> None:
+        """One piece of evidence after the other, beside all else: execution is asked, and may be at work."""
+        async for arrived, evidence in self._accused:
+            verdict = await self._verdict_on(arrived, evidence)
+            self._transport.judge(arrived.source, verdict)
+            if verdict is Verdict.ACCEPT:
+                await self._emit(PeerEvidence(evidence))
+
+    async def _verdict_on(self, arrived: Arrived, evidence: AnyEvidence) -> Verdict:
+        if not self._past.is_wanted(evidence):
+            return Verdict.IGNORE
+        try:
+            await self._past.check(evidence)
+        except CannotJudge:
+            return Verdict.IGNORE
+        except EvidenceError as error:
+            self._score(arrived.peer, f"evidence that convicts nobody: {error}")
+            return Verdict.REJECT
+        return Verdict.ACCEPT
 
     # --- A batch ---------------------------------------------------------------------------------------------------
 
@@ -224,7 +260,7 @@ class GossipIngress:
                 self._transport.judge(source, Verdict.REJECT)
             elif id(source) in good:
                 self._transport.judge(source, Verdict.ACCEPT)
-            elif id(source) not in waiting:
+            elif id(source) not in waiting and not any(source is one for one in work.looked_into):
                 self._transport.judge(source, Verdict.IGNORE)
 
     def _sort(self, arrived: Arrived, view: HeightsView, work: Work) -> None:
@@ -265,10 +301,23 @@ class GossipIngress:
                 if self._is_new(message):
                     work.others.append(PeerCheckpointVote(message))
             case EvidenceGossip(evidence):
-                if view.state_at(evidence.height) is not None and self._is_new(evidence):
+                if not self._is_new(evidence):
+                    return
+                if isinstance(evidence, Evidence) and view.state_at(evidence.height) is not None:
                     work.evidence.append((arrived, evidence))
+                else:
+                    self._accuse(arrived, evidence, work)
             case _:
                 assert_never(message)
+
+    def _accuse(self, arrived: Arrived, evidence: AnyEvidence, work: Work) -> None:
+        """Have it looked into; where too much waits already it is let go."""
+        try:
+            self._accusations.send_nowait((arrived, evidence))
+        except trio.WouldBlock:
+            self._seen.discard(evidence)
+        else:
+            work.looked_into.append(arrived.source)
 
     def _sort_votes(self, arrived: Arrived, votes: Iterable[SignedVote], view: HeightsView, work: Work) -> None:
         for vote in votes:

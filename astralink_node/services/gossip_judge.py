@@ -22,7 +22,8 @@ from astralink_node.state.trie import ordered_root
 from consensus.admission import Admission, admit_proposal, admit_votes
 from consensus.certificate import Certificate, CertificateError, verify_certificate
 from consensus.evidence import Evidence, EvidenceError, verify_evidence
-from consensus.gossip import CheckpointVote, GossipMessage, ProposalGossip
+from consensus.evidence_forms import AnyEvidence
+from consensus.gossip import CheckpointVote, DecidedGossip, GossipMessage, ProposalGossip
 from consensus.hashing import keccak256
 from consensus.height_machine import HeightState
 from consensus.messages import NIL
@@ -62,6 +63,8 @@ class PeerCertificate:
 
     peer: PeerId
     certificate: Certificate
+    raw_header: bytes = b""
+    """Of the block that it came with, if it did; whether it is that certificate's is not looked at."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,9 +102,9 @@ class PeerCheckpointVote:
 
 @dataclass(frozen=True, slots=True)
 class PeerEvidence:
-    """That convicts somebody, of the current height or a recent one."""
+    """That convicts somebody."""
 
-    evidence: Evidence
+    evidence: AnyEvidence
 
 
 PeerEvent = (
@@ -150,6 +153,9 @@ class Work:
     votes: dict[int, list[tuple[Arrived, SignedVote]]] = field(default_factory=dict)
     """By height."""
     evidence: list[tuple[Arrived, Evidence]] = field(default_factory=list)
+    """Of the current height or a recent one: for these the sets are at hand."""
+    looked_into: list[TopicMessage] = field(default_factory=list)
+    """What is judged beside this batch, and has its verdict then."""
     others: list[PeerEvent] = field(default_factory=list)
     elsewhere: dict[PeerId, int] = field(default_factory=dict)
     """The greatest height, of those not worked at here, that each peer's messages are of."""
@@ -192,7 +198,7 @@ def judge(work: Work, view: HeightsView) -> Verdict:
         if problem:
             culprits.append((arrived, problem))
         else:
-            events.append(PeerCertificate(arrived.peer, certificate))
+            events.append(PeerCertificate(arrived.peer, certificate, _header_of_fork(arrived.message, view)))
     wanted = work.named | named_by(events) | {hash_ for hash_, known in view.current.blocks.items() if known is None}
     for arrived, height, raw_block in work.blocks:
         block_hash = _header_hash(raw_block)
@@ -279,12 +285,24 @@ def named_by(events: Iterable[PeerEvent]) -> set[bytes]:
 
 def _header_hash(raw_block: bytes) -> bytes | None:
     """The keccak of what stands where an encoded block has its header, and of nothing else; None if nothing does."""
+    raw_header = _raw_header(raw_block)
+    return None if raw_header is None else keccak256(raw_header)
+
+
+def _header_of_fork(message: GossipMessage, view: HeightsView) -> bytes:
+    """What came with a commit of a height that is decided here: it is another block's, or nobody would look at it."""
+    if not isinstance(message, DecidedGossip) or message.certificate.height == view.current.height:
+        return b""
+    return _raw_header(message.raw_block) or b""
+
+
+def _raw_header(raw_block: bytes) -> bytes | None:
     try:
         _, start, _ = rlp.item_bounds(raw_block, 0, len(raw_block))
         is_list, _, end = rlp.item_bounds(raw_block, start, len(raw_block))
     except rlp.MalformedRlp:
         return None
-    return keccak256(raw_block[start:end]) if is_list and end - start <= MAX_HEADER_BYTES else None
+    return raw_block[start:end] if is_list and end - start <= MAX_HEADER_BYTES else None
 
 
 def _problem_of_body(raw_block: bytes) -> str:

@@ -124,6 +124,8 @@ class Surroundings:
     keep_evidence: Callable[[Evidence], None]
     is_silent: Callable[[bytes], bool]
     """Whether the holder of a voting key has not been heard of lately."""
+    forget_evidence: Callable[[tuple[bytes, ...]], None]
+    """What execution could not use of the evidence that `carried` gave it."""
 
 
 class HeightRun:
@@ -394,6 +396,7 @@ class HeightRun:
         height = self.state.height
         match answer:
             case Built(block_hash, raw_block):
+                self._around.forget_evidence(answer.useless_evidence)
                 self._keep_body(block_hash, raw_block)
                 await self.feed(BlockBuilt(round_, block_hash, payload_of(raw_block).time_ms))
             case CannotBuild(reason):

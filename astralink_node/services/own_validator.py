@@ -5,6 +5,7 @@ together would wait for each other. A key whose history was lost first listens f
 for a time by the clock and until the chain is caught up, and then signs from two heights above what is certified.
 """
 
+from collections.abc import Sequence
 from typing import Final
 
 import trio
@@ -15,6 +16,7 @@ from astralink_node.types import Address
 from astralink_node.validator.local_signer import RefusedToSign, Signer, SignerUnavailable
 from astralink_node.validator.signing_rules import floor_after_lost_history
 from consensus.messages import ProposalMessage, VoteMessage
+from consensus.validator_set import ValidatorSet
 
 DOPPELGANGER_WAIT_MS: Final = 30_000
 """Time, never heights: a chain that stands still because of this very wait would never end it. By the clock that
@@ -86,3 +88,14 @@ class OwnValidator:
         await self._offload(self.signer.set_floor, floor)
         self.is_signing = True
         _log.info("signing begins", height=floor)
+
+
+def keys_of_checkpoint(own: Sequence[OwnValidator], voters: ValidatorSet) -> tuple[OwnValidator | None, int]:
+    """Those of our keys whose checkpoint key our member of that set registered, and the member's index."""
+    for keys in own:
+        index = voters.index_of(keys.voting_key)
+        if index is not None:
+            wanted = voters.validators[index].ml_dsa_key_hash
+            signing = (one for one in own if one.signer.public.checkpoint_key_hash == wanted)
+            return next(signing, None), index
+    return None, 0

@@ -100,6 +100,7 @@ class Proposer:
                 parent_certificate=certificate,
                 checkpoint=carried.checkpoint,
                 late_credits=credits_,
+                evidence=carried.evidence,
             ),
             candidates=self._pool.candidates(long_run=round_ == 0),
             budget_ms=min(self._blocks.build_budget_ms, longest_build_ms(self._params)),
@@ -138,6 +139,8 @@ class Carried:
     credited: Mapping[int, frozenset[int]]
     """Height -> signers whom certificates in committed blocks name already."""
     checkpoint: bytes
+    evidence: tuple[bytes, ...] = ()
+    """Encoded, oldest first; execution takes what a block can carry."""
 
     def encoded(self, head: Head) -> tuple[bytes, tuple[bytes, ...]]:
         """(certificate for the parent, late credits), adding signatures up: for a worker thread."""

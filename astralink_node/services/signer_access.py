@@ -1,6 +1,7 @@
 """Which signer a node signs with: keys and history of its data folder, or a signer process that the settings name."""
 
 from contextlib import ExitStack
+from pathlib import Path
 
 from astralink_node.config import SignerConfig
 from astralink_node.errors import UserError
@@ -28,13 +29,20 @@ def open_remote(config: SignerConfig, folder: DataFolder, genesis_hash: bytes, r
 
 
 def open_local(
-    folder: DataFolder, password: str, genesis_hash: bytes, resources: ExitStack, *, accept_lost_history: bool
+    folder: DataFolder,
+    keys_folder: Path,
+    password: str,
+    genesis_hash: bytes,
+    resources: ExitStack,
+    *,
+    accept_lost_history: bool,
 ) -> Signer:
     """Decrypting takes about a second. Raises the errors of validator.keys and validator.signing_history.
 
-    With `accept_lost_history` a new history may begin; `OwnValidator` then finds where signing may.
+    `keys_folder` is one of the data folder's two. With `accept_lost_history` a new history may begin; `OwnValidator`
+    then finds where signing may.
     """
-    keys = load_keys(folder.validator_keys, password)
+    keys = load_keys(keys_folder, password)
     history = _open_history(folder, genesis_hash, keys.public.voting_key, accept_lost_history=accept_lost_history)
     resources.callback(history.close)
     if history.truncated_bytes:

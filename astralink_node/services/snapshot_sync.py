@@ -46,6 +46,7 @@ from astralink_node.services.snapshot_trust import (
 )
 from astralink_node.services.sync_offences import Report, SyncOffence
 from astralink_node.services.sync_protocols import CHUNK, LIGHT_BLOCK, MANIFEST
+from consensus.evidence_forms import encode_any_evidence
 from consensus.sync_wire import (
     MANIFEST_PART_BYTES,
     ChunkRequest,
@@ -187,6 +188,13 @@ class SnapshotSync:
             else:
                 self._peers.convict(peer, SyncOffence.WRONG_LIGHT_BLOCK, str(refused))
         except ForkDetected as fork:
+            for forged in fork.forged_headers:
+                _log.error(
+                    "two certified headers contradict each other: hand this to a node of the chain that you trust "
+                    "(astralink_submitEvidence); it is evidence if its parent is not that chain's",
+                    height=forged.height,
+                    evidence=f"0x{encode_any_evidence(forged).hex()}",
+                )
             self._peers.convict(peer, SyncOffence.WRONG_LIGHT_BLOCK, str(fork))
         except DecodeError as error:
             self._peers.convict(peer, SyncOffence.MALFORMED, str(error))

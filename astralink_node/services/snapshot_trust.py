@@ -30,6 +30,9 @@ from consensus.validator_set import decode_validator_set
 MAX_STEPS: Final = 256
 """Light blocks that are looked at on the way to one block; bisection over any number of elections takes fewer."""
 
+_STEPS_HELP: Final = ("trust_level", "possession")
+"""What an adjacent header need not have: the set before it has voted on the set that signs it."""
+
 FetchLightBlock = Callable[[int], Awaitable[LightBlock]]
 
 
@@ -133,7 +136,8 @@ async def begin_trust(
 
 
 async def believe(client: LightClient, light_block: LightBlock, fetch: FetchLightBlock) -> None:
-    """Bring the client to believe a higher block, over others in between where sets changed too much.
+    """Bring the client to believe a higher block, over others in between where sets changed too much, or by members
+    whose proof of possession nobody brings.
 
     Raises LightBlockRefused or ForkDetected, and what `fetch` raises.
     """
@@ -142,7 +146,7 @@ async def believe(client: LightClient, light_block: LightBlock, fetch: FetchLigh
         try:
             client.update(waiting[-1])
         except LightBlockRefused as refused:
-            if refused.rule != "trust_level":
+            if refused.rule not in _STEPS_HELP:
                 raise
             height = next_height_to_try(client.trusted.header.height, decode_header(waiting[-1].raw_header).number)
             waiting.append(await fetch(height))

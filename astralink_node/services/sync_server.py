@@ -119,7 +119,8 @@ class SyncServer:
                 certificate=answer.certificate,
                 voting_set=answer.voting_set,
                 next_set=b"" if answer.next_set == answer.voting_set else answer.next_set,
-                possessions=(),  # nobody joins until staking exists
+                # Nobody keeps them: whoever meets a new member goes over the header that announced it.
+                possessions=(),
             )
         )
 

@@ -484,7 +484,7 @@ def test_evidence_that_one_node_has_reaches_the_others(tmp_path: Path) -> None:
         await network.reach(height + 1, *three)
         for node in three:
             assert node.driver is not None
-            assert [accused(evidence) for evidence in node.driver.evidence] == [(index,)]
+            assert [accused(evidence) for evidence in node.driver.evidence.held] == [(index,)]
 
     run_network(tmp_path, scenario)
 
@@ -514,7 +514,7 @@ def test_a_validator_that_contradicts_itself_is_named_once_by_evidence_that_hold
         await network.reach(height + 1, *three)
         for node in three:
             assert node.driver is not None
-            (evidence,) = node.driver.evidence
+            (evidence,) = node.driver.evidence.held
             convicted = verify_evidence(
                 evidence, network.validator_set, network.genesis_hash, bls.fast_aggregate_verify
             )

@@ -10,14 +10,16 @@ import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
 
 from astralink_node.chain.client import InProcessExecution
-from astralink_node.evm.blocks import decode_block, encode_block
+from astralink_node.evm.blocks import decode_block, encode_block, encode_header
 from astralink_node.services.block_ranges import DecidedBlock, Standing, judge_range
 from astralink_node.services.block_sync import MAX_RANGES, RANGE_BLOCKS, SYNC_FROM, BlockSync
 from astralink_node.services.offload import inline
 from astralink_node.services.snapshot_trust import JoiningRules, TrustedBlock, TrustNeeded
 from astralink_node.services.sync_offences import SAYS, SyncOffence
 from astralink_node.services.sync_protocols import BLOCKS
+from astralink_node.types import Hash32
 from consensus.certificate import decode_certificate, signer_indices
+from consensus.forged_header import ForgedHeader
 from consensus.light_verification import trusting_period_ms
 from consensus.params import ConsensusParams
 from consensus.payload import decode_payload, encode_payload
@@ -73,6 +75,7 @@ class Laggard:
                 self.reports,
                 self.node.now_ms,
                 inline,
+                self.node.driver.look_into,
             )
             nursery.start_soon(self.sync.run)
             await until()
@@ -448,6 +451,48 @@ def test_what_holds_before_the_fault_is_kept(long_chain: LocalChain) -> None:
     assert [block.height for block in judgement.blocks] == [1, 2, 3, 4, 5, 6]
     assert judgement.offence is SyncOffence.WRONG_CERTIFICATE
     assert "block 7" in judgement.detail
+
+
+def test_a_block_on_another_parent_is_suspected_of_being_forged(long_chain: LocalChain) -> None:
+    blocks = wire_blocks(long_chain, 1, 5)
+    sealed = decode_block(blocks[3].raw_block)
+    header = replace(sealed.block.header, parent_hash=Hash32(b"f" * 32))
+    forged = encode_block(replace(sealed, block=replace(sealed.block, header=header)))
+    judgement = judge_range(standing_at_genesis(long_chain), [*blocks[:3], replace(blocks[3], raw_block=forged)])
+    assert [block.height for block in judgement.blocks] == [1, 2, 3]
+    assert judgement.offence is SyncOffence.WRONG_BLOCK
+    assert judgement.suspect == ForgedHeader(encode_header(header), decode_certificate(blocks[3].certificate))
+    blocks[4] = with_forged_signature(blocks[4])
+    assert judge_range(standing_at_genesis(long_chain), blocks).suspect is None
+
+
+@pytest.mark.parametrize("is_signed", [True, False])
+def test_a_forged_block_that_a_peer_gives_in_a_range_is_kept_as_evidence(
+    long_chain: LocalChain, tmp_path: Path, *, is_signed: bool
+) -> None:
+    def forge(block: WireBlock) -> WireBlock:
+        sealed = decode_block(block.raw_block)
+        header = replace(sealed.block.header, parent_hash=Hash32(b"f" * 32))
+        raw_block = encode_block(replace(sealed, block=replace(sealed.block, header=header)))
+        if not is_signed:
+            return replace(block, raw_block=raw_block)
+        genesis_hash = long_chain.execution.context.genesis_hash
+        certificate = commit_certificate(long_chain.secrets, genesis_hash, header.number, header.hash)
+        return WireBlock(certificate, raw_block)
+
+    helpers = Helpers(long_chain)
+    liar = helpers.join("liar", protocol=BLOCKS, change=altered_block(forge))
+    laggard = Laggard(tmp_path, helpers)
+
+    async def convicted() -> None:
+        await trio.sleep(10)
+        assert laggard.reports.of(liar) == {SyncOffence.WRONG_BLOCK}
+        assert laggard.node.driver is not None
+        held = laggard.node.driver.evidence.held
+        assert [type(one) for one in held] == ([ForgedHeader] if is_signed else [])
+        assert [one.height for one in held] == ([laggard.node.height + 1] if is_signed else [])
+
+    trio.run(partial(laggard.live, convicted), clock=MockClock(autojump_threshold=0))
 
 
 def test_senders_are_recovered_on_the_way(long_chain: LocalChain) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 import trio
 import trio.testing
 
-from astralink_node.chain.client import InProcessExecution
+from astralink_node.chain.client import ExecutionGone, InProcessExecution
 from astralink_node.chain.codec import decode, encode
 from astralink_node.chain.frames import PUSH_ID, Frame, FrameDecoder, encode_frame
 from astralink_node.chain.messages import Committed
@@ -19,6 +19,7 @@ from astralink_node.gateway.link_messages import (
     ConsensusState,
     ConsensusStateReply,
     DialedBack,
+    EvidenceVerdict,
     GetConsensusState,
     GetMetrics,
     GetNetworkView,
@@ -26,6 +27,7 @@ from astralink_node.gateway.link_messages import (
     GetPendingNonce,
     GetPoolContent,
     GetPooledTransaction,
+    LinkFailed,
     Member,
     MetricsText,
     NewHead,
@@ -40,6 +42,7 @@ from astralink_node.gateway.link_messages import (
     Reply,
     Request,
     RoundVotes,
+    SubmitEvidence,
     SubmittedTransaction,
     SubmitTransactions,
     SyncProgress,
@@ -47,6 +50,7 @@ from astralink_node.gateway.link_messages import (
     VotesFor,
 )
 from astralink_node.services import gateway_link
+from astralink_node.services.evidence_desk import EvidenceUnwelcome
 from astralink_node.services.gateway_link import ConsensusStateSource, GatewayLink, no_consensus_state
 from astralink_node.services.transaction_pool import TransactionPool
 from astralink_node.txpool.admission import PoolTransaction
@@ -161,6 +165,9 @@ def test_every_request_has_its_answer() -> None:
         assert await gateway.ask(GetNetworkView()) == NO_NETWORK
         assert await gateway.ask(CheckReachability()) == Reachability(())
         assert await gateway.ask(GetMetrics()) == MetricsText("")
+        refused = await gateway.ask(SubmitEvidence(b"anything"))
+        assert isinstance(refused, EvidenceVerdict)
+        assert "takes no part in the network" in refused.refusal
 
     with_bench(scenario)
 
@@ -179,6 +186,23 @@ def test_the_network_and_the_metrics_are_what_their_sources_say() -> None:
         assert await gateway.ask(GetMetrics()) == MetricsText("astralink_peers 2\n")
 
     with_bench(scenario, network=lambda: network, reachability=dial_back, metrics=lambda: "astralink_peers 2\n")
+
+
+def test_evidence_is_answered_with_its_hash_or_with_the_reason_against_it() -> None:
+    async def submit(encoded: bytes) -> bytes:
+        if encoded == b"good":
+            return b"h" * 32
+        if encoded == b"late":
+            raise ExecutionGone("the execution process is gone")
+        raise EvidenceUnwelcome("already known")
+
+    async def scenario(bench: Bench) -> None:
+        gateway = await bench.connect()
+        assert await gateway.ask(SubmitEvidence(b"good")) == EvidenceVerdict(b"h" * 32, "")
+        assert await gateway.ask(SubmitEvidence(b"bad")) == EvidenceVerdict(b"", "already known")
+        assert await gateway.ask(SubmitEvidence(b"late")) == LinkFailed("the execution process is gone")
+
+    with_bench(scenario, submit_evidence=submit)
 
 
 def test_the_state_of_consensus_is_what_its_source_says_now() -> None:

@@ -11,7 +11,9 @@ from py_arkworks_bls12381 import G2Point
 from trio.testing import MockClock, wait_all_tasks_blocked
 
 from astralink_node.crypto import bls
+from astralink_node.evm.blocks import decode_block, encode_block, encode_header
 from astralink_node.services import gossip_ingress
+from astralink_node.services.evidence_desk import MAX_WAITING, CannotJudge
 from astralink_node.services.gossip_ingress import (
     LINGER_S,
     MAX_BATCH,
@@ -36,7 +38,9 @@ from astralink_node.services.gossip_judge import (
 )
 from astralink_node.services.offload import inline
 from consensus.checkpoint_tally import CheckpointSubject
-from consensus.evidence import Evidence
+from consensus.evidence import Evidence, EvidenceError
+from consensus.evidence_forms import AnyEvidence
+from consensus.forged_header import ForgedHeader
 from consensus.gossip import (
     BlockGossip,
     BlockWanted,
@@ -75,6 +79,29 @@ HEIGHT = 5
 NOW_MS = 1_700_000_000_000
 
 
+class Past:
+    """What the chain's past says: nothing of any evidence, but for what a test tells."""
+
+    def __init__(self) -> None:
+        self.good: set[AnyEvidence] = set()
+        self.bad: set[AnyEvidence] = set()
+        self.unwanted: set[AnyEvidence] = set()
+        self.checked: list[AnyEvidence] = []
+        self.may_answer = trio.Event()
+        self.may_answer.set()
+
+    def is_wanted(self, evidence: AnyEvidence) -> bool:
+        return evidence not in self.unwanted
+
+    async def check(self, evidence: AnyEvidence) -> None:
+        self.checked.append(evidence)
+        await self.may_answer.wait()
+        if evidence in self.bad:
+            raise EvidenceError("parent", "another", "the chain's own")
+        if evidence not in self.good:
+            raise CannotJudge("of a height that nobody knows")
+
+
 class Bench:
     """An ingress on a network; `view` is where its driver stands."""
 
@@ -85,8 +112,12 @@ class Bench:
         self.events: list[PeerEvent] = []
         self.checked: list[int] = []
         """How many votes each batch check was asked about."""
-        self.ingress = GossipIngress(self.network.join(OWN), lambda: NOW_MS, inline, lambda: self.view, self._emit)
+        self.past = Past()
+        self.ingress = self.new_ingress(self.network.join(OWN))
         self.peers = {peer: self.network.join(peer) for peer in (ANN, BOB)}
+
+    def new_ingress(self, transport: MemoryTransport) -> GossipIngress:
+        return GossipIngress(transport, lambda: NOW_MS, inline, lambda: self.view, self._emit, self.past)
 
     async def _emit(self, event: PeerEvent) -> None:
         await trio.lowlevel.checkpoint()
@@ -727,6 +758,10 @@ def test_a_certificate_for_another_block_at_a_final_height_tells_of_a_fork(bench
         assert bench.ingress.misbehaviour == {BOB: 1}
         bench.send(DecidedGossip(other, b""))
         assert await bench.take() == [PeerCertificate(ANN, other)]
+        # With a block, the header that may be a forged one comes along.
+        sealed = decode_block(LocalChain().build().raw_block)
+        bench.send(DecidedGossip(other, encode_block(sealed)))
+        assert await bench.take() == [PeerCertificate(ANN, other, encode_header(sealed.block.header))]
 
     bench.run(scenario)
 
@@ -810,6 +845,51 @@ def test_evidence_that_convicts_is_passed_on_once_and_what_does_not_is_scored(be
     bench.run(scenario)
 
 
+def forgery(height: int, by: int = 1) -> ForgedHeader:
+    return ForgedHeader(b"a header", SET.certificate((by,), height=height))
+
+
+def test_forged_headers_and_crimes_of_the_past_are_looked_into_beside_all_else(bench: Bench) -> None:
+    async def scenario(bench: Bench) -> None:
+        old = Evidence(SET.vote(1, PREVOTE, BLOCK, height=1), SET.vote(1, PREVOTE, OTHER_BLOCK, height=1))
+        good, bad, unwanted, unknown = (forgery(HEIGHT - 1, by) for by in range(4))
+        bench.past.good = {good, old}
+        bench.past.bad = {bad}
+        bench.past.unwanted = {unwanted}
+        bench.past.may_answer = trio.Event()
+        bench.send(*map(EvidenceGossip, (old, good, good, unwanted, unknown)))
+        bench.send(EvidenceGossip(bad), peer=BOB)
+        assert await bench.take() == []
+        # Execution is at work, and the height goes on.
+        polka = SET.certificate(vote_type=PREVOTE)
+        bench.send(CertificateGossip(polka))
+        assert await bench.take() == [PeerCertificate(ANN, polka)]
+        bench.past.may_answer.set()
+        assert await bench.take() == [PeerEvidence(old), PeerEvidence(good)]
+        assert bench.past.checked == [old, good, unknown, bad]
+        assert bench.ingress.misbehaviour == {BOB: 1}
+
+    bench.run(scenario)
+
+
+def test_beyond_its_bound_evidence_about_the_past_is_let_go_and_may_come_again(bench: Bench) -> None:
+    async def scenario(bench: Bench) -> None:
+        sent = [forgery(height) for height in range(1, MAX_WAITING + 3)]
+        bench.past.good = set(sent)
+        bench.past.may_answer = trio.Event()
+        bench.send(EvidenceGossip(sent[0]))
+        await bench.take()
+        bench.send(*map(EvidenceGossip, sent[1:]))
+        await bench.take()
+        bench.past.may_answer.set()
+        assert await bench.take() == [PeerEvidence(one) for one in sent[:-1]]
+        bench.send(EvidenceGossip(sent[-1]))
+        assert await bench.take() == [PeerEvidence(sent[-1])]
+        assert bench.ingress.misbehaviour == {}
+
+    bench.run(scenario)
+
+
 # --- What goes on to others ------------------------------------------------------------------------------------
 
 
@@ -831,7 +911,7 @@ class JudgedTransport(MemoryTransport):
 
 def test_only_what_was_verified_goes_on_to_others(bench: Bench) -> None:
     transport = JudgedTransport(bench.network, OWN)
-    bench.ingress = GossipIngress(transport, lambda: NOW_MS, inline, lambda: bench.view, bench._emit)
+    bench.ingress = bench.new_ingress(transport)
 
     async def scenario(bench: Bench) -> None:
         good, forged = SET.vote(0), SET.vote(1, signer=2)
@@ -856,7 +936,7 @@ def test_only_what_was_verified_goes_on_to_others(bench: Bench) -> None:
 
 def test_what_waits_for_the_next_height_is_judged_there(bench: Bench) -> None:
     transport = JudgedTransport(bench.network, OWN)
-    bench.ingress = GossipIngress(transport, lambda: NOW_MS, inline, lambda: bench.view, bench._emit)
+    bench.ingress = bench.new_ingress(transport)
 
     async def scenario(bench: Bench) -> None:
         transport.gossip(ANN, encode_gossip(VotesGossip((SET.vote(0, height=HEIGHT + 1),))), b"early")
@@ -866,5 +946,29 @@ def test_what_waits_for_the_next_height_is_judged_there(bench: Bench) -> None:
         await bench.take()
         await bench.linger()
         assert transport.verdicts == {b"early": Verdict.ACCEPT}
+
+    bench.run(scenario)
+
+
+def test_evidence_about_the_past_has_its_verdict_when_it_was_looked_into(bench: Bench) -> None:
+    transport = JudgedTransport(bench.network, OWN)
+    bench.ingress = bench.new_ingress(transport)
+
+    async def scenario(bench: Bench) -> None:
+        good, bad, unknown, unwanted = (forgery(HEIGHT - 1, by) for by in range(4))
+        bench.past.good, bench.past.bad, bench.past.unwanted = {good}, {bad}, {unwanted}
+        bench.past.may_answer = trio.Event()
+        for gossip_id, evidence in {b"good": good, b"bad": bad, b"unknown": unknown, b"unwanted": unwanted}.items():
+            transport.gossip(ANN, encode_gossip(EvidenceGossip(evidence)), gossip_id)
+        await bench.take()
+        assert transport.verdicts == {}
+        bench.past.may_answer.set()
+        await bench.take()
+        assert transport.verdicts == {
+            b"good": Verdict.ACCEPT,
+            b"bad": Verdict.REJECT,
+            b"unknown": Verdict.IGNORE,
+            b"unwanted": Verdict.IGNORE,
+        }
 
     bench.run(scenario)

@@ -84,6 +84,7 @@ class Bench:
         self.head = Head(0, status.head_hash, status.head_time_ms, b"")
         self.log = ConsensusLog(folder / "consensus")
         self.evidence: list[Evidence] = []
+        self.forgotten: list[bytes] = []
         network = MemoryNetwork()
         self.transport, self.peer = network.join(PeerId(b"own")), network.join(PeerId(b"peer"))
         self.signer = None if index is None else self._open_signer(folder, index)
@@ -147,6 +148,7 @@ class Bench:
                 carried=lambda: Carried({}, {}, b""),
                 keep_evidence=self.evidence.append,
                 is_silent=lambda voting_key: voting_key in self.silent,
+                forget_evidence=self.forgotten.extend,
             )
             context = self.chain.execution.context
             async with trio.open_nursery() as nursery:

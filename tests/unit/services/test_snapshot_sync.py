@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import trio
@@ -13,6 +14,8 @@ from astralink_node.chain.messages import Status
 from astralink_node.chain.snapshot_manifest import Manifest, decode_manifest, encode_manifest
 from astralink_node.chain.sync_messages import GetImport, ImportProgress
 from astralink_node.evm.blocks import decode_block
+from astralink_node.light_client import ForkDetected
+from astralink_node.services import snapshot_sync
 from astralink_node.services.offload import inline
 from astralink_node.services.peer_choice import MAX_AT_A_PEER
 from astralink_node.services.snapshot_sync import SNAPSHOT_FROM, SnapshotSync
@@ -27,7 +30,10 @@ from astralink_node.services.snapshot_trust import (
 from astralink_node.services.sync_offences import SyncOffence
 from astralink_node.services.sync_protocols import CHUNK, LIGHT_BLOCK, MANIFEST
 from astralink_node.state.snapshot_chunks import Chunk, decode_chunk, encode_chunk
-from consensus.light_verification import trusting_period_ms
+from consensus.certificate import decode_certificate
+from consensus.evidence_forms import encode_any_evidence
+from consensus.forged_header import ForgedHeader
+from consensus.light_verification import SignedHeader, trusting_period_ms
 from consensus.params import ConsensusParams
 from consensus.sync_wire import (
     ManifestReply,
@@ -218,6 +224,32 @@ def test_a_chain_that_other_validators_made_is_not_joined(source: ServingChain, 
     newcomer = Newcomer(helpers)
     expect_whole(newcomer, newcomer.run(), source, 3 * EPOCH - 1)
     assert newcomer.reports.of(liar) == {SyncOffence.WRONG_MANIFEST}
+
+
+def test_a_fork_on_the_way_leaves_the_operator_what_to_hand_in(
+    source: ServingChain, helpers: Helpers, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Two certified headers on different parents, as a light client that follows a liar meets them."""
+    certificate = decode_certificate(source.execution.status().head_certificate)
+    known, other = (
+        SignedHeader(certificate.height, 0, bytes([mark]) * 32, bytes([mark]) * 32, bytes(32), bytes(32), certificate)
+        for mark in (1, 2)
+    )
+    fork, believe = ForkDetected(known, other, (b"", b"the other header")), snapshot_sync.believe_manifest
+
+    async def believe_second(*arguments: Any) -> Manifest:
+        monkeypatch.setattr(snapshot_sync, "believe_manifest", believe)
+        raise fork
+
+    monkeypatch.setattr(snapshot_sync, "believe_manifest", believe_second)
+    for name in ("one", "two"):
+        helpers.join(name)
+    newcomer = Newcomer(helpers)
+    expect_whole(newcomer, newcomer.run(), source, 3 * EPOCH - 1)
+    assert [offence for _, offence, _ in newcomer.reports.noted] == [SyncOffence.WRONG_LIGHT_BLOCK]
+    (said,) = [record for record in caplog.records if "astralink_submitEvidence" in record.getMessage()]
+    evidence = ForgedHeader(b"the other header", certificate)
+    assert vars(said)["fields"]["evidence"] == f"0x{encode_any_evidence(evidence).hex()}"
 
 
 def test_twenty_thousand_accounts_arrive_while_the_chain_advances() -> None:
