@@ -60,7 +60,7 @@ def import_(key_file: Path | None, data_dir: Path, password_file: Path | None, a
 @json_option()
 def list_(data_dir: Path, as_json: bool) -> None:
     """List the accounts in the keystore folder."""
-    found = _stored_accounts(data_dir / KEYSTORE_FOLDER)
+    found = stored_accounts(data_dir / KEYSTORE_FOLDER)
     if as_json:
         entries = [{"address": checksum_address(address), "keystore": str(path)} for address, path in found]
         click.echo(json.dumps(entries, indent=2))
@@ -74,7 +74,7 @@ def list_(data_dir: Path, as_json: bool) -> None:
 def _store(data_dir: Path, private_key: bytes, password_file: Path | None, *, as_json: bool) -> None:
     folder = data_dir / KEYSTORE_FOLDER
     address = secp256k1.address_of(private_key)
-    for stored, stored_path in _stored_accounts(folder):
+    for stored, stored_path in stored_accounts(folder):
         if stored == address:
             raise SecretFileExists(f"{checksum_address(address)} is in the keystore already: {stored_path}")
     password = new_password(password_file, f"account {checksum_address(address)}")
@@ -90,7 +90,7 @@ def _store(data_dir: Path, private_key: bytes, password_file: Path | None, *, as
         click.echo("Keep the file and its password: neither can be restored.", err=True)
 
 
-def _stored_accounts(folder: Path) -> list[tuple[Address, Path]]:
+def stored_accounts(folder: Path) -> list[tuple[Address, Path]]:
     """Sorted by file name, which begins with the time of creation. What is no keystore is named and passed over."""
     if not folder.is_dir():
         return []

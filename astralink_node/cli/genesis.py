@@ -1,32 +1,37 @@
-"""`genesis new|show|verify|diff`: the file that starts a chain, and its hash."""
+"""`genesis new|seal|show|verify|diff`: the file that starts a chain, and its hash."""
 
 import json
 import secrets
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import click
 
-from astralink_node.chain.data_folder import parse_genesis_file
+from astralink_node.chain.data_folder import errors_naming, parse_genesis_file, read_genesis_file
 from astralink_node.cli.options import json_option
 from astralink_node.cli.output_files import removed_unless_whole
 from astralink_node.crypto.addresses import checksum_address, parse_address
 from astralink_node.errors import UserError
 from astralink_node.evm.fee_rules import MIN_GAS_TARGET
 from astralink_node.types import Address
+from consensus.staking_params import MIN_DOWNTIME_WINDOW, StakingParams
 from genesis.builder import GenesisBlock, build_genesis
 from genesis.canonical import configuration_hash
 from genesis.comparison import Difference, differences
 from genesis.fields import Field, GenesisError, parse_json
-from genesis.presets import DEVNET_EPOCH_LENGTH, new_genesis
+from genesis.presets import DEVNET_EPOCH_LENGTH, new_genesis, sealed
 from genesis.schema import (
     MAX_CHAIN_ID,
     STAKE_UNIT_WEI,
     GenesisAccount,
     GenesisValidator,
     parse_genesis,
+    parse_unsealed_genesis,
     parse_validator,
 )
+from genesis.staking_section import render_staking
+from genesis.staking_state import STAKING_PLACES
 from genesis.system_contracts import SYSTEM_CONTRACTS
 
 EXIT_DIFFERENT = 1
@@ -61,6 +66,7 @@ def genesis() -> None:
     show_default=True,
     help="Half of the highest gas limit; the propose timeout follows from it.",
 )
+@click.option("--staking", is_flag=True, help="With the staking contracts and our default parameters.")
 @click.option("--timestamp", type=click.IntRange(0), help="Unix seconds of block 0.  [default: now]")
 @click.option("--output", type=click.Path(dir_okay=False, path_type=Path), help="File to write.  [default: stdout]")
 def new(
@@ -74,8 +80,10 @@ def new(
     max_gas_target: int,
     timestamp: int | None,
     output: Path | None,
+    *,
+    staking: bool,
 ) -> None:
-    """Write a genesis file with our defaults, to edit before anybody starts from it."""
+    """Write a genesis file with our defaults, to edit before anybody starts from it (then `genesis seal`)."""
     text = new_genesis(
         chain_id=chain_id,
         network_name=network_name,
@@ -86,7 +94,27 @@ def new(
         block_interval_ms=block_interval_ms,
         epoch_length=epoch_length,
         max_gas_target=max_gas_target,
+        staking=_staking(epoch_length) if staking else None,
     )
+    _write(text, output)
+
+
+@genesis.command("seal")
+@click.argument("file", type=FILE)
+@click.option("--output", type=click.Path(dir_okay=False, path_type=Path), help="File to write.  [default: stdout]")
+def seal(file: Path, output: Path | None) -> None:
+    """Write FILE, which was edited, with the staking contracts as its validators and parameters make them now."""
+    with errors_naming(file):
+        text = sealed(parse_unsealed_genesis(read_genesis_file(file)))
+    _write(text, output)
+
+
+def _staking(epoch_length: int) -> StakingParams:
+    default = StakingParams()
+    return replace(default, downtime_window=max(MIN_DOWNTIME_WINDOW, min(default.downtime_window, epoch_length)))
+
+
+def _write(text: str, output: Path | None) -> None:
     if output is None:
         click.echo(text, nl=False)
         return
@@ -126,7 +154,12 @@ def show(file: Path, as_json: bool) -> None:
         click.echo(
             f"  {checksum_address(validator.operator)}  0x{validator.voting_key.hex()[:16]}...  {validator.power:,} BWT"
         )
-    funded = {address: account for address, account in genesis_file.alloc.items() if address not in SYSTEM_CONTRACTS}
+    if genesis_file.staking is None:
+        click.echo("Staking:       none; the set never changes")
+    else:
+        click.echo(f"Staking:       {genesis_file.staking.max_validators} seats")
+    ours = SYSTEM_CONTRACTS.keys() | STAKING_PLACES
+    funded = {address: account for address, account in genesis_file.alloc.items() if address not in ours}
     total = sum(account.balance_wei for account in funded.values())
     click.echo(f"Accounts:      {len(funded)}, holding {total // WEI_PER_BWT:,} BWT")
 
@@ -205,6 +238,7 @@ def _summary(block: GenesisBlock) -> dict[str, object]:
             }
             for validator in genesis_file.validators
         ],
+        "staking": None if genesis_file.staking is None else render_staking(genesis_file.staking),
         "accounts": len(genesis_file.alloc),
     }
 

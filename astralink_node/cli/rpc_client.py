@@ -30,13 +30,25 @@ class NodeUnreachable(AstraLinkError):
     exit_code = EXIT_UNREACHABLE
 
 
+class RequestFailed(NodeUnreachable):
+    """A node answers, with an error: its code, its words and what it says beside them (a revert's bytes)."""
+
+    def __init__(self, url: str, method: str, code: int, message: str, data: str | None) -> None:
+        super().__init__(f"{url}: {method}: {message}")
+        self.code = code
+        self.message = message
+        self.data = data
+
+
 class NotServed(UserError):
     """The node answers, but does not serve what is asked for."""
 
 
 def rpc_url_option() -> Decorator:
-    """--rpc-url: passed as `rpc_url`."""
-    return click.option("--rpc-url", default=DEFAULT_URL, show_default=True, help="Where the node serves JSON-RPC.")
+    """--rpc-url, or --rpc: passed as `rpc_url`."""
+    return click.option(
+        "--rpc-url", "--rpc", "rpc_url", default=DEFAULT_URL, show_default=True, help="Where the node serves JSON-RPC."
+    )
 
 
 class RpcClient:
@@ -82,4 +94,11 @@ class RpcClient:
                 f"{self._url} does not serve {method}: it is no AstraLink node of this version, or its --rpc-api "
                 "leaves out astralink"
             )
-        raise NodeUnreachable(f"{self._url}: {method}: {problem.get('message')}")
+        data = problem.get("data")
+        raise RequestFailed(
+            self._url,
+            method,
+            code if isinstance(code := problem.get("code"), int) else 0,
+            str(problem.get("message")),
+            data if isinstance(data, str) else None,
+        )

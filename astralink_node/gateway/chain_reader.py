@@ -37,7 +37,14 @@ from astralink_node.evm.blocks import decode_header
 from astralink_node.gateway.backend import Backend, Unavailable
 from astralink_node.gateway.block_view import BlockView
 from astralink_node.gateway.head_cache import HeadCache
-from astralink_node.gateway.rpc_errors import LIMIT_EXCEEDED, RpcError, execution_reverted, halted, server_error
+from astralink_node.gateway.rpc_errors import (
+    LIMIT_EXCEEDED,
+    RpcError,
+    StateUnavailable,
+    execution_reverted,
+    halted,
+    server_error,
+)
 
 Expected = TypeVar("Expected")
 
@@ -151,9 +158,7 @@ def _failure(answer: Answer, at: BlockSelector) -> RpcError:
         case NotFound():
             return server_error("header for hash not found" if isinstance(at, AtHash) else "header not found")
         case HistoryUnavailable(asked_height, oldest_height):
-            return server_error(
-                f"historical state of block {asked_height} is not available; the oldest kept is {oldest_height}"
-            )
+            return StateUnavailable(asked_height, oldest_height)
         case CallFailed(kind, message, output):
             match kind:
                 case "reverted":

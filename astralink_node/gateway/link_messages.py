@@ -252,6 +252,21 @@ class MetricsText:
 
 
 @dataclass(frozen=True, slots=True)
+class SubmitEvidence:
+    """Evidence of either form against validators, as consensus.evidence_forms encodes it."""
+
+    encoded: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class EvidenceVerdict:
+    """``refusal`` is empty when the node found it to be good, holds it and passes it on."""
+
+    evidence_hash: bytes
+    refusal: str
+
+
+@dataclass(frozen=True, slots=True)
 class GetConsensusState:
     pass
 
@@ -368,6 +383,7 @@ Request = (
     | GetNetworkView
     | CheckReachability
     | GetMetrics
+    | SubmitEvidence
 )
 Reply = (
     Verdicts
@@ -379,6 +395,7 @@ Reply = (
     | NetworkView
     | Reachability
     | MetricsText
+    | EvidenceVerdict
     | LinkFailed
 )
 Push = NewHead | NewPendingTransactions

@@ -14,6 +14,8 @@ from astralink_node.gateway.rpc_errors import invalid_params
 MAX_UINT64 = 2**64 - 1
 MAX_UINT256 = 2**256 - 1
 MAX_INT64 = 2**63 - 1
+MAX_ADDRESSES = 64
+"""In a parameter that is a list of them."""
 
 _HEX_DIGITS = frozenset("0123456789abcdefABCDEF")
 _TAGS: dict[str, BlockSelector] = {
@@ -96,6 +98,15 @@ def _fixed_bytes(path: str, value: object, size: int, what: str) -> bytes:
 def address(path: str, value: object) -> bytes:
     """20 bytes. Upper and lower case are alike: an EIP-55 checksum is the wallet's to check."""
     return _fixed_bytes(path, value, 20, "an address")
+
+
+def addresses(path: str, value: object) -> tuple[bytes, ...]:
+    """At most `MAX_ADDRESSES` of them."""
+    if not isinstance(value, list):
+        raise BadValue(path, f"expected an array of addresses, found {_shown(value)}")
+    if len(value) > MAX_ADDRESSES:
+        raise BadValue(path, f"expected at most {MAX_ADDRESSES} addresses, found {len(value)}")
+    return tuple(address(f"{path}[{index}]", each) for index, each in enumerate(value))
 
 
 def hash32(path: str, value: object) -> bytes:

@@ -55,6 +55,16 @@ class RpcError(AstraLinkError):
         return error
 
 
+class StateUnavailable(RpcError):
+    """The state of a block that is there, but older than this node keeps."""
+
+    def __init__(self, asked_height: int, oldest_height: int) -> None:
+        super().__init__(
+            SERVER_ERROR,
+            f"historical state of block {asked_height} is not available; the oldest kept is {oldest_height}",
+        )
+
+
 def invalid_params(message: str) -> RpcError:
     return RpcError(INVALID_PARAMS, message)
 

@@ -14,10 +14,11 @@ from astralink_node.evm.fee_rules import InvalidFeeParameters, decode_fee_parame
 from astralink_node.gateway.context import RpcContext
 from astralink_node.gateway.encoding import JsonObject, data, quantity
 from astralink_node.gateway.jsonrpc import Json
-from astralink_node.gateway.link_messages import VotesFor
+from astralink_node.gateway.link_messages import EvidenceVerdict, LinkFailed, SubmitEvidence, VotesFor
+from astralink_node.gateway.methods.astralink_staking import registered_validators
 from astralink_node.gateway.methods.net import network_view, node_consensus_state, node_status
 from astralink_node.gateway.methods.table import Method, Parameter
-from astralink_node.gateway.parameters import block, epoch
+from astralink_node.gateway.parameters import block, byte_string, epoch
 from astralink_node.gateway.rpc_errors import server_error
 from astralink_node.gateway.stall import MissingValidator, away_validators, explain, missing_validators
 from consensus.certificate import Certificate, decode_certificate, signer_indices
@@ -187,6 +188,7 @@ async def get_validators(context: RpcContext, at: BlockSelector) -> Json:
             for index, validator in enumerate(voting_set.validators)
         ],
         "nextSetHash": data(answer.next_set_hash),
+        "registered": await registered_validators(context, at),
     }
 
 
@@ -224,6 +226,17 @@ async def consensus_state(context: RpcContext) -> Json:
     }
 
 
+async def submit_evidence(context: RpcContext, encoded: bytes) -> Json:
+    """Hand in what proves validators guilty: form 1 a contradiction, form 2 a forged header. Its hash, once the node
+    has looked into it, holds it for a block and passes it on."""
+    reply = await context.backend.ask_node(SubmitEvidence(encoded))
+    if not isinstance(reply, EvidenceVerdict):
+        raise server_error(reply.message if isinstance(reply, LinkFailed) else "the node could not be asked; try again")
+    if reply.refusal:
+        raise server_error(reply.refusal)
+    return data(reply.evidence_hash)
+
+
 def _missing_fields(missing: MissingValidator) -> JsonObject:
     return {
         "index": quantity(missing.index),
@@ -252,6 +265,7 @@ METHODS = (
     Method("astralink_getCertificate", get_certificate, (BLOCK,)),
     Method("astralink_getCheckpoint", get_checkpoint, (EPOCH,)),
     Method("astralink_getValidators", get_validators, (BLOCK,)),
+    Method("astralink_submitEvidence", submit_evidence, (Parameter("evidence", byte_string),)),
     Method("astralink_consensusState", consensus_state),
     Method("astralink_getFeeParameters", get_fee_parameters, (BLOCK,)),
 )

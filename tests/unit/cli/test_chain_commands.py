@@ -108,6 +108,38 @@ def test_a_broken_validator_file_is_named(tmp_path: Path, capsys: pytest.Capture
     assert "v.json: operator: expected a value, found nothing" in err
 
 
+def test_a_genesis_file_with_staking_is_sealed_again_after_it_was_edited(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path, edited = tmp_path / "staking.json", tmp_path / "edited.json"
+    validator = ("--validator", validator_file(tmp_path, 0))
+    network = ("--network-name", "mine", "--chain-id", 777_002, "--epoch-length", 50, "--staking")
+    code, _, _ = command(capsys, "genesis", "new", *network, *validator, "--output", path)
+    assert code == 0
+    code, out, _ = command(capsys, "genesis", "show", path, "--json")
+    assert json.loads(out)["staking"]["downtimeWindow"] == 50
+    code, out, _ = command(capsys, "genesis", "show", path)
+    assert "Staking:       64 seats" in out
+    assert "Accounts:      0, holding 0 BWT" in out
+    document = json.loads(path.read_text())
+    document["astralink"]["staking"]["maxValidators"] = 7
+    edited.write_text(json.dumps(document))
+    code, _, err = command(capsys, "genesis", "verify", edited)
+    assert code != 0
+    assert "`genesis seal` puts it there" in err
+    sealed = tmp_path / "sealed.json"
+    code, _, err = command(capsys, "genesis", "seal", edited, "--output", sealed)
+    assert code == 0
+    code, out, _ = command(capsys, "genesis", "verify", sealed, "--json")
+    assert code == 0
+    assert json.loads(out)["genesisHash"] in err
+    # A file without staking is as it was.
+    plain = tmp_path / "plain.json"
+    command(capsys, "genesis", "new", "--network-name", "x", "--chain-id", 5, *validator, "--output", plain)
+    code, out, _ = command(capsys, "genesis", "seal", plain)
+    assert (code, out) == (0, plain.read_text())
+
+
 def test_a_broken_genesis_file_names_its_field(
     genesis_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

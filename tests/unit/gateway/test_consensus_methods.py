@@ -16,6 +16,7 @@ from astralink_node.evm.blocks import Header, empty_header
 from astralink_node.gateway.link_messages import (
     MAX_ROUNDS_SHOWN,
     ConsensusState,
+    EvidenceVerdict,
     LinkFailed,
     Member,
     NewHead,
@@ -173,6 +174,7 @@ def test_the_validators_of_a_block_are_served_with_all_their_fields() -> None:
                 for index, member in enumerate(expected.validators)
             ],
             "nextSetHash": hexed(expected.hash),
+            "registered": None,
         }
         assert await client.call("astralink_getValidators") == found
         block = await client.call("eth_getBlockByNumber", "0x4", False)
@@ -322,6 +324,36 @@ def test_the_state_of_the_largest_set_is_a_small_message() -> None:
     votes = tuple(VotesFor(bytes([number]) * 32, 2**59, voters) for number in range(4))
     rounds = tuple(RoundVotes(number, 511, votes, votes) for number in range(MAX_ROUNDS_SHOWN))
     assert len(encode(replace(STATE, rounds=rounds))) < 1 << 14
+
+
+# --- astralink_submitEvidence ----------------------------------------------------------------------------------
+
+
+def test_evidence_goes_to_the_node_whose_verdict_is_the_answer() -> None:
+    node = SmallNode()
+
+    async def body(client: Client) -> None:
+        error = await client.error("astralink_submitEvidence", "0x0102")
+        assert error == {"code": SERVER_ERROR, "message": "already known"}
+        node.evidence_verdict = EvidenceVerdict(b"h" * 32, "")
+        assert await client.call("astralink_submitEvidence", "0x03") == hexed(b"h" * 32)
+        assert node.evidence == [b"\1\2", b"\3"]
+        for parameters in ([], ["nonsense"], ["0x03", "0x04"]):
+            assert (await client.error("astralink_submitEvidence", *parameters))["code"] == INVALID_PARAMS
+
+    with_client(body, node=node)
+
+
+def test_evidence_that_the_node_cannot_take_now_is_an_error_with_its_words() -> None:
+    class Stopping(SmallNode):
+        def reply(self, request: Request) -> Reply:
+            return LinkFailed(f"stopping: {type(request).__name__}")
+
+    async def body(client: Client) -> None:
+        error = await client.error("astralink_submitEvidence", "0x01")
+        assert error == {"code": SERVER_ERROR, "message": "stopping: SubmitEvidence"}
+
+    with_client(body, node=Stopping())
 
 
 # --- A light client --------------------------------------------------------------------------------------------

@@ -1,0 +1,67 @@
+"""What a node says about stake, over JSON-RPC: the astralink_* answers that the staking verbs look into."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from astralink_node.cli.transactions import Rpc
+from astralink_node.crypto.addresses import checksum_address
+from astralink_node.errors import UserError
+from astralink_node.types import Address
+
+Answer = dict[str, Any]
+
+
+class NoStaking(UserError):
+    """The chain's validators are those of its genesis file."""
+
+
+class NotStaked(UserError):
+    """Nobody is registered, nothing delegated or nothing due where something was expected."""
+
+
+@dataclass(frozen=True, slots=True)
+class StakingState:
+    rpc: Rpc
+
+    def registered(self) -> list[Answer]:
+        """Every registered validator."""
+        found = self.rpc.call("astralink_getValidators")["registered"]
+        if found is None:
+            raise NoStaking("this chain has no staking: its validators are those of its genesis file")
+        return list(found)
+
+    def validator(self, operator: Address) -> Answer | None:
+        wanted = "0x" + operator.hex()
+        return next((each for each in self.registered() if each["operator"] == wanted), None)
+
+    def known_validator(self, operator: Address) -> Answer:
+        """Raises `NotStaked`."""
+        found = self.validator(operator)
+        if found is None:
+            raise NotStaked(f"no validator of operator {checksum_address(operator)} is registered")
+        return found
+
+    def staking(self) -> Answer:
+        return dict(self.rpc.call("astralink_getStaking"))
+
+    def delegations(self, delegator: Address, *also: Address) -> Answer:
+        """`also`: operators that may have been displaced from the list of validators."""
+        operators = ["0x" + each.hex() for each in also]
+        return dict(self.rpc.call("astralink_getDelegations", "0x" + delegator.hex(), "latest", operators))
+
+    def delegation(self, delegator: Address, operator: Address) -> Answer:
+        """With one validator. Raises `NotStaked`."""
+        wanted = "0x" + operator.hex()
+        for found in self.delegations(delegator, operator)["delegations"]:
+            if found["operator"] == wanted:
+                return dict(found)
+        raise NotStaked(f"{checksum_address(delegator)} has delegated nothing to {checksum_address(operator)}")
+
+    def rewards(self, account: Address) -> Answer:
+        return dict(self.rpc.call("astralink_getRewards", "0x" + account.hex()))
+
+    def chain_id(self) -> int:
+        return int(self.rpc.call("eth_chainId"), 16)
+
+    def head(self) -> int:
+        return int(self.rpc.call("eth_blockNumber"), 16)
