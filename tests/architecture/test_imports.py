@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-PACKAGES = ("astralink_node", "consensus", "genesis", "p2p")
+PACKAGES = ("astralink_node", "consensus", "contracts", "genesis", "p2p")
 
 # Foreign package -> the only files that may name it. A swap of that library then touches those files alone.
 ONLY_IMPORTERS = {
@@ -40,6 +40,8 @@ ONLY_IMPORTERS = {
     ],
     "libp2p": ["p2p/libp2p_host.py", "p2p/libp2p_patches.py"],
     "multiaddr": ["p2p/libp2p_host.py"],
+    "vyper": ["contracts/build.py"],
+    "eth_abi": ["contracts/artifacts.py"],
     "click": ["astralink_node/cli/*"],
 }
 

@@ -8,12 +8,13 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-PACKAGES = ("astralink_node", "consensus", "genesis", "p2p")
+PACKAGES = ("astralink_node", "consensus", "contracts", "genesis", "p2p")
 MAX_LINES = 600
 
 # Whatever these compute must come out equal on every node, whatever the machine, the clock or the hash seed.
 CONSENSUS_CRITICAL = (
     "consensus/*.py",
+    "contracts/artifacts.py",
     "genesis/*.py",
     "astralink_node/state/*.py",
     "astralink_node/evm/*.py",

@@ -151,7 +151,17 @@ async def follow(
     async with trio.open_nursery() as nursery:
         await nursery.start(driver.run)
         rules = JoiningRules(params, EPOCH)
-        sync = BlockSync(requester, newcomer.client, driver.commit_decided, heads, rules, reports, now_ms, in_thread)
+        sync = BlockSync(
+            requester,
+            newcomer.client,
+            driver.commit_decided,
+            heads,
+            rules,
+            reports,
+            now_ms,
+            in_thread,
+            driver.look_into,
+        )
         nursery.start_soon(sync.run)
         await arrived.wait()
         nursery.cancel_scope.cancel()

@@ -353,7 +353,7 @@ def test_genesis_of_another_chain_is_refused(stopped: Path, tmp_path: Path) -> N
 
 def test_exchanged_genesis_file_is_found_by_the_boot_check(stopped: Path, tmp_path: Path) -> None:
     genesis = json.loads((stopped / "genesis.json").read_text())
-    genesis["timestamp"] = "0x5f5e1000"
+    genesis["mixHash"] = "0x" + "77" * 32
     (stopped / "genesis.json").write_text(json.dumps(genesis))
     code, line = refusal_of(start_on(stopped, tmp_path))
     assert code == 2

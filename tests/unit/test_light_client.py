@@ -25,6 +25,7 @@ from astralink_node.types import Hash32
 from consensus.certificate import Certificate, bitmap_of, decode_certificate, encode_certificate
 from consensus.checkpoint import Checkpoint, encode_checkpoint
 from consensus.evidence import accused, verify_evidence
+from consensus.forged_header import ForgedHeader
 from consensus.hashing import keccak256
 from consensus.light_verification import next_height_to_try
 from consensus.messages import VoteType, signing_root
@@ -248,6 +249,7 @@ def test_a_second_certified_hash_at_a_believed_height_is_a_fork_with_both_certif
     assert [encode_certificate(each) for each in fork.certificates] == [ELEVENTH.certificate, rival.certificate]
     (evidence,) = fork.evidence
     assert verify_evidence(evidence, FOUR.set, GENESIS, bls.fast_aggregate_verify) == accused(evidence) == (0, 1, 2)
+    assert fork.forged_headers == (), "both stand on one parent: they contradict each other, and forge nothing"
     # Nothing more is believed, good blocks included.
     for block in (rival, ELEVENTH, light_block(12, hash_of(ELEVENTH))):
         with pytest.raises(ForkDetected):
@@ -268,6 +270,22 @@ def test_a_certified_child_of_another_parent_is_a_fork():
     with pytest.raises(ForkDetected) as caught:
         client().update(light_block(11, keccak256(b"another tenth block")))
     assert [each.height for each in caught.value.certificates] == [10, 11]
+    # Trusted by its hash, the tenth came without its RLP; the eleventh is a node's of the tenth to judge.
+    child = light_block(11, keccak256(b"another tenth block"))
+    assert caught.value.forged_headers == (ForgedHeader(child.raw_header, decode_certificate(child.certificate)),)
+
+
+def test_a_fork_that_began_lower_gives_both_headers_for_the_chain_to_judge():
+    followed = client()
+    followed.update(ELEVENTH)
+    rival = light_block(11, keccak256(b"another tenth block"), round_=1)
+    for _ in range(2):
+        with pytest.raises(ForkDetected) as caught:
+            followed.update(rival)
+        assert caught.value.evidence == ()
+        assert caught.value.forged_headers == tuple(
+            ForgedHeader(block.raw_header, decode_certificate(block.certificate)) for block in (ELEVENTH, rival)
+        )
 
 
 def test_a_rival_block_that_is_not_certified_by_the_set_of_its_height_is_only_refused():

@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from astralink_node.crypto import bls
+from astralink_node.evm.precompiles.bls12_381 import g2_add
 
 SECRETS = [bls.SecretKey((7919 * (index + 1)).to_bytes(32, "big")) for index in range(4)]
 KEYS = [bls.public_key(secret) for secret in SECRETS]
@@ -93,6 +94,15 @@ def test_the_aggregate_key_is_padded_as_eip_2537_says():
     assert key[:16] == key[64:80] == bytes(16)
     reordered = bls.aggregate_public_keys_eip2537(KEYS[::-1])
     assert reordered == key
+
+
+def test_a_signature_in_eip_2537_is_the_point_that_the_precompile_adds():
+    first, second = (bls.signature_eip2537(signature) for signature in SIGNATURES[:2])
+    assert len(first) == 256
+    assert g2_add(first + bytes(256)) == first
+    assert g2_add(first + second) == bls.signature_eip2537(bls.aggregate(SIGNATURES[:2]))
+    with pytest.raises(bls.InvalidPoint):
+        bls.signature_eip2537(b"\xff" * 96)
 
 
 def test_aggregating_nothing_is_refused():
