@@ -144,4 +144,7 @@ def test_what_staking_is_over_json_rpc(node: NodeProcess) -> None:
     assert int(staking["nextElectionHeight"], 16) % 100 == 98
     log = node.call("astralink_getProtocolLog", "0x1")
     assert [call["failure"] for call in log["calls"] if call["failure"]] == []
-    assert node.call("astralink_getSlashes") == []
+    # The second validator has no node: it may have missed a window by now, and nobody else anything.
+    assert {slash["operator"] for slash in node.call("astralink_getSlashes")} <= {
+        "0x" + DEVNET_ACCOUNTS[3].address.hex()
+    }
