@@ -49,9 +49,8 @@ class Member:
     """With its peer id."""
 
     def command(self, others: Sequence["Member"], config: NodeConfig) -> list[str]:
-        """What starts it; every setting is said, whatever a settings file or the environment would make of it. It ends
-        with whoever holds its standard input."""
-        return [*self._start(), *chain.from_iterable(self._flags(others, config)), "--stop-at-eof", "--json"]
+        """What starts it; every setting is said, whatever a settings file or the environment would make of it."""
+        return [*self._start(), *chain.from_iterable(self._flags(others, config)), "--json"]
 
     def command_by_hand(self, others: Sequence["Member"], config: NodeConfig) -> list[str]:
         """Likewise for people: without what goes without saying."""
@@ -185,8 +184,13 @@ async def _expect_ready(welcome: Welcome) -> None:
 
 
 async def _run_member(member: Member, command: list[str], by_hand: list[str], welcome: Welcome) -> None:
+    # It ends with this process, which holds its standard input.
     process = await trio.lowlevel.open_process(
-        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True
+        [*command, "--stop-at-eof"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        start_new_session=True,
     )
     assert process.stdout is not None
     assert process.stderr is not None

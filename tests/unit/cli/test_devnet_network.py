@@ -91,7 +91,7 @@ def test_a_members_command_starts_a_node_with_the_settings_of_the_network(
         found, arguments = settings_of(member.command(others, config))
         assert arguments["data_dir"] == member.folder.root
         assert arguments["password_file"] == member.folder.root / PASSWORD
-        assert (arguments["stop_at_eof"], arguments["as_json"]) == (True, True)
+        assert (arguments["stop_at_eof"], arguments["as_json"]) == (False, True)
         assert (found.rpc.host, found.rpc.port, found.rpc.api) == (config.rpc.host, member.rpc_port, config.rpc.api)
         assert (found.p2p.enabled, found.p2p.host, found.p2p.port) == (True, "127.0.0.1", member.p2p.port)
         assert found.p2p.bootnodes == tuple(str(other.p2p) for other in others)
