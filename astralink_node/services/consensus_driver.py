@@ -47,7 +47,7 @@ from astralink_node.services.height_run import (
     TurnCame,
 )
 from astralink_node.services.offload import Offload, in_thread
-from astralink_node.services.own_validator import OwnValidator, keys_of_checkpoint
+from astralink_node.services.own_validator import OwnKeys, OwnValidator
 from astralink_node.services.peer_talk import PeerTalk
 from astralink_node.services.presence import LastVotes, is_silent, voters_of
 from astralink_node.services.proposer import Carried, Head, Proposer
@@ -131,7 +131,7 @@ class ConsensusDriver:
         self._metrics = metrics or NodeMetrics()
         self._execution = execution
         self._settings = settings
-        self._keys = tuple(one for one in (own, next_own) if one is not None)
+        self._keys = OwnKeys(own, next_own)
         self._own = own
         """Of this node's keys, those that stand in the set that votes now; the first, if none does."""
         self._log = log
@@ -286,8 +286,8 @@ class ConsensusDriver:
 
     def _take_seat(self) -> None:
         """Sets change, and so does who we are in them: keys join, leave, or follow one another in a rotation."""
-        seated = (keys for keys in self._keys if self._sets[0].index_of(keys.voting_key) is not None)
-        own = next(seated, self._keys[0] if self._keys else None)
+        self._keys.warn_of_a_missing_one(self._sets[1])
+        own = self._keys.seated(self._sets[0])
         if own is not self._own and own is not None:
             _log.info("voting with another of this node's keys", key=f"0x{own.voting_key.hex()[:16]}")
         self._own = own
@@ -542,7 +542,7 @@ class ConsensusDriver:
         """An epoch ended: sign its checkpoint, and gather the others' signatures."""
         await self._offload(self._checkpoints.begin, subject, voters)
         self._checkpoint_index = None
-        own, index = keys_of_checkpoint(self._keys, voters)
+        own, index = self._keys.of_checkpoint(voters)
         if own is None or not own.is_signing:
             return
         try:

@@ -5,7 +5,7 @@ together would wait for each other. A key whose history was lost first listens f
 for a time by the clock and until the chain is caught up, and then signs from two heights above what is certified.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator
 from typing import Final
 
 import trio
@@ -90,12 +90,45 @@ class OwnValidator:
         _log.info("signing begins", height=floor)
 
 
-def keys_of_checkpoint(own: Sequence[OwnValidator], voters: ValidatorSet) -> tuple[OwnValidator | None, int]:
-    """Those of our keys whose checkpoint key our member of that set registered, and the member's index."""
-    for keys in own:
-        index = voters.index_of(keys.voting_key)
-        if index is not None:
-            wanted = voters.validators[index].ml_dsa_key_hash
-            signing = (one for one in own if one.signer.public.checkpoint_key_hash == wanted)
-            return next(signing, None), index
-    return None, 0
+class OwnKeys:
+    """All the keys of one validator that this node holds: the present ones, and while they are rotated the next."""
+
+    def __init__(self, *keys: OwnValidator | None) -> None:
+        self._keys = tuple(one for one in keys if one is not None)
+        self._missing: bytes | None = None
+
+    def __iter__(self) -> Iterator[OwnValidator]:
+        return iter(self._keys)
+
+    def seated(self, voters: ValidatorSet) -> OwnValidator | None:
+        """Those that stand in the set; where none do, the present ones."""
+        seated = (one for one in self._keys if voters.index_of(one.voting_key) is not None)
+        return next(seated, self._keys[0] if self._keys else None)
+
+    def of_checkpoint(self, voters: ValidatorSet) -> tuple[OwnValidator | None, int]:
+        """Those whose checkpoint key our member of that set registered, and the member's index."""
+        for keys in self._keys:
+            index = voters.index_of(keys.voting_key)
+            if index is not None:
+                wanted = voters.validators[index].ml_dsa_key_hash
+                signing = (one for one in self._keys if one.signer.public.checkpoint_key_hash == wanted)
+                return next(signing, None), index
+        return None, 0
+
+    def warn_of_a_missing_one(self, voters: ValidatorSet) -> None:
+        """Once for each: a rotation that this node knows nothing of would cost the stake in silence."""
+        missing = self.missing(voters)
+        if missing is not None and missing != self._missing:
+            _log.warning(
+                "this validator is about to vote with a key that this node does not have, and will be absent: if "
+                "`validator rotate-key` made it here, start the node again",
+                key=f"0x{missing.hex()[:16]}",
+            )
+        self._missing = missing
+
+    def missing(self, voters: ValidatorSet) -> bytes | None:
+        """The key with which our operator stands in that set, if it is none of ours."""
+        held = {one.voting_key for one in self._keys}
+        operators = {one.signer.public.operator for one in self._keys}
+        found = (member.voting_key for member in voters.validators if member.operator in operators)
+        return next((key for key in found if key not in held), None)

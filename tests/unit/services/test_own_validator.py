@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
 
 import pytest
 import trio
@@ -11,13 +13,14 @@ from trio.testing import MockClock
 
 from astralink_node.crypto.ml_dsa import Seed
 from astralink_node.services.offload import inline
-from astralink_node.services.own_validator import DOPPELGANGER_WAIT_MS, OwnValidator
+from astralink_node.services.own_validator import DOPPELGANGER_WAIT_MS, OwnKeys, OwnValidator
 from astralink_node.types import Address
 from astralink_node.validator.history_file import HistoryFile
 from astralink_node.validator.keys import keys_of
 from astralink_node.validator.local_signer import LocalSigner, RefusedToSign, SignerUnavailable
 from astralink_node.validator.signing_history import create_history, history_path, open_history
 from consensus.messages import VoteMessage, VoteType
+from consensus.validator_set import Validator, ValidatorSet, canonical_order
 from tests.support.chains import voting_secret
 from tests.support.signed_messages import BLOCK, GENESIS, OTHER_BLOCK
 
@@ -231,3 +234,51 @@ def test_a_signer_that_cannot_be_asked_accuses_nobody(signer_with: Callable[[boo
         assert await own.signed_elsewhere(precommit(8))
 
     run(scenario, signer)  # type: ignore[arg-type]
+
+
+# --- Several keys --------------------------------------------------------------------------------------------------
+
+OPERATOR = Address(b"\x0a" * 20)
+
+
+def keys_number(number: int, operator: Address | None = OPERATOR) -> OwnValidator:
+    public = keys_of(voting_secret(number), Seed(bytes([number + 1]) * 32), operator).public
+    return OwnValidator(cast(LocalSigner, SimpleNamespace(public=public)), RECIPIENT, inline)
+
+
+def set_with(*numbers: int) -> ValidatorSet:
+    """Validator 0 is ours under whatever key stands first; the rest are others'."""
+    members = canonical_order(
+        Validator(
+            keys_number(number).voting_key,
+            keys_number(number).signer.public.checkpoint_key_hash,
+            1,
+            bytes(OPERATOR) if place == 0 else bytes([number]) * 20,
+        )
+        for place, number in enumerate(numbers)
+    )
+    return ValidatorSet(members, bytes(128))
+
+
+def test_the_keys_that_stand_in_the_set_vote_and_the_present_ones_where_none_do() -> None:
+    present, following = keys_number(1), keys_number(2)
+    own = OwnKeys(present, following)
+    assert own.seated(set_with(1, 5)) is present
+    assert own.seated(set_with(2, 5)) is following
+    assert own.seated(set_with(5)) is present
+    assert OwnKeys(None, None).seated(set_with(5)) is None
+
+
+def test_a_rotation_that_the_node_does_not_know_is_told_once(caplog: pytest.LogCaptureFixture) -> None:
+    own = OwnKeys(keys_number(1))
+    assert own.missing(set_with(1, 5)) is None
+    rotated = keys_number(2).voting_key
+    assert own.missing(set_with(2, 5)) == rotated
+    assert OwnKeys(keys_number(1), keys_number(2)).missing(set_with(2, 5)) is None
+    assert OwnKeys(keys_number(1, None)).missing(set_with(2, 5)) is None, "keys that know no operator tell nothing"
+    for voters in (set_with(1, 5), set_with(2, 5), set_with(2, 5), set_with(1, 5)):
+        own.warn_of_a_missing_one(voters)
+    (said,) = caplog.records
+    assert said.levelname == "WARNING"
+    assert "start the node again" in said.getMessage()
+    assert said.__dict__["fields"] == {"key": f"0x{rotated.hex()[:16]}"}
