@@ -42,7 +42,7 @@ class TrustNeeded(UserError):
     def __init__(self, height: int, age_ms: int, period_ms: int) -> None:
         what = "genesis is" if height == 0 else f"the newest block that this node knows, {height}, is"
         super().__init__(
-            f"{what} {_in_words(age_ms)} old, more than the trusting period of {_in_words(period_ms)}: validators who have "
+            f"{what} {_words(age_ms)} old, more than the trusting period of {_words(period_ms)}: validators who have "
             "left since could show this node another chain. Ask someone you trust for a recent block of this chain, "
             "and start with --trust HEIGHT:HASH"
         )
@@ -198,7 +198,7 @@ def light_block_of(reply: LightBlockReply) -> LightBlock:
     return LightBlock(reply.raw_header, proof, reply.certificate, reply.voting_set, reply.next_set, reply.possessions)
 
 
-def _in_words(length_ms: int) -> str:
+def _words(length_ms: int) -> str:
     for unit, unit_ms in (("days", 86_400_000), ("hours", 3_600_000), ("minutes", 60_000)):
         if length_ms >= 2 * unit_ms:
             return f"{length_ms // unit_ms} {unit}"
