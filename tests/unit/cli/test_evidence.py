@@ -41,6 +41,15 @@ def test_the_digits_of_the_file_go_to_the_node_and_the_hash_is_shown(
     assert capsys.readouterr().out == "0x51\n"
 
 
+def test_a_nodes_refusal_is_its_own_words_and_no_missing_node(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "evidence.hex"
+    file.write_text("07")
+    assert main.run(["evidence", "submit", str(file)]) == 2
+    assert capsys.readouterr().err == "error: malformed evidence: form: expected 1 or 2, found 7\n"
+
+
 @pytest.mark.parametrize(
     ("content", "said"),
     [

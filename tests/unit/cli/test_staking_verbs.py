@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from astralink_node.cli import main, staking_calls, staking_session
+from astralink_node.cli.rpc_client import RequestFailed
 from astralink_node.crypto import bls_keystore, ml_dsa, web3_keystore
 from astralink_node.crypto.addresses import checksum_address
 from astralink_node.crypto.keystore_envelope import Scrypt
@@ -369,6 +370,18 @@ def test_a_jailed_validator_is_unjailed_once_its_time_is_over(verbs: Verbs) -> N
     out = verbs.does(1, "validator", "unjail")
     assert "unjailed: it stands for election again" in out
     assert "It stands for the election at height 58, with effect from height 60 on." in out
+
+
+@pytest.mark.parametrize("verb", [["stake", "list", FIRST], ["stake", "claim"]])
+def test_what_a_node_answers_with_an_error_is_told_in_its_words(
+    verbs: Verbs, monkeypatch: pytest.MonkeyPatch, verb: list[str]
+) -> None:
+    def refuses(method: str, *_params: object) -> None:
+        raise RequestFailed("http://node", method, -32000, "this chain has no staking: read the genesis file", None)
+
+    monkeypatch.setattr(verbs.rpc, "call", refuses)
+    code, out, err = verbs(0, *verb, sends=verb[1] == "claim")
+    assert (code, out, err) == (2, "", "error: this chain has no staking: read the genesis file\n")
 
 
 def test_a_chain_without_staking_says_so(verbs: Verbs, monkeypatch: pytest.MonkeyPatch) -> None:
