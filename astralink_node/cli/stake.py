@@ -33,7 +33,11 @@ def stake() -> None:
 @click.argument("amount", type=Amount())
 @staking_verb
 def delegate(session: Session, operator: str, amount: int) -> None:
-    """Bond AMOUNT to the validator of OPERATOR. It earns from the next block on and votes from the next epoch on."""
+    """Bond AMOUNT to the validator of OPERATOR.
+
+    With an active validator it earns from the next block on; with another from the epoch on in which that is elected.
+    It votes from the next epoch on.
+    """
     send_delegation(session, parse_address(operator), amount)
 
 
@@ -58,8 +62,9 @@ def redelegate(session: Session, source: str, target: str, amount: int | None, e
     from_, to = parse_address(source), parse_address(target)
     if from_ == to:
         raise UserError("SOURCE and TARGET are one validator")
-    session.state.known_validator(to)
+    target_validator = session.state.known_validator(to)
     shares, worth_wei = shares_to_move(session, from_, amount, everything=everything)
+    _warn_if_idle(session, target_validator, worth_wei)
     done = session.run([staking_calls.redelegate(from_, to, shares, worth_wei)])
     session.report(done)
 
@@ -141,9 +146,26 @@ def send_delegation(session: Session, operator: Address, amount_wei: int) -> Non
     validator = session.state.known_validator(operator)
     if validator["status"] == "tombstoned":
         raise NotStaked(f"{checksum_address(operator)} is tombstoned: it takes no stake any more")
-    if validator["status"] == "jailed":
-        session.tell(f"warning: {checksum_address(operator)} is jailed: it earns nothing until it is unjailed")
+    _warn_if_idle(session, validator, amount_wei)
     session.report(session.run([staking_calls.delegate(operator, amount_wei)]))
+
+
+def _warn_if_idle(session: Session, validator: Answer, more_wei: int) -> None:
+    """`more_wei` is about to come to a validator that may earn nothing now."""
+    status, shown = validator["status"], checksum_address(bytes.fromhex(validator["operator"][2:]))
+    if status == "jailed":
+        session.tell(f"warning: {shown} is jailed: it earns nothing until it is unjailed")
+    if status not in ("waiting", "belowMinimum"):
+        return
+    election, effective = session.state.election_with(session.state.head() + 1)
+    least = number(session.state.staking()["parameters"]["minStakeWei"])
+    if number(validator["tokensWei"]) + more_wei < least:
+        why = f"is below the least stake of {bwt(least)} and remains so: this earns nothing until it has that"
+    else:
+        why = "does not vote: this earns nothing until it is elected"
+    session.tell(
+        f"warning: {shown} {why}; at the earliest from height {effective:,} on, by the election at height {election:,}"
+    )
 
 
 def send_undelegation(session: Session, operator: Address, amount_wei: int | None, *, everything: bool) -> None:

@@ -3,10 +3,12 @@
 from dataclasses import dataclass
 from typing import Any
 
+from astralink_node.cli.node_health import number
 from astralink_node.cli.transactions import Rpc
 from astralink_node.crypto.addresses import checksum_address
 from astralink_node.errors import UserError
 from astralink_node.types import Address
+from consensus.epoch import epoch_of, first_height, next_election
 
 Answer = dict[str, Any]
 
@@ -43,6 +45,13 @@ class StakingState:
 
     def staking(self) -> Answer:
         return dict(self.rpc.call("astralink_getStaking"))
+
+    def election_with(self, height: int) -> tuple[int, int]:
+        """(The first election that sees a transaction of block `height`, the first height of the epoch it decides)."""
+        length = number(self.staking()["epochLength"])
+        # An election sees its own block's transactions.
+        election = next_election(height - 1, length)
+        return election, first_height(epoch_of(election, length) + 1, length)
 
     def delegations(self, delegator: Address, *also: Address) -> Answer:
         """`also`: operators that may have been displaced from the list of validators."""

@@ -34,7 +34,6 @@ from astralink_node.validator.key_proofs import (
     prove_keys,
 )
 from astralink_node.validator.keys import create_validator, load_keys, load_public_keys, random_keys
-from consensus.epoch import epoch_of, first_height, next_election
 
 __all__ = ["validator"]
 
@@ -356,10 +355,7 @@ def _prove_next(session: Session, folder: Path, password_file: Path | None) -> K
 
 def _effect(state: StakingState, height: int, what: str) -> tuple[str, int]:
     """(A sentence, the first height of the epoch that the next election from `height` on decides about.)"""
-    length = number(state.staking()["epochLength"])
-    # An election sees its own block's transactions.
-    election = next_election(height - 1, length)
-    effective = first_height(epoch_of(election, length) + 1, length)
+    election, effective = state.election_with(height)
     return f"{what} at height {election:,}, with effect from height {effective:,} on.", effective
 
 

@@ -240,6 +240,28 @@ def test_the_account_must_be_clear(verbs: Verbs) -> None:
     assert "is of" in verbs.refuses(0, "stake", "delegate", FIRST, "1", "--keystore", file, "--from", missing)
 
 
+def test_stake_with_a_validator_that_does_not_vote_is_warned_of(verbs: Verbs) -> None:
+    verbs.node.calls((1, staking_calls.create_validator(fifth_keys(), 500, "Fifth", 32 * BWT)))
+    _, _, err = verbs(0, "stake", "delegate", checksum_address(BOB), "1")
+    when = "at the earliest from height 20 on, by the election at height 18"
+    assert f"warning: {checksum_address(BOB)} does not vote: this earns nothing until it is elected; {when}\n" in err
+    verbs.does(1, "validator", "unstake", "12")
+    _, _, err = verbs(0, "stake", "delegate", checksum_address(BOB), "1")
+    assert "is below the least stake of 32 BWT and remains so: this earns nothing until it has that; at the" in err
+    _, _, err = verbs(0, "stake", "redelegate", checksum_address(BOB), FIRST, "1")
+    assert "warning" not in err
+    _, _, err = verbs(0, "stake", "delegate", checksum_address(BOB), "20")
+    assert "does not vote: this earns nothing until it is elected" in err
+    verbs.node.to(17)
+    _, _, err = verbs(0, "stake", "delegate", checksum_address(BOB), "1")
+    assert when in err
+    _, _, err = verbs(0, "stake", "redelegate", FIRST, checksum_address(BOB), "1")
+    assert "at the earliest from height 40 on, by the election at height 38" in err
+    verbs.node.to(EPOCH_LENGTH)
+    _, _, err = verbs(0, "stake", "delegate", checksum_address(BOB), "1")
+    assert "warning" not in err
+
+
 # --- An operator -------------------------------------------------------------------------------------------------
 
 
