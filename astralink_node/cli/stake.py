@@ -48,7 +48,9 @@ def delegate(session: Session, operator: str, amount: int) -> None:
 @staking_verb
 def undelegate(session: Session, operator: str, amount: int | None, everything: bool) -> None:
     """Begin to take AMOUNT out. It stops earning now and can be withdrawn after the unbonding time."""
-    send_undelegation(session, parse_address(operator), amount, everything=everything)
+    from_ = parse_address(operator)
+    shares, worth_wei = shares_to_move(session, from_, amount, everything=everything)
+    session.report(session.run([staking_calls.undelegate(from_, shares, worth_wei)]))
 
 
 @stake.command("redelegate")
@@ -168,16 +170,11 @@ def _warn_if_idle(session: Session, validator: Answer, more_wei: int) -> None:
     )
 
 
-def send_undelegation(session: Session, operator: Address, amount_wei: int | None, *, everything: bool) -> None:
-    shares, worth_wei = shares_to_move(session, operator, amount_wei, everything=everything)
-    session.report(session.run([staking_calls.undelegate(operator, shares, worth_wei)]))
-
-
 def shares_to_move(session: Session, operator: Address, amount_wei: int | None, *, everything: bool) -> tuple[int, int]:
-    """(shares, what they are worth) of the account's delegation that are to leave `operator`."""
+    """(shares, what they are worth) of the account's delegation that are to leave `operator`. Raises `NotStaked`."""
     if (amount_wei is None) != everything:
         raise click.UsageError("give either an AMOUNT or --all")
-    held = session.state.delegation(session.account.address, operator)
+    held = session.state.stake_with(session.account.address, operator)
     shares, value_wei = number(held["shares"]), number(held["valueWei"])
     wanted_wei = value_wei if amount_wei is None else amount_wei
     if wanted_wei > value_wei:

@@ -64,7 +64,14 @@ class StakingState:
         for found in self.delegations(delegator, operator)["delegations"]:
             if found["operator"] == wanted:
                 return dict(found)
-        raise NotStaked(f"{checksum_address(delegator)} has delegated nothing to {checksum_address(operator)}")
+        raise _nothing_delegated(delegator, operator)
+
+    def stake_with(self, delegator: Address, operator: Address) -> Answer:
+        """A delegation that holds shares: one that all was taken out of may still have rewards. Raises `NotStaked`."""
+        found = self.delegation(delegator, operator)
+        if not number(found["shares"]):
+            raise _nothing_delegated(delegator, operator)
+        return found
 
     def rewards(self, account: Address) -> Answer:
         return dict(self.rpc.call("astralink_getRewards", "0x" + account.hex()))
@@ -74,3 +81,7 @@ class StakingState:
 
     def head(self) -> int:
         return int(self.rpc.call("eth_blockNumber"), 16)
+
+
+def _nothing_delegated(delegator: Address, operator: Address) -> NotStaked:
+    return NotStaked(f"{checksum_address(delegator)} has delegated nothing to {checksum_address(operator)}")

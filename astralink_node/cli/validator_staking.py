@@ -16,7 +16,7 @@ from astralink_node.cli.node_health import Answer, field, number
 from astralink_node.cli.options import Decorator, data_dir_option, json_option, password_file_option
 from astralink_node.cli.passwords import existing_password
 from astralink_node.cli.rpc_client import EXIT_UNHEALTHY, RpcClient, rpc_url_option
-from astralink_node.cli.stake import send_delegation, send_undelegation
+from astralink_node.cli.stake import send_delegation, shares_to_move
 from astralink_node.cli.staking_calls import MAX_NAME_BYTES, moment
 from astralink_node.cli.staking_session import Session, staking_verb
 from astralink_node.cli.staking_state import NotStaked, StakingState
@@ -122,13 +122,14 @@ def unstake(session: Session, amount: int | None, everything: bool) -> None:
     """Begin to take AMOUNT of the validator's own stake out; below the least stake it leaves the set."""
     state, operator = session.state, session.account.address
     found = state.known_validator(operator)
-    left = number(found["tokensWei"]) - (number(found["selfStakeWei"]) if amount is None else amount)
+    shares, worth_wei = shares_to_move(session, operator, amount, everything=everything)
+    left = number(found["tokensWei"]) - worth_wei
     least = number(state.staking()["parameters"]["minStakeWei"])
     if left < least:
         session.tell(
             f"warning: {bwt(max(left, 0))} will be left, less than {bwt(least)}: it leaves the set at the next election"
         )
-    send_undelegation(session, operator, amount, everything=everything)
+    session.report(session.run([staking_calls.undelegate(operator, shares, worth_wei)]))
 
 
 @validator.command("unjail")

@@ -150,6 +150,31 @@ def test_everything_leaves_with_all(verbs: Verbs) -> None:
     assert "has delegated nothing to" in verbs.refuses(0, "stake", "undelegate", SECOND, "--all")
 
 
+def test_nothing_leaves_where_all_was_taken_out(verbs: Verbs) -> None:
+    verbs.node.calls((1, staking_calls.create_validator(fifth_keys(), 500, "Fifth", 40 * BWT)))
+    verbs.node.to(EPOCH_LENGTH + 2)
+    operator, own = checksum_address(BOB), ("validator", "unstake")
+    verbs.does(1, *own, "--all")
+    verbs.node.to(2 * EPOCH_LENGTH)
+    nothing = f"error: {operator} has delegated nothing to {operator}\n"
+    for verb in (
+        [*own, "--all"],
+        [*own, "1"],
+        ["stake", "undelegate", operator, "--all"],
+        ["stake", "undelegate", operator, "1"],
+        ["stake", "redelegate", operator, FIRST, "--all"],
+    ):
+        assert verbs(1, *verb) == (2, "", nothing)
+
+
+def test_what_is_left_of_a_delegation_without_shares_is_claimed(verbs: Verbs) -> None:
+    verbs.does(0, "stake", "delegate", FIRST, "5")
+    verbs.node.to(6)
+    verbs.does(0, "stake", "undelegate", FIRST, "--all")
+    assert verbs(0, "stake", "undelegate", FIRST, "--all")[0] == 2
+    assert f"of {FIRST}" in verbs.does(0, "stake", "claim", FIRST)
+
+
 def test_stake_that_moved_is_liable_and_a_refusal_says_what_to_do(verbs: Verbs) -> None:
     verbs.does(0, "stake", "delegate", FIRST, "5")
     moved = verbs.does(0, "stake", "redelegate", FIRST, SECOND, "2")
