@@ -43,6 +43,13 @@ class StakingState:
             raise NotStaked(f"no validator of operator {checksum_address(operator)} is registered")
         return found
 
+    def key_in_set(self, operator: Address) -> tuple[str | None, int]:
+        """(The voting key with which `operator` decides the next block, None if it does not; the head's height)."""
+        found = self.rpc.call("astralink_getValidators", "pending")
+        wanted = "0x" + operator.hex()
+        keys = [str(each["votingKey"]) for each in found["validators"] if each["operator"] == wanted]
+        return keys[0] if keys else None, number(found["number"]) - 1
+
     def staking(self) -> Answer:
         return dict(self.rpc.call("astralink_getStaking"))
 

@@ -25,6 +25,7 @@ from astralink_node.crypto.addresses import checksum_address, parse_address
 from astralink_node.crypto.ml_dsa import key_hash
 from astralink_node.crypto.secret_files import read_json_file
 from astralink_node.errors import UserError
+from astralink_node.types import Address
 from astralink_node.validator.key_proofs import (
     BadKeyProof,
     KeyProofs,
@@ -252,10 +253,12 @@ def status(context: click.Context, operator: str | None, data_dir: Path, rpc_url
     state = StakingState(RpcClient(rpc_url))
     found = _own_validator(state, data_dir) if operator is None else state.known_validator(parse_address(operator))
     staking = state.staking()
+    key_in_set, head = state.key_in_set(Address(bytes.fromhex(found["operator"][2:])))
     if as_json:
-        click.echo(json.dumps({"validator": found, "staking": staking}, indent=2))
+        click.echo(json.dumps({"validator": found, "votingKeyInSet": key_in_set, "staking": staking}, indent=2))
     else:
-        click.echo("\n".join(_status_lines(found, staking)))
+        keys = _keys_text(found, key_in_set, state.election_with(head)[1])
+        click.echo("\n".join(_status_lines(found, staking, keys)))
     if found["status"] != "active":
         context.exit(EXIT_UNHEALTHY)
 
@@ -276,7 +279,17 @@ def _own_validator(state: StakingState, data_dir: Path) -> Answer:
         raise NoSuchAccount(f"name an OPERATOR: the keys in {data_dir} are not registered") from error
 
 
-def _status_lines(found: Answer, staking: Answer) -> list[str]:
+def _keys_text(found: Answer, key_in_set: str | None, effective: int) -> str:
+    """Which key votes now, and the registered one if that is another: it votes from height `effective` on."""
+    registered = f"{found['votingKey'][:18]}.."
+    if key_in_set is None or key_in_set == found["votingKey"]:
+        return registered
+    condition = "" if found["status"] == "active" else ", if it is elected"
+    return f"{key_in_set[:18]}.. votes; from height {effective:,} on {registered}{condition}"
+
+
+def _status_lines(found: Answer, staking: Answer, keys: str) -> list[str]:
+    """`keys` is what is to be said of them."""
     tokens, own = number(found["tokensWei"]), number(found["selfStakeWei"])
     lines = [
         field("Validator", f"{found['name'] or '(no name)'}"),
@@ -289,7 +302,7 @@ def _status_lines(found: Answer, staking: Answer) -> list[str]:
         ),
         field("Missed", f"{number(found['missed']):,} heights in this window of {_window(staking):,}"),
         field("Slashes", f"{number(found['slashCount']):,}"),
-        field("Key", f"{found['votingKey'][:18]}.."),
+        field("Key", keys),
     ]
     if found["maintenance"] is not None:
         first, until = number(found["maintenance"]["from"]), number(found["maintenance"]["until"])

@@ -17,8 +17,10 @@ from astralink_node.crypto.keystore_envelope import Scrypt
 from astralink_node.crypto.secret_files import create_json_file
 from astralink_node.crypto.web3_keystore import encrypt_account
 from astralink_node.validator import keys as key_files
-from astralink_node.validator.keys import create_validator, load_public_keys, random_keys
-from genesis.presets import DEVNET_ACCOUNTS
+from astralink_node.validator.key_proofs import prove_keys
+from astralink_node.validator.keys import ValidatorKeys, create_validator, keys_of, load_public_keys, random_keys
+from genesis.presets import DEVNET_ACCOUNTS, DEVNET_CHAIN_ID
+from tests.support.chains import checkpoint_seed, voting_secret
 from tests.support.gateways import hexed
 from tests.support.staking_gateways import (
     BOB,
@@ -389,6 +391,38 @@ def test_rotating_says_what_to_do_and_when(verbs: Verbs) -> None:
     out = verbs.does(1, "validator", "rotate-key", "--keys-password-file", str(verbs.password_file))
     assert "The new keys are those of the election at height 18, with effect from height 20 on." in out
     assert f"mv {folder / 'validator'} {folder / 'validator-until-20'}" in out
+
+
+def test_status_shows_which_key_votes_and_which_will(verbs: Verbs) -> None:
+    """Also when it is rotated after the election: the last block of an epoch is too late for the next one."""
+    first, second, third = (keys_of(voting_secret(each), checkpoint_seed(each), BOB) for each in (4, 5, 6))
+    verbs.node.chain.validators = 7
+    verbs.node.calls((1, staking_calls.create_validator(fifth_keys(), 500, "Fifth", 40 * BWT)))
+
+    def key_line() -> str:
+        out = verbs(1, "validator", "status", sends=False)[1]
+        return next(line.split(None, 1)[1] for line in out.splitlines() if line.startswith("Key"))
+
+    def rotate(keys: ValidatorKeys) -> None:
+        proofs = prove_keys(keys, DEVNET_CHAIN_ID, BOB)
+        verbs.node.calls((1, staking_calls.rotate_voting_key(proofs)))
+
+    old, new, last = (f"{hexed(keys.public.voting_key)[:18]}.." for keys in (first, second, third))
+    assert key_line() == old
+    verbs.node.to(EPOCH_LENGTH)
+    assert key_line() == old
+    rotate(second)
+    assert key_line() == f"{old} votes; from height 40 on {new}"
+    shown = json.loads(verbs.does(1, "validator", "status", "--json", sends=False))
+    assert shown["votingKeyInSet"] == hexed(first.public.voting_key)
+    assert shown["validator"]["votingKey"] == hexed(second.public.voting_key)
+    verbs.node.to(38)
+    assert key_line() == f"{old} votes; from height 40 on {new}"
+    verbs.node.to(39)
+    assert key_line() == new
+    verbs.node.to(58)
+    rotate(third)
+    assert key_line() == f"{new} votes; from height 80 on {last}"
 
 
 def test_who_is_not_jailed_or_not_registered_is_told(verbs: Verbs) -> None:
