@@ -7,7 +7,7 @@ import click
 
 from astralink_node.cli import staking_calls
 from astralink_node.cli.account_keys import find_account
-from astralink_node.cli.amounts import Amount, bwt
+from astralink_node.cli.amounts import Amount, AmountCommand, bwt
 from astralink_node.cli.node_health import number
 from astralink_node.cli.options import data_dir_option, json_option
 from astralink_node.cli.rpc_client import RpcClient, rpc_url_option
@@ -28,7 +28,7 @@ def stake() -> None:
     """
 
 
-@stake.command("delegate")
+@stake.command("delegate", cls=AmountCommand)
 @click.argument("operator")
 @click.argument("amount", type=Amount())
 @staking_verb
@@ -41,7 +41,7 @@ def delegate(session: Session, operator: str, amount: int) -> None:
     send_delegation(session, parse_address(operator), amount)
 
 
-@stake.command("undelegate")
+@stake.command("undelegate", cls=AmountCommand)
 @click.argument("operator")
 @click.argument("amount", type=Amount(), required=False)
 @click.option("--all", "everything", is_flag=True, help="All that is delegated there.")
@@ -53,7 +53,7 @@ def undelegate(session: Session, operator: str, amount: int | None, everything: 
     session.report(session.run([staking_calls.undelegate(from_, shares, worth_wei)]))
 
 
-@stake.command("redelegate")
+@stake.command("redelegate", cls=AmountCommand)
 @click.argument("source")
 @click.argument("target")
 @click.argument("amount", type=Amount(), required=False)

@@ -11,7 +11,7 @@ import click
 
 from astralink_node.cli import staking_calls
 from astralink_node.cli.account_keys import NoSuchAccount, find_account
-from astralink_node.cli.amounts import Amount, Percentage, bwt, percent
+from astralink_node.cli.amounts import Amount, AmountCommand, Percentage, bwt, percent
 from astralink_node.cli.node_health import Answer, field, number
 from astralink_node.cli.options import Decorator, data_dir_option, json_option, password_file_option
 from astralink_node.cli.passwords import existing_password
@@ -107,7 +107,7 @@ def create(
     session.report(done)
 
 
-@validator.command("stake")
+@validator.command("stake", cls=AmountCommand)
 @click.argument("amount", type=Amount())
 @staking_verb
 def stake_(session: Session, amount: int) -> None:
@@ -115,7 +115,7 @@ def stake_(session: Session, amount: int) -> None:
     send_delegation(session, session.account.address, amount)
 
 
-@validator.command("unstake")
+@validator.command("unstake", cls=AmountCommand)
 @click.argument("amount", type=Amount(), required=False)
 @click.option("--all", "everything", is_flag=True, help="All of its own stake.")
 @staking_verb
