@@ -8,6 +8,9 @@ from astralink_node.cli import evidence, main
 from astralink_node.cli.rpc_client import RequestFailed
 
 
+NO_HEX = "error: evidence: expected one line of hex, 0x first or not"
+
+
 class HeardNode:
     """Notes what it was asked."""
 
@@ -53,8 +56,7 @@ def test_a_nodes_refusal_is_its_own_words_and_no_missing_node(
 @pytest.mark.parametrize(
     ("content", "said"),
     [
-        (b"0x1", "evidence: expected hex digits"),
-        (b"\xff\xfe", "evidence: expected hex digits"),
+        *((each, f"{NO_HEX}\n") for each in (b"0x1", b"\xff\xfe", b"{}", b"\x00" * 40, b"", b"0x\n")),
         (b"00" * 9_000, "evidence: expected at most 16384 bytes of hex digits, found more"),
         (b"07", "malformed evidence: form: expected 1 or 2, found 7"),
     ],
