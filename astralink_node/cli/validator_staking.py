@@ -22,6 +22,7 @@ from astralink_node.cli.staking_session import Session, staking_verb
 from astralink_node.cli.staking_state import NotStaked, StakingState
 from astralink_node.cli.validator import KEYS_FOLDER, SIGNING_FOLDER, key, validator
 from astralink_node.crypto.addresses import checksum_address, parse_address
+from astralink_node.crypto.keystore_envelope import KeystoreError
 from astralink_node.crypto.ml_dsa import key_hash
 from astralink_node.crypto.secret_files import read_json_file
 from astralink_node.errors import UserError
@@ -346,7 +347,11 @@ def _proofs_of(session: Session, folder: Path, file: Path | None, password_file:
     if file is None:
         password = existing_password(password_file, f"the validator's keys in {folder}")
         return prove_keys(load_keys(folder, password), chain_id, operator)
-    proofs = parse_key_proofs(read_json_file(file))
+    entry = read_json_file(file)
+    try:
+        proofs = parse_key_proofs(entry)
+    except (KeystoreError, BadKeyProof) as error:
+        raise BadKeyProof(f"{file}: key proofs: {str(error).removeprefix('keystore: ')}") from error
     if (proofs.chain_id, proofs.operator) != (chain_id, operator):
         raise BadKeyProof(
             f"{file}: expected proofs for chain {chain_id} and {checksum_address(operator)}, found chain "

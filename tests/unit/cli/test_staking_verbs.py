@@ -349,6 +349,18 @@ def test_proofs_from_another_machine_register_its_keys(verbs: Verbs) -> None:
     (verbs.home / "the other machine").rename(verbs.folder(1) / "validator")
     file.write_text(verbs.does(1, *prove, "--chain-id", "1095519812", sends=False))
     (verbs.folder(1) / "validator").rename(verbs.home / "the other machine")
+    good = json.loads(file.read_text())
+    bad = verbs.home / "bad.json"
+    for spoilt, said in (
+        ({"chainId": "7"}, "chainId: expected a whole number, found str"),
+        ({"chainId": 0}, "chainId: expected 1 to 2^256 - 1, found 0"),
+        ({"votingKey": "0x12"}, "votingKey: expected 48 bytes, found 1"),
+        ({"possession": "0x" + "00" * 96}, ""),
+    ):
+        bad.write_text(json.dumps({**good, **spoilt}))
+        refusal = verbs.refuses(1, *create(verbs, "--proofs", str(bad)))
+        assert f"error: {bad}: key proofs: {said}" in refusal
+        assert "keystore" not in refusal
     assert "registered 'Mine'" in verbs.does(1, *create(verbs, "--proofs", str(file)))
 
 
