@@ -99,6 +99,7 @@ def create(
         raise UserError(f"{checksum_address(operator)} has registered a validator already: one account, one validator")
     if proofs is None:
         check_operator(load_public_keys(session.data_dir / KEYS_FOLDER), operator)
+    session.check_confirmable()
     given = _proofs_of(session, session.data_dir / KEYS_FOLDER, proofs, keys_password_file)
     if any(each["votingKey"] == "0x" + given.voting_key.hex() for each in registered):
         raise UserError("these keys are registered already: make new ones with `astralink-node validator key new`")
@@ -205,6 +206,7 @@ def rotate_key(session: Session, proofs: Path | None, keys_password_file: Path |
     """
     state, operator = session.state, session.account.address
     found = state.known_validator(operator)
+    session.check_confirmable()
     folder = session.data_dir / NEXT_KEYS_FOLDER
     if proofs is None:
         given = _prove_next(session, folder, keys_password_file)

@@ -328,6 +328,24 @@ def test_an_operator_registers_its_keys_and_is_elected(verbs: Verbs) -> None:
     assert "validator.json" in verbs.refuses(2, *create(verbs))
 
 
+def test_who_cannot_be_asked_is_told_before_keys_are_opened_or_made(
+    verbs: Verbs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The password file holds another password, which would be what is complained about."""
+    folder = verbs.keys(1)
+    wrong = verbs.home / "wrong"
+    wrong.write_text("another secret\n")
+    wrong.chmod(0o600)
+    keys = ["--keys-password-file", str(wrong)]
+    assert verbs.refuses(1, *create(verbs, *keys), sends=False) == "error: nobody is there to confirm: give --yes\n"
+    verbs.does(1, *create(verbs))
+    rotate = ["validator", "rotate-key", *keys]
+    assert verbs.refuses(1, *rotate, sends=False) == "error: nobody is there to confirm: give --yes\n"
+    assert not (folder / "validator-next").exists()
+    monkeypatch.setattr(staking_session.sys.stdin, "isatty", lambda: True)
+    assert "wrong password" in verbs.refuses(1, *rotate, sends=False)
+
+
 def test_what_create_checks_by_itself(verbs: Verbs) -> None:
     verbs.keys(1)
     assert "--stake: expected at least 32 BWT, found 31 BWT" in verbs.refuses(1, *create(verbs, "--stake", "31"))
