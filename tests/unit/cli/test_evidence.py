@@ -7,7 +7,6 @@ import pytest
 from astralink_node.cli import evidence, main
 from astralink_node.cli.rpc_client import RequestFailed
 
-
 NO_HEX = "error: evidence: expected one line of hex, 0x first or not"
 
 
