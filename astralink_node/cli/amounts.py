@@ -1,5 +1,6 @@
 """Amounts of BWT as people write and read them, exact to the wei. Pure."""
 
+import re
 from typing import Any, Final
 
 import click
@@ -10,6 +11,7 @@ WEI_PER_BWT: Final = 10**18
 DECIMALS: Final = 18
 MAX_WEI: Final = 2**256 - 1
 _DIGITS: Final = frozenset("0123456789")
+_NEGATIVE: Final = re.compile(r"-\.?[0-9]")
 
 
 class InvalidAmount(UserError):
@@ -82,6 +84,17 @@ class Amount(click.ParamType[int]):
         if not wei:
             self.fail("amount: expected more than nothing", param, ctx)
         return wei
+
+
+class AmountCommand(click.Command):
+    """A verb with an AMOUNT: a negative one is a wrong amount to it, no unknown option."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        options = args[: args.index("--")] if "--" in args else args
+        for each in options:
+            if _NEGATIVE.match(each):
+                raise click.UsageError(f"amount: expected BWT as 12.5, or wei as 12500wei, found {each!r}", ctx)
+        return super().parse_args(ctx, args)
 
 
 class Percentage(click.ParamType[int]):

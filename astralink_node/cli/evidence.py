@@ -9,6 +9,7 @@ from astralink_node.errors import UserError
 
 MAX_FILE_BYTES: Final = 16_384
 """More hex digits than any evidence has."""
+_NO_HEX: Final = "evidence: expected one line of hex, 0x first or not"
 
 
 @click.group()
@@ -33,6 +34,9 @@ def _read_hex(text: bytes) -> bytes:
     if len(text) > MAX_FILE_BYTES:
         raise UserError(f"evidence: expected at most {MAX_FILE_BYTES} bytes of hex digits, found more")
     try:
-        return bytes.fromhex(text.decode().strip().removeprefix("0x"))
+        found = bytes.fromhex(text.decode().strip().removeprefix("0x"))
     except ValueError as error:
-        raise UserError(f"evidence: expected hex digits: {error}") from error
+        raise UserError(_NO_HEX) from error
+    if not found:
+        raise UserError(_NO_HEX)
+    return found

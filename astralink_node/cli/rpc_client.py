@@ -30,11 +30,16 @@ class NodeUnreachable(AstraLinkError):
     exit_code = EXIT_UNREACHABLE
 
 
-class RequestFailed(NodeUnreachable):
-    """A node answers, with an error: its code, its words and what it says beside them (a revert's bytes)."""
+class RequestFailed(UserError):
+    """A node answers, with an error: its code, its words and what it says beside them (a revert's bytes).
+
+    What it says is about what was asked, and is shown as it is.
+    """
 
     def __init__(self, url: str, method: str, code: int, message: str, data: str | None) -> None:
-        super().__init__(f"{url}: {method}: {message}")
+        super().__init__(message)
+        self.url = url
+        self.method = method
         self.code = code
         self.message = message
         self.data = data
@@ -63,7 +68,7 @@ class RpcClient:
         self._opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
     def call(self, method: str, *params: object) -> Any:
-        """The result. Raises NodeUnreachable, NotServed."""
+        """The result. Raises NodeUnreachable, NotServed, RequestFailed."""
         body = json.dumps({"jsonrpc": "2.0", "id": 1, "method": method, "params": params}).encode()
         request = urllib.request.Request(self._url, body, {"content-type": "application/json"})
         try:

@@ -7,7 +7,7 @@ import click
 
 from astralink_node.cli import staking_calls
 from astralink_node.cli.account_keys import find_account
-from astralink_node.cli.amounts import Amount, bwt
+from astralink_node.cli.amounts import Amount, AmountCommand, bwt
 from astralink_node.cli.node_health import number
 from astralink_node.cli.options import data_dir_option, json_option
 from astralink_node.cli.rpc_client import RpcClient, rpc_url_option
@@ -28,26 +28,32 @@ def stake() -> None:
     """
 
 
-@stake.command("delegate")
+@stake.command("delegate", cls=AmountCommand)
 @click.argument("operator")
 @click.argument("amount", type=Amount())
 @staking_verb
 def delegate(session: Session, operator: str, amount: int) -> None:
-    """Bond AMOUNT to the validator of OPERATOR. It earns from the next block on and votes from the next epoch on."""
+    """Bond AMOUNT to the validator of OPERATOR.
+
+    With an active validator it earns from the next block on; with another from the epoch on in which that is elected.
+    It votes from the next epoch on.
+    """
     send_delegation(session, parse_address(operator), amount)
 
 
-@stake.command("undelegate")
+@stake.command("undelegate", cls=AmountCommand)
 @click.argument("operator")
 @click.argument("amount", type=Amount(), required=False)
 @click.option("--all", "everything", is_flag=True, help="All that is delegated there.")
 @staking_verb
 def undelegate(session: Session, operator: str, amount: int | None, everything: bool) -> None:
     """Begin to take AMOUNT out. It stops earning now and can be withdrawn after the unbonding time."""
-    send_undelegation(session, parse_address(operator), amount, everything=everything)
+    from_ = parse_address(operator)
+    shares, worth_wei = shares_to_move(session, from_, amount, everything=everything)
+    session.report(session.run([staking_calls.undelegate(from_, shares, worth_wei)]))
 
 
-@stake.command("redelegate")
+@stake.command("redelegate", cls=AmountCommand)
 @click.argument("source")
 @click.argument("target")
 @click.argument("amount", type=Amount(), required=False)
@@ -58,8 +64,9 @@ def redelegate(session: Session, source: str, target: str, amount: int | None, e
     from_, to = parse_address(source), parse_address(target)
     if from_ == to:
         raise UserError("SOURCE and TARGET are one validator")
-    session.state.known_validator(to)
+    target_validator = session.state.known_validator(to)
     shares, worth_wei = shares_to_move(session, from_, amount, everything=everything)
+    _warn_if_idle(session, target_validator, worth_wei)
     done = session.run([staking_calls.redelegate(from_, to, shares, worth_wei)])
     session.report(done)
 
@@ -141,21 +148,33 @@ def send_delegation(session: Session, operator: Address, amount_wei: int) -> Non
     validator = session.state.known_validator(operator)
     if validator["status"] == "tombstoned":
         raise NotStaked(f"{checksum_address(operator)} is tombstoned: it takes no stake any more")
-    if validator["status"] == "jailed":
-        session.tell(f"warning: {checksum_address(operator)} is jailed: it earns nothing until it is unjailed")
+    _warn_if_idle(session, validator, amount_wei)
     session.report(session.run([staking_calls.delegate(operator, amount_wei)]))
 
 
-def send_undelegation(session: Session, operator: Address, amount_wei: int | None, *, everything: bool) -> None:
-    shares, worth_wei = shares_to_move(session, operator, amount_wei, everything=everything)
-    session.report(session.run([staking_calls.undelegate(operator, shares, worth_wei)]))
+def _warn_if_idle(session: Session, validator: Answer, more_wei: int) -> None:
+    """`more_wei` is about to come to a validator that may earn nothing now."""
+    status, shown = validator["status"], checksum_address(bytes.fromhex(validator["operator"][2:]))
+    if status == "jailed":
+        session.tell(f"warning: {shown} is jailed: it earns nothing until it is unjailed")
+    if status not in ("waiting", "belowMinimum"):
+        return
+    election, effective = session.state.election_with(session.state.head() + 1)
+    least = number(session.state.staking()["parameters"]["minStakeWei"])
+    if number(validator["tokensWei"]) + more_wei < least:
+        why = f"is below the least stake of {bwt(least)} and remains so: this earns nothing until it has that"
+    else:
+        why = "does not vote: this earns nothing until it is elected"
+    session.tell(
+        f"warning: {shown} {why}; at the earliest from height {effective:,} on, by the election at height {election:,}"
+    )
 
 
 def shares_to_move(session: Session, operator: Address, amount_wei: int | None, *, everything: bool) -> tuple[int, int]:
-    """(shares, what they are worth) of the account's delegation that are to leave `operator`."""
+    """(shares, what they are worth) of the account's delegation that are to leave `operator`. Raises `NotStaked`."""
     if (amount_wei is None) != everything:
         raise click.UsageError("give either an AMOUNT or --all")
-    held = session.state.delegation(session.account.address, operator)
+    held = session.state.stake_with(session.account.address, operator)
     shares, value_wei = number(held["shares"]), number(held["valueWei"])
     wanted_wei = value_wei if amount_wei is None else amount_wei
     if wanted_wei > value_wei:

@@ -85,6 +85,11 @@ class Session:
             done.append(Done(call, receipt, tuple(events_of(receipt.logs))))
         return done
 
+    def check_confirmable(self) -> None:
+        """For verbs that have much to do before there is something to ask about. Raises `NotConfirmed`."""
+        if not self.yes and not sys.stdin.isatty():
+            raise NotConfirmed("nobody is there to confirm: give --yes")
+
     def report(self, done: Sequence[Done], **more: object) -> None:
         """`more` are facts beside the transactions: they belong to --json alone."""
         if self.as_json:
@@ -108,10 +113,9 @@ class Session:
             raise Refused(call.purpose, refused.output) from refused
 
     def _confirm(self, calls: Sequence[ContractCall], first: Plan) -> None:
+        self.check_confirmable()
         if self.yes:
             return
-        if not sys.stdin.isatty():
-            raise NotConfirmed("nobody is there to confirm: give --yes")
         for call in calls:
             self.tell(f"  {call.purpose}")
         fee = first.highest_fee_wei * len(calls)

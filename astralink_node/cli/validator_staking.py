@@ -11,20 +11,22 @@ import click
 
 from astralink_node.cli import staking_calls
 from astralink_node.cli.account_keys import NoSuchAccount, find_account
-from astralink_node.cli.amounts import Amount, Percentage, bwt, percent
+from astralink_node.cli.amounts import Amount, AmountCommand, Percentage, bwt, percent
 from astralink_node.cli.node_health import Answer, field, number
 from astralink_node.cli.options import Decorator, data_dir_option, json_option, password_file_option
 from astralink_node.cli.passwords import existing_password
 from astralink_node.cli.rpc_client import EXIT_UNHEALTHY, RpcClient, rpc_url_option
-from astralink_node.cli.stake import send_delegation, send_undelegation
+from astralink_node.cli.stake import send_delegation, shares_to_move
 from astralink_node.cli.staking_calls import MAX_NAME_BYTES, moment
 from astralink_node.cli.staking_session import Session, staking_verb
 from astralink_node.cli.staking_state import NotStaked, StakingState
 from astralink_node.cli.validator import KEYS_FOLDER, SIGNING_FOLDER, key, validator
 from astralink_node.crypto.addresses import checksum_address, parse_address
+from astralink_node.crypto.keystore_envelope import KeystoreError
 from astralink_node.crypto.ml_dsa import key_hash
 from astralink_node.crypto.secret_files import read_json_file
 from astralink_node.errors import UserError
+from astralink_node.types import Address
 from astralink_node.validator.key_proofs import (
     BadKeyProof,
     KeyProofs,
@@ -34,7 +36,6 @@ from astralink_node.validator.key_proofs import (
     prove_keys,
 )
 from astralink_node.validator.keys import create_validator, load_keys, load_public_keys, random_keys
-from consensus.epoch import epoch_of, first_height, next_election
 
 __all__ = ["validator"]
 
@@ -98,6 +99,7 @@ def create(
         raise UserError(f"{checksum_address(operator)} has registered a validator already: one account, one validator")
     if proofs is None:
         check_operator(load_public_keys(session.data_dir / KEYS_FOLDER), operator)
+    session.check_confirmable()
     given = _proofs_of(session, session.data_dir / KEYS_FOLDER, proofs, keys_password_file)
     if any(each["votingKey"] == "0x" + given.voting_key.hex() for each in registered):
         raise UserError("these keys are registered already: make new ones with `astralink-node validator key new`")
@@ -107,7 +109,7 @@ def create(
     session.report(done)
 
 
-@validator.command("stake")
+@validator.command("stake", cls=AmountCommand)
 @click.argument("amount", type=Amount())
 @staking_verb
 def stake_(session: Session, amount: int) -> None:
@@ -115,7 +117,7 @@ def stake_(session: Session, amount: int) -> None:
     send_delegation(session, session.account.address, amount)
 
 
-@validator.command("unstake")
+@validator.command("unstake", cls=AmountCommand)
 @click.argument("amount", type=Amount(), required=False)
 @click.option("--all", "everything", is_flag=True, help="All of its own stake.")
 @staking_verb
@@ -123,13 +125,14 @@ def unstake(session: Session, amount: int | None, everything: bool) -> None:
     """Begin to take AMOUNT of the validator's own stake out; below the least stake it leaves the set."""
     state, operator = session.state, session.account.address
     found = state.known_validator(operator)
-    left = number(found["tokensWei"]) - (number(found["selfStakeWei"]) if amount is None else amount)
+    shares, worth_wei = shares_to_move(session, operator, amount, everything=everything)
+    left = number(found["tokensWei"]) - worth_wei
     least = number(state.staking()["parameters"]["minStakeWei"])
     if left < least:
         session.tell(
             f"warning: {bwt(max(left, 0))} will be left, less than {bwt(least)}: it leaves the set at the next election"
         )
-    send_undelegation(session, operator, amount, everything=everything)
+    session.report(session.run([staking_calls.undelegate(operator, shares, worth_wei)]))
 
 
 @validator.command("unjail")
@@ -203,6 +206,7 @@ def rotate_key(session: Session, proofs: Path | None, keys_password_file: Path |
     """
     state, operator = session.state, session.account.address
     found = state.known_validator(operator)
+    session.check_confirmable()
     folder = session.data_dir / NEXT_KEYS_FOLDER
     if proofs is None:
         given = _prove_next(session, folder, keys_password_file)
@@ -252,10 +256,12 @@ def status(context: click.Context, operator: str | None, data_dir: Path, rpc_url
     state = StakingState(RpcClient(rpc_url))
     found = _own_validator(state, data_dir) if operator is None else state.known_validator(parse_address(operator))
     staking = state.staking()
+    key_in_set, head = state.key_in_set(Address(bytes.fromhex(found["operator"][2:])))
     if as_json:
-        click.echo(json.dumps({"validator": found, "staking": staking}, indent=2))
+        click.echo(json.dumps({"validator": found, "votingKeyInSet": key_in_set, "staking": staking}, indent=2))
     else:
-        click.echo("\n".join(_status_lines(found, staking)))
+        keys = _keys_text(found, key_in_set, state.election_with(head)[1])
+        click.echo("\n".join(_status_lines(found, staking, keys)))
     if found["status"] != "active":
         context.exit(EXIT_UNHEALTHY)
 
@@ -276,7 +282,17 @@ def _own_validator(state: StakingState, data_dir: Path) -> Answer:
         raise NoSuchAccount(f"name an OPERATOR: the keys in {data_dir} are not registered") from error
 
 
-def _status_lines(found: Answer, staking: Answer) -> list[str]:
+def _keys_text(found: Answer, key_in_set: str | None, effective: int) -> str:
+    """Which key votes now, and the registered one if that is another: it votes from height `effective` on."""
+    registered = f"{found['votingKey'][:18]}.."
+    if key_in_set is None or key_in_set == found["votingKey"]:
+        return registered
+    condition = "" if found["status"] == "active" else ", if it is elected"
+    return f"{key_in_set[:18]}.. votes; from height {effective:,} on {registered}{condition}"
+
+
+def _status_lines(found: Answer, staking: Answer, keys: str) -> list[str]:
+    """`keys` is what is to be said of them."""
     tokens, own = number(found["tokensWei"]), number(found["selfStakeWei"])
     lines = [
         field("Validator", f"{found['name'] or '(no name)'}"),
@@ -289,7 +305,7 @@ def _status_lines(found: Answer, staking: Answer) -> list[str]:
         ),
         field("Missed", f"{number(found['missed']):,} heights in this window of {_window(staking):,}"),
         field("Slashes", f"{number(found['slashCount']):,}"),
-        field("Key", f"{found['votingKey'][:18]}.."),
+        field("Key", keys),
     ]
     if found["maintenance"] is not None:
         first, until = number(found["maintenance"]["from"]), number(found["maintenance"]["until"])
@@ -333,7 +349,11 @@ def _proofs_of(session: Session, folder: Path, file: Path | None, password_file:
     if file is None:
         password = existing_password(password_file, f"the validator's keys in {folder}")
         return prove_keys(load_keys(folder, password), chain_id, operator)
-    proofs = parse_key_proofs(read_json_file(file))
+    entry = read_json_file(file)
+    try:
+        proofs = parse_key_proofs(entry)
+    except (KeystoreError, BadKeyProof) as error:
+        raise BadKeyProof(f"{file}: key proofs: {str(error).removeprefix('keystore: ')}") from error
     if (proofs.chain_id, proofs.operator) != (chain_id, operator):
         raise BadKeyProof(
             f"{file}: expected proofs for chain {chain_id} and {checksum_address(operator)}, found chain "
@@ -356,10 +376,7 @@ def _prove_next(session: Session, folder: Path, password_file: Path | None) -> K
 
 def _effect(state: StakingState, height: int, what: str) -> tuple[str, int]:
     """(A sentence, the first height of the epoch that the next election from `height` on decides about.)"""
-    length = number(state.staking()["epochLength"])
-    # An election sees its own block's transactions.
-    election = next_election(height - 1, length)
-    effective = first_height(epoch_of(election, length) + 1, length)
+    election, effective = state.election_with(height)
     return f"{what} at height {election:,}, with effect from height {effective:,} on.", effective
 
 

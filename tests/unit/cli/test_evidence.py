@@ -7,6 +7,8 @@ import pytest
 from astralink_node.cli import evidence, main
 from astralink_node.cli.rpc_client import RequestFailed
 
+NO_HEX = "error: evidence: expected one line of hex, 0x first or not"
+
 
 class HeardNode:
     """Notes what it was asked."""
@@ -41,11 +43,19 @@ def test_the_digits_of_the_file_go_to_the_node_and_the_hash_is_shown(
     assert capsys.readouterr().out == "0x51\n"
 
 
+def test_a_nodes_refusal_is_its_own_words_and_no_missing_node(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "evidence.hex"
+    file.write_text("07")
+    assert main.run(["evidence", "submit", str(file)]) == 2
+    assert capsys.readouterr().err == "error: malformed evidence: form: expected 1 or 2, found 7\n"
+
+
 @pytest.mark.parametrize(
     ("content", "said"),
     [
-        (b"0x1", "evidence: expected hex digits"),
-        (b"\xff\xfe", "evidence: expected hex digits"),
+        *((each, f"{NO_HEX}\n") for each in (b"0x1", b"\xff\xfe", b"{}", b"\x00" * 40, b"", b"0x\n")),
         (b"00" * 9_000, "evidence: expected at most 16384 bytes of hex digits, found more"),
         (b"07", "malformed evidence: form: expected 1 or 2, found 7"),
     ],

@@ -10,14 +10,17 @@ from typing import Any
 import pytest
 
 from astralink_node.cli import main, staking_calls, staking_session
+from astralink_node.cli.rpc_client import RequestFailed
 from astralink_node.crypto import bls_keystore, ml_dsa, web3_keystore
 from astralink_node.crypto.addresses import checksum_address
 from astralink_node.crypto.keystore_envelope import Scrypt
 from astralink_node.crypto.secret_files import create_json_file
 from astralink_node.crypto.web3_keystore import encrypt_account
 from astralink_node.validator import keys as key_files
-from astralink_node.validator.keys import create_validator, load_public_keys, random_keys
-from genesis.presets import DEVNET_ACCOUNTS
+from astralink_node.validator.key_proofs import prove_keys
+from astralink_node.validator.keys import ValidatorKeys, create_validator, keys_of, load_public_keys, random_keys
+from genesis.presets import DEVNET_ACCOUNTS, DEVNET_CHAIN_ID
+from tests.support.chains import checkpoint_seed, voting_secret
 from tests.support.gateways import hexed
 from tests.support.staking_gateways import (
     BOB,
@@ -149,6 +152,31 @@ def test_everything_leaves_with_all(verbs: Verbs) -> None:
     assert "has delegated nothing to" in verbs.refuses(0, "stake", "undelegate", SECOND, "--all")
 
 
+def test_nothing_leaves_where_all_was_taken_out(verbs: Verbs) -> None:
+    verbs.node.calls((1, staking_calls.create_validator(fifth_keys(), 500, "Fifth", 40 * BWT)))
+    verbs.node.to(EPOCH_LENGTH + 2)
+    operator, own = checksum_address(BOB), ("validator", "unstake")
+    verbs.does(1, *own, "--all")
+    verbs.node.to(2 * EPOCH_LENGTH)
+    nothing = f"error: {operator} has delegated nothing to {operator}\n"
+    for verb in (
+        [*own, "--all"],
+        [*own, "1"],
+        ["stake", "undelegate", operator, "--all"],
+        ["stake", "undelegate", operator, "1"],
+        ["stake", "redelegate", operator, FIRST, "--all"],
+    ):
+        assert verbs(1, *verb) == (2, "", nothing)
+
+
+def test_what_is_left_of_a_delegation_without_shares_is_claimed(verbs: Verbs) -> None:
+    verbs.does(0, "stake", "delegate", FIRST, "5")
+    verbs.node.to(6)
+    verbs.does(0, "stake", "undelegate", FIRST, "--all")
+    assert verbs(0, "stake", "undelegate", FIRST, "--all")[0] == 2
+    assert f"of {FIRST}" in verbs.does(0, "stake", "claim", FIRST)
+
+
 def test_stake_that_moved_is_liable_and_a_refusal_says_what_to_do(verbs: Verbs) -> None:
     verbs.does(0, "stake", "delegate", FIRST, "5")
     moved = verbs.does(0, "stake", "redelegate", FIRST, SECOND, "2")
@@ -185,6 +213,12 @@ def test_json_has_transactions_with_their_decoded_events(verbs: Verbs) -> None:
         (["stake", "delegate", checksum_address(BOB), "1"], "no validator of operator"),
         (["stake", "delegate", FIRST, "1.5.5"], "expected BWT as 12.5"),
         (["stake", "delegate", FIRST, "0"], "more than nothing"),
+        (["stake", "delegate", FIRST, "-1"], "expected BWT as 12.5, or wei as 12500wei, found '-1'"),
+        (["stake", "undelegate", FIRST, "-.5"], "expected BWT as 12.5, or wei as 12500wei, found '-.5'"),
+        (["stake", "redelegate", FIRST, SECOND, "-1wei"], "expected BWT as 12.5, or wei as 12500wei, found '-1wei'"),
+        (["validator", "stake", "-1"], "expected BWT as 12.5, or wei as 12500wei, found '-1'"),
+        (["validator", "unstake", "-1"], "expected BWT as 12.5, or wei as 12500wei, found '-1'"),
+        (["stake", "delegate", FIRST, "1", "-x"], "No such option"),
         (["stake", "delegate", FIRST[:2] + FIRST[2:].swapcase(), "1"], "address"),
         (["stake", "undelegate", FIRST, "1"], "has delegated nothing to"),
         (["stake", "undelegate", FIRST], "give either an AMOUNT or --all"),
@@ -239,6 +273,28 @@ def test_the_account_must_be_clear(verbs: Verbs) -> None:
     assert "is of" in verbs.refuses(0, "stake", "delegate", FIRST, "1", "--keystore", file, "--from", missing)
 
 
+def test_stake_with_a_validator_that_does_not_vote_is_warned_of(verbs: Verbs) -> None:
+    verbs.node.calls((1, staking_calls.create_validator(fifth_keys(), 500, "Fifth", 32 * BWT)))
+    _, _, err = verbs(0, "stake", "delegate", checksum_address(BOB), "1")
+    when = "at the earliest from height 20 on, by the election at height 18"
+    assert f"warning: {checksum_address(BOB)} does not vote: this earns nothing until it is elected; {when}\n" in err
+    verbs.does(1, "validator", "unstake", "12")
+    _, _, err = verbs(0, "stake", "delegate", checksum_address(BOB), "1")
+    assert "is below the least stake of 32 BWT and remains so: this earns nothing until it has that; at the" in err
+    _, _, err = verbs(0, "stake", "redelegate", checksum_address(BOB), FIRST, "1")
+    assert "warning" not in err
+    _, _, err = verbs(0, "stake", "delegate", checksum_address(BOB), "20")
+    assert "does not vote: this earns nothing until it is elected" in err
+    verbs.node.to(17)
+    _, _, err = verbs(0, "stake", "delegate", checksum_address(BOB), "1")
+    assert when in err
+    _, _, err = verbs(0, "stake", "redelegate", FIRST, checksum_address(BOB), "1")
+    assert "at the earliest from height 40 on, by the election at height 38" in err
+    verbs.node.to(EPOCH_LENGTH)
+    _, _, err = verbs(0, "stake", "delegate", checksum_address(BOB), "1")
+    assert "warning" not in err
+
+
 # --- An operator -------------------------------------------------------------------------------------------------
 
 
@@ -272,6 +328,24 @@ def test_an_operator_registers_its_keys_and_is_elected(verbs: Verbs) -> None:
     assert "validator.json" in verbs.refuses(2, *create(verbs))
 
 
+def test_who_cannot_be_asked_is_told_before_keys_are_opened_or_made(
+    verbs: Verbs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The password file holds another password, which would be what is complained about."""
+    folder = verbs.keys(1)
+    wrong = verbs.home / "wrong"
+    wrong.write_text("another secret\n")
+    wrong.chmod(0o600)
+    keys = ["--keys-password-file", str(wrong)]
+    assert verbs.refuses(1, *create(verbs, *keys), sends=False) == "error: nobody is there to confirm: give --yes\n"
+    verbs.does(1, *create(verbs))
+    rotate = ["validator", "rotate-key", *keys]
+    assert verbs.refuses(1, *rotate, sends=False) == "error: nobody is there to confirm: give --yes\n"
+    assert not (folder / "validator-next").exists()
+    monkeypatch.setattr(staking_session.sys.stdin, "isatty", lambda: True)
+    assert "wrong password" in verbs.refuses(1, *rotate, sends=False)
+
+
 def test_what_create_checks_by_itself(verbs: Verbs) -> None:
     verbs.keys(1)
     assert "--stake: expected at least 32 BWT, found 31 BWT" in verbs.refuses(1, *create(verbs, "--stake", "31"))
@@ -293,6 +367,18 @@ def test_proofs_from_another_machine_register_its_keys(verbs: Verbs) -> None:
     (verbs.home / "the other machine").rename(verbs.folder(1) / "validator")
     file.write_text(verbs.does(1, *prove, "--chain-id", "1095519812", sends=False))
     (verbs.folder(1) / "validator").rename(verbs.home / "the other machine")
+    good = json.loads(file.read_text())
+    bad = verbs.home / "bad.json"
+    for spoilt, said in (
+        ({"chainId": "7"}, "chainId: expected a whole number, found str"),
+        ({"chainId": 0}, "chainId: expected 1 to 2^256 - 1, found 0"),
+        ({"votingKey": "0x12"}, "votingKey: expected 48 bytes, found 1"),
+        ({"possession": "0x" + "00" * 96}, ""),
+    ):
+        bad.write_text(json.dumps({**good, **spoilt}))
+        refusal = verbs.refuses(1, *create(verbs, "--proofs", str(bad)))
+        assert f"error: {bad}: key proofs: {said}" in refusal
+        assert "keystore" not in refusal
     assert "registered 'Mine'" in verbs.does(1, *create(verbs, "--proofs", str(file)))
 
 
@@ -343,6 +429,38 @@ def test_rotating_says_what_to_do_and_when(verbs: Verbs) -> None:
     assert f"mv {folder / 'validator'} {folder / 'validator-until-20'}" in out
 
 
+def test_status_shows_which_key_votes_and_which_will(verbs: Verbs) -> None:
+    """Also when it is rotated after the election: the last block of an epoch is too late for the next one."""
+    first, second, third = (keys_of(voting_secret(each), checkpoint_seed(each), BOB) for each in (4, 5, 6))
+    verbs.node.chain.validators = 7
+    verbs.node.calls((1, staking_calls.create_validator(fifth_keys(), 500, "Fifth", 40 * BWT)))
+
+    def key_line() -> str:
+        out = verbs(1, "validator", "status", sends=False)[1]
+        return next(line.split(None, 1)[1] for line in out.splitlines() if line.startswith("Key"))
+
+    def rotate(keys: ValidatorKeys) -> None:
+        proofs = prove_keys(keys, DEVNET_CHAIN_ID, BOB)
+        verbs.node.calls((1, staking_calls.rotate_voting_key(proofs)))
+
+    old, new, last = (f"{hexed(keys.public.voting_key)[:18]}.." for keys in (first, second, third))
+    assert key_line() == old
+    verbs.node.to(EPOCH_LENGTH)
+    assert key_line() == old
+    rotate(second)
+    assert key_line() == f"{old} votes; from height 40 on {new}"
+    shown = json.loads(verbs.does(1, "validator", "status", "--json", sends=False))
+    assert shown["votingKeyInSet"] == hexed(first.public.voting_key)
+    assert shown["validator"]["votingKey"] == hexed(second.public.voting_key)
+    verbs.node.to(38)
+    assert key_line() == f"{old} votes; from height 40 on {new}"
+    verbs.node.to(39)
+    assert key_line() == new
+    verbs.node.to(58)
+    rotate(third)
+    assert key_line() == f"{new} votes; from height 80 on {last}"
+
+
 def test_who_is_not_jailed_or_not_registered_is_told(verbs: Verbs) -> None:
     assert "no validator of operator" in verbs.refuses(1, "validator", "unjail")
     verbs.keys(1)
@@ -369,6 +487,18 @@ def test_a_jailed_validator_is_unjailed_once_its_time_is_over(verbs: Verbs) -> N
     out = verbs.does(1, "validator", "unjail")
     assert "unjailed: it stands for election again" in out
     assert "It stands for the election at height 58, with effect from height 60 on." in out
+
+
+@pytest.mark.parametrize("verb", [["stake", "list", FIRST], ["stake", "claim"]])
+def test_what_a_node_answers_with_an_error_is_told_in_its_words(
+    verbs: Verbs, monkeypatch: pytest.MonkeyPatch, verb: list[str]
+) -> None:
+    def refuses(method: str, *_params: object) -> None:
+        raise RequestFailed("http://node", method, -32000, "this chain has no staking: read the genesis file", None)
+
+    monkeypatch.setattr(verbs.rpc, "call", refuses)
+    code, out, err = verbs(0, *verb, sends=verb[1] == "claim")
+    assert (code, out, err) == (2, "", "error: this chain has no staking: read the genesis file\n")
 
 
 def test_a_chain_without_staking_says_so(verbs: Verbs, monkeypatch: pytest.MonkeyPatch) -> None:

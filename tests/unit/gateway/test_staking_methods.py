@@ -191,7 +191,8 @@ def test_an_unknown_operator_has_no_slashes_to_show() -> None:
     async def body(client: Client) -> None:
         error = await client.error("astralink_getSlashes", hexed(ALICE))
         assert error["code"] == EXECUTION_REVERTED
-        assert "no such validator" in error["message"]
+        assert error["message"] == "execution reverted: staking: no such validator"
+        assert await client.call("astralink_getSlashes", hexed(FIRST_OPERATOR)) == []
 
     with_client(body, node=StakingNode())
 
