@@ -94,7 +94,7 @@ def _clause_matches(reader: Reader, clause: list[bytes], start: int, end: int) -
     matches: Matches = {}
     for prefix in clause:
         for key, raw in reader.iterate(keys.log_index_key(prefix, start), keys.log_index_key(prefix, end)):
-            matches.setdefault(keys.log_index_height(key), set()).update(keys.decode_log_positions(raw))
+            matches.setdefault(keys.log_index_height(key), set()).update(keys.decode_positions(raw))
     return matches
 
 

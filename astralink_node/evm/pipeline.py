@@ -14,6 +14,7 @@ from typing import Final
 
 from astralink_node.crypto.keccak import keccak256
 from astralink_node.evm import system_calls
+from astralink_node.evm.address_collector import AddressCollector, Appearances
 from astralink_node.evm.block_errors import BlockRule, InvalidBlock
 from astralink_node.evm.blocks import (
     EMPTY_BLOOM,
@@ -27,7 +28,14 @@ from astralink_node.evm.blocks import (
     ethereum_block_rlp,
 )
 from astralink_node.evm.fork_rules import ChainRules
-from astralink_node.evm.transaction_execution import Outcome, RawLog, execute_transaction, is_delegation, log_of
+from astralink_node.evm.transaction_execution import (
+    Outcome,
+    RawLog,
+    contract_address,
+    execute_transaction,
+    is_delegation,
+    log_of,
+)
 from astralink_node.evm.transactions import (
     InvalidTransaction,
     Transaction,
@@ -111,6 +119,8 @@ class BlockExecution:
         self.receipts: list[Receipt] = []
         self.last_outcome: Outcome | None = None
         """Of the last transaction applied: its output and error, which receipts do not hold."""
+        self.appearances: list[Appearances] = []
+        """Of each transaction applied since :meth:`collect_addresses`."""
         self._raw_transactions: list[bytes] = []
         self._bloom = 0
         self._state = ExecutionState(
@@ -120,6 +130,10 @@ class BlockExecution:
     def set_interrupt(self, interrupt: Callable[[], None] | None) -> None:
         """Have ``interrupt`` called now and then while code runs; what it raises ends the transaction."""
         self._state.interrupt = interrupt
+
+    def collect_addresses(self) -> None:
+        """From now on keep which addresses take part in each transaction."""
+        self._state.collector = AddressCollector()
 
     def set_tracer(self, tracer: Tracer | None) -> None:
         self._state.tracer = tracer
@@ -140,6 +154,9 @@ class BlockExecution:
         intrinsic, floor = validate_stateless(transaction, self.rules, self.fork)
         self._check_block_room(transaction)
         self._check_sender(transaction, sender)
+        collector = self._state.collector
+        if collector is not None:
+            collector.begin()
         completed = False
         try:
             outcome = execute_transaction(self._state, transaction, sender, intrinsic_gas=intrinsic, floor_gas=floor)
@@ -164,6 +181,9 @@ class BlockExecution:
         self.receipts.append(receipt)
         self._raw_transactions.append(transaction.raw)
         self.last_outcome = outcome
+        if collector is not None:
+            target = Address(transaction.to) if transaction.to else contract_address(sender, transaction.nonce)
+            self.appearances.append(collector.finish(sender, target, self.overlay))
         return receipt
 
     def system_call(self, address: Address, data: bytes) -> system_calls.SystemCallResult:
