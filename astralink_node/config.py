@@ -73,6 +73,12 @@ class HistoryConfig:
 
 
 @dataclass(frozen=True, slots=True)
+class IndexConfig:
+    explorer: bool = field(default=False, metadata={"flag": "--explorer-index"})
+    """Keep an index of addresses, contracts and nonces as blocks are committed, for explorers (ots_*)."""
+
+
+@dataclass(frozen=True, slots=True)
 class TxpoolConfig:
     max_transactions: int = field(default=8192, metadata={"range": (16, 1_000_000)})
     max_bytes: int = field(default=64 * 1024 * 1024, metadata={"range": (1 << 20, 1 << 34)})
@@ -159,6 +165,7 @@ class NodeConfig:
     rpc: RpcConfig = field(default_factory=RpcConfig)
     blocks: BlocksConfig = field(default_factory=BlocksConfig)
     history: HistoryConfig = field(default_factory=HistoryConfig)
+    index: IndexConfig = field(default_factory=IndexConfig)
     txpool: TxpoolConfig = field(default_factory=TxpoolConfig)
     validator: ValidatorConfig = field(default_factory=ValidatorConfig)
     signer: SignerConfig = field(default_factory=SignerConfig)

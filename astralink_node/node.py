@@ -150,6 +150,7 @@ async def run_node(setup: NodeSetup, on_ready: OnReady) -> None:
                 sockets / "execution.sock",
                 None if config.history.archive else config.history.state_heights,
                 shutdown.asked,
+                explorer_index=config.index.explorer,
             )
             try:
                 await _run_services(setup, genesis, execution.client, execution.pid, sockets, shutdown, on_ready)

@@ -1,4 +1,4 @@
-"""Which heights the explorer index holds, and how well: a short list of stretches, changed in the same batch as entries.
+"""Which heights the explorer index holds, and how well: a list of stretches, changed in the entries' own batch.
 
 A stretch was indexed with its transactions' internal calls, or, where the state was gone, from bodies and receipts
 alone. What lies in none is a gap: a question that would have to look into one is refused, never answered from what

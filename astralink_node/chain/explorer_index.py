@@ -1,4 +1,4 @@
-"""What the explorer index writes of a block and takes away again (ADR 20): by address, by contract, by sender and nonce.
+"""What the explorer index writes of a block and takes away again (ADR 20): by address, contract, sender and nonce.
 
 Entries go into the batch of the block's own commit, with the coverage that counts them in, so the index is never
 behind and never half-written. Those of a block without state are made of its body and receipts alone.

@@ -18,6 +18,7 @@ from astralink_node.chain.consensus_messages import (
     ValidatorsAnswer,
     ValidatorsQuestion,
 )
+from astralink_node.chain.index_messages import IndexAnswer, IndexQuestion
 from astralink_node.chain.protocol_messages import ProtocolLogAnswer, ProtocolLogQuestion
 from astralink_node.chain.sync_messages import ImportAnswer, ImportWork, SyncAnswer, SyncQuestion
 from astralink_node.chain.view_messages import ViewsAnswer, ViewsQuestion
@@ -562,6 +563,7 @@ Question = (
     | CheckpointQuestion
     | GetStatus
     | SyncQuestion
+    | IndexQuestion
 )
 Answer = (
     AccountsAnswer
@@ -585,6 +587,7 @@ Answer = (
     | CallFailed
     | LimitExceeded
     | SyncAnswer
+    | IndexAnswer
 )
 
 

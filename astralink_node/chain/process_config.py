@@ -47,6 +47,8 @@ class ProcessConfig:
     history_heights: int | None = DEFAULT_HISTORY_HEIGHTS
     """How many heights of state to keep below the head; None keeps all."""
     query_threads: int = DEFAULT_QUERY_THREADS
+    explorer_index: bool = False
+    """Keep the explorer index of the blocks committed from now on."""
 
     def to_json(self) -> str:
         return json.dumps(dataclasses.asdict(self), separators=(",", ":"))
@@ -61,7 +63,8 @@ class ProcessConfig:
             raise ProcessConfigError(f"the execution process's configuration: {error}") from error
         for field in dataclasses.fields(config):
             value = getattr(config, field.name)
-            if not isinstance(value, _KINDS[field.name]) or isinstance(value, bool):
+            kind = _KINDS[field.name]
+            if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
                 raise ProcessConfigError(f"the execution process's configuration: {field.name}: found {value!r}")
         return config
 
@@ -73,4 +76,5 @@ _KINDS: Final[dict[str, type | tuple[type, ...]]] = {
     "query_socket": str,
     "history_heights": (int, type(None)),
     "query_threads": int,
+    "explorer_index": bool,
 }

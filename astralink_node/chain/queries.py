@@ -16,6 +16,8 @@ from astralink_node.chain.consensus_messages import (
     ValidatorsQuestion,
 )
 from astralink_node.chain.fee_history import fee_history
+from astralink_node.chain.index_messages import AddressSearch, CreationQuestion, IndexStatusQuestion, NonceQuestion
+from astralink_node.chain.index_search import answer_index
 from astralink_node.chain.ledger import Ledger
 from astralink_node.chain.log_search import LogLimitReached, search_logs
 from astralink_node.chain.messages import (
@@ -156,6 +158,8 @@ class Queries:
                 | SnapshotChunkQuestion()
             ):
                 return answer_sync(reader, self._genesis, question, check_time)
+            case AddressSearch() | CreationQuestion() | NonceQuestion() | IndexStatusQuestion():
+                return answer_index(reader, question, check_time)
             case LogsQuestion():
                 return self._logs(reader, ledger, question, check_time)
             case BlockQuestion() | ReceiptsQuestion() | ProtocolLogQuestion() | FeeHistoryQuestion():

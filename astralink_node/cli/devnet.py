@@ -43,7 +43,7 @@ DEFAULT_DIR: Final = Path("devnet")
 PASSWORD_FILE: Final = "validator-password"
 _KDF: Final = Scrypt(n=16_384)
 """The password is 256 random bits: stretching it further would only make every start a second slower."""
-_DEFAULTS: Final = {"blocks.on_demand": True, "txpool.allow_unprotected": True}
+_DEFAULTS: Final = {"blocks.on_demand": True, "txpool.allow_unprotected": True, "index.explorer": True}
 
 
 @click.command()

@@ -201,6 +201,8 @@ async def start_execution(
     query_socket: Path,
     history_heights: int | None,
     stop_asked: trio.Event,
+    *,
+    explorer_index: bool,
 ) -> ExecutionProcess:
     """Start it; `nursery` gets its two tasks. Whether it could open the database, its first answer tells.
 
@@ -214,6 +216,7 @@ async def start_execution(
             node_socket=theirs.fileno(),
             query_socket=str(query_socket),
             history_heights=history_heights,
+            explorer_index=explorer_index,
         )
         process = await _start(EXECUTION_MODULE, [config.to_json()], [theirs.fileno()])
     child = _Child("execution", process)
