@@ -351,7 +351,7 @@ def test_evidence_that_the_node_cannot_take_now_is_an_error_with_its_words() -> 
 
     async def body(client: Client) -> None:
         error = await client.error("astralink_submitEvidence", "0x01")
-        assert error == {"code": SERVER_ERROR, "message": "stopping: SubmitEvidence"}
+        assert error == {"code": SERVER_ERROR, "message": "the node is stopping"}
 
     with_client(body, node=Stopping())
 
