@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import assert_never
 
+from astralink_node.chain.call_messages import AccessListQuestion, CallFailed, CallQuestion, EstimateGasQuestion
 from astralink_node.chain.calls import ADDRESS_BYTES, answer_call, answer_views
 from astralink_node.chain.consensus_messages import (
     CheckpointAnswer,
@@ -21,7 +22,6 @@ from astralink_node.chain.index_search import answer_index
 from astralink_node.chain.ledger import Ledger
 from astralink_node.chain.log_search import LogLimitReached, search_logs
 from astralink_node.chain.messages import (
-    AccessListQuestion,
     AccountRecord,
     AccountsAnswer,
     AccountsQuestion,
@@ -34,10 +34,7 @@ from astralink_node.chain.messages import (
     BlockQuestion,
     BlockSelector,
     BytesAnswer,
-    CallFailed,
-    CallQuestion,
     CodeQuestion,
-    EstimateGasQuestion,
     FeeHistoryQuestion,
     GetStatus,
     HistoryUnavailable,
