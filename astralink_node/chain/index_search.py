@@ -6,6 +6,7 @@ Erigon's are, so the height of its last transaction is where the next page begin
 
 from collections.abc import Callable, Iterator
 
+from astralink_node.chain.call_messages import CallFailed
 from astralink_node.chain.explorer_coverage import Coverage, gaps, load_coverage, without_calls
 from astralink_node.chain.explorer_index import load_creation
 from astralink_node.chain.index_messages import (
@@ -23,7 +24,7 @@ from astralink_node.chain.index_messages import (
     NonceQuestion,
 )
 from astralink_node.chain.ledger import Ledger
-from astralink_node.chain.messages import CallFailed, LimitExceeded, NotFound
+from astralink_node.chain.messages import LimitExceeded, NotFound
 from astralink_node.chain.records import decode_position
 from astralink_node.crypto.keccak import keccak256
 from astralink_node.evm.blocks import encode_header

@@ -8,6 +8,7 @@ from astralink_node.gateway.methods import (
     astralink,
     astralink_network,
     astralink_staking,
+    erigon,
     eth_blocks,
     eth_calls,
     eth_chain,
@@ -15,6 +16,7 @@ from astralink_node.gateway.methods import (
     eth_state,
     eth_transactions,
     net,
+    ots,
     txpool,
     web3,
 )
@@ -33,6 +35,8 @@ NAMESPACES: Mapping[str, Sequence[Method]] = {
     "web3": web3.METHODS,
     "astralink": (*astralink.METHODS, *astralink_network.METHODS, *astralink_staking.METHODS),
     "txpool": txpool.METHODS,
+    "ots": ots.METHODS,
+    "erigon": erigon.METHODS,
 }
 
 
