@@ -23,12 +23,13 @@ from astralink_node.cli.options import json_option, new_signing_history_option
 from astralink_node.cli.passwords import read_secret_line
 from astralink_node.cli.settings import node_flags, settings_from
 from astralink_node.cli.start import ready_object
-from astralink_node.config import NodeConfig
+from astralink_node.config import NodeConfig, Value
 from astralink_node.crypto.addresses import checksum_address
 from astralink_node.crypto.keccak import keccak256
 from astralink_node.crypto.keystore_envelope import Scrypt
 from astralink_node.crypto.secret_files import create_secret_file
 from astralink_node.errors import UserError
+from astralink_node.gateway.config import DEFAULT_APIS
 from astralink_node.listening import listen_tcp
 from astralink_node.services.data_folder import DataFolder, FolderLock
 from astralink_node.storage import keys
@@ -43,7 +44,12 @@ DEFAULT_DIR: Final = Path("devnet")
 PASSWORD_FILE: Final = "validator-password"
 _KDF: Final = Scrypt(n=16_384)
 """The password is 256 random bits: stretching it further would only make every start a second slower."""
-_DEFAULTS: Final = {"blocks.on_demand": True, "txpool.allow_unprotected": True, "index.explorer": True}
+_DEFAULTS: Final[dict[str, Value]] = {
+    "blocks.on_demand": True,
+    "txpool.allow_unprotected": True,
+    "index.explorer": True,
+    "rpc.api": (*DEFAULT_APIS, "ots", "erigon"),
+}
 
 
 @click.command()

@@ -1,7 +1,7 @@
 """Which addresses take part in a transaction, and which contracts it leaves behind: what an explorer's index holds.
 
-A collector is told of every call as it begins and of every self-destruction. It is no tracer: opcodes still run in
-the fast loop, and a block that nobody indexes has none. Calls that fail, or that a caller undoes, count as well: a
+A collector is shown every finished call and creation. It is no tracer: opcodes still run in the fast loop, and a
+block that nobody indexes has none. Calls that fail, or that a caller undoes, count as well: a
 call trace names them, too. The protocol's own calls belong to no transaction.
 """
 
@@ -10,10 +10,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from astralink_node.evm.machine import Message
 from astralink_node.types import Address
 
 if TYPE_CHECKING:
+    from astralink_node.evm.vm import Computation
     from astralink_node.state.overlay import Overlay
 
 
@@ -50,16 +50,15 @@ class AddressCollector:
         self._addresses.clear()
         self._creators.clear()
 
-    def on_call(self, message: Message) -> None:
-        """The caller was seen as its own caller's callee, or is the sender."""
+    def on_frame(self, computation: Computation) -> None:
+        """A call or creation has ended. The caller is seen as its own caller's callee, or is the sender."""
+        message = computation.msg
+        self._addresses.update(computation.beneficiaries)
         if message.is_create:
             self._creators[message.storage_address] = message.sender
             self._addresses.add(message.storage_address)
         else:
             self._addresses.add(message.code_address)
-
-    def on_selfdestruct(self, beneficiary: Address) -> None:
-        self._addresses.add(beneficiary)
 
     def finish(self, sender: Address, target: Address, overlay: Overlay) -> Appearances:
         """After the transaction. `target` is its recipient, or what it deploys."""

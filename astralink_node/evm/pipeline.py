@@ -121,6 +121,7 @@ class BlockExecution:
         """Of the last transaction applied: its output and error, which receipts do not hold."""
         self.appearances: list[Appearances] = []
         """Of each transaction applied since :meth:`collect_addresses`."""
+        self._collector: AddressCollector | None = None
         self._raw_transactions: list[bytes] = []
         self._bloom = 0
         self._state = ExecutionState(
@@ -133,7 +134,8 @@ class BlockExecution:
 
     def collect_addresses(self) -> None:
         """From now on keep which addresses take part in each transaction."""
-        self._state.collector = AddressCollector()
+        self._collector = AddressCollector()
+        self._state.frame_watcher = self._collector.on_frame
 
     def set_tracer(self, tracer: Tracer | None) -> None:
         self._state.tracer = tracer
@@ -154,7 +156,7 @@ class BlockExecution:
         intrinsic, floor = validate_stateless(transaction, self.rules, self.fork)
         self._check_block_room(transaction)
         self._check_sender(transaction, sender)
-        collector = self._state.collector
+        collector = self._collector
         if collector is not None:
             collector.begin()
         completed = False

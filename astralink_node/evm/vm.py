@@ -19,7 +19,6 @@ from eth.exceptions import FullStack, Halt, InsufficientStack, InvalidJumpDestin
 from eth.vm.forks.prague.computation import PragueComputation
 from eth.vm.forks.prague.state import PragueState
 
-from astralink_node.evm.address_collector import AddressCollector
 from astralink_node.evm.code import Code
 from astralink_node.evm.fee_rules import blob_base_fee
 from astralink_node.evm.fork_rules import ForkRules
@@ -161,8 +160,8 @@ class ExecutionState(PragueState):
         self.accounts_to_delete: list[Address] = []
         """Of the last root call, if it succeeded."""
         self.tracer: Tracer | None = None
-        self.collector: AddressCollector | None = None
-        """Told of calls and self-destructions, whether or not a tracer looks on."""
+        self.frame_watcher: Callable[[Computation], None] | None = None
+        """Called with every finished call and creation, inner ones first; for who indexes addresses. No tracer."""
         self.interrupt: Callable[[], None] | None = None
         """Called now and then while code runs. What it raises, which is no VMError, ends all and voids the state."""
         for name in _OVERLAY_METHODS:
@@ -294,8 +293,6 @@ class Computation(PragueComputation):
             allow_deep_calls()
         if message.is_create:
             computation.contracts_created.add(message.storage_address)
-        if state.collector is not None:
-            state.collector.on_call(message)
         if state.tracer is not None:
             state.tracer.enter(computation)
         try:
@@ -309,6 +306,8 @@ class Computation(PragueComputation):
             computation.fail(error)
         if state.tracer is not None:
             state.tracer.leave()
+        if state.frame_watcher is not None:
+            state.frame_watcher(computation)
         return computation
 
     def run_code(self) -> None:
@@ -432,9 +431,8 @@ class Computation(PragueComputation):
             self.accounts_to_delete.extend(child.accounts_to_delete)
 
     def register_account_for_deletion(self, beneficiary: Address) -> None:
-        if self.state.collector is not None:
-            self.state.collector.on_selfdestruct(beneficiary)
         self.accounts_to_delete.append(self.msg.storage_address)
+        self.beneficiaries.append(beneficiary)
 
     def get_gas_refund(self) -> int:
         return 0 if self._error is not None else self._gas_meter.gas_refunded

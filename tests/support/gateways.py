@@ -88,7 +88,13 @@ _COUNTER_CODE = bytes.fromhex("60005460010160005500")
 class SmallNode:
     """What a gateway sees of a node and its execution process. Blocks are made when a test says so."""
 
-    def __init__(self, *, chain_id: int = CHAIN_ID, contracts: Mapping[Address, GenesisAccount] | None = None) -> None:
+    def __init__(
+        self,
+        *,
+        chain_id: int = CHAIN_ID,
+        contracts: Mapping[Address, GenesisAccount] | None = None,
+        explorer_index: bool = False,
+    ) -> None:
         self.chain_id = chain_id
         alloc = {
             ECHO: GenesisAccount(0, 1, _ECHO_CODE, ()),
@@ -98,7 +104,7 @@ class SmallNode:
         text = genesis_text(chain_id=chain_id, extra_alloc={**alloc, **(contracts or {})})
         store = MemoryStore()
         initialise(store, text)
-        self.execution = Execution.open(store, ExecutionConfig(), now_ns=time.monotonic_ns)
+        self.execution = Execution.open(store, ExecutionConfig(explorer_index=explorer_index), now_ns=time.monotonic_ns)
         status = self.execution.status()
         self.genesis_hash = status.genesis_hash
         self.pool: dict[bytes, SubmittedTransaction] = {}

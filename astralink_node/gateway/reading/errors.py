@@ -65,8 +65,8 @@ class IndexGap(ReadError):
         blocks = f"blocks {first} to {last}"
         super().__init__(
             {
-                "unindexed": f"{blocks} are not in the explorer index: stop the node and run `astralink-node db index`, "
-                "then start it with --explorer-index",
+                "unindexed": f"{blocks} are not in the explorer index: stop the node, run `astralink-node db index`, "
+                "and start it with --explorer-index",
                 "without_calls": f"{blocks} are in the explorer index without internal calls, since their state was "
                 "not kept: what contracts created there is not known",
                 "without_blocks": f"this node does not have {blocks}: it joined with a snapshot",
