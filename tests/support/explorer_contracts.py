@@ -80,6 +80,7 @@ class CallNames:
     def __init__(self) -> None:
         self.addresses: set[bytes] = set()
         self.creators: dict[bytes, bytes] = {}
+        self._beneficiary: bytes | None = None
 
     def enter(self, computation: Computation) -> None:
         message = computation.msg
@@ -92,12 +93,14 @@ class CallNames:
     def leave(self) -> None:
         """Names do not end with their calls."""
 
-    def before_opcode(self, computation: Computation, program_counter: int, opcode: int) -> None:  # noqa: ARG002
-        if opcode == 0xFF and computation.stack_values and not computation.msg.is_static:
-            self.addresses.add((computation.stack_values[-1] & (1 << 160) - 1).to_bytes(20, "big"))
+    def before_opcode(self, computation: Computation, program_counter: int, opcode: int) -> None:
+        self._beneficiary = None
+        if opcode == 0xFF and computation.stack_values:
+            self._beneficiary = (computation.stack_values[-1] & (1 << 160) - 1).to_bytes(20, "big")
 
     def after_opcode(self, computation: Computation, error: VMError | None) -> None:
-        """Known beforehand."""
+        if self._beneficiary is not None and error is None:
+            self.addresses.add(self._beneficiary)
 
 
 def traced_block(reader: Reader, genesis: bytes, genesis_hash: bytes, height: int) -> list[TracedTransaction]:
