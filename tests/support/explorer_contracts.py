@@ -101,6 +101,7 @@ class CallNames:
     def after_opcode(self, computation: Computation, error: VMError | None) -> None:
         if self._beneficiary is not None and error is None:
             self.addresses.add(self._beneficiary)
+        self._beneficiary = None  # what follows ends the callers' opcodes
 
 
 def traced_block(reader: Reader, genesis: bytes, genesis_hash: bytes, height: int) -> list[TracedTransaction]:
