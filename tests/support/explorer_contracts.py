@@ -3,12 +3,12 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from eth.exceptions import VMError
-
 from astralink_node.chain.contexts import ChainRecords
 from astralink_node.chain.ledger import Ledger
 from astralink_node.chain.replay import BlockReplay
-from astralink_node.evm.transaction_execution import contract_address
+from astralink_node.evm.created_addresses import contract_address
+from astralink_node.evm.tracing.calls import frame_of
+from astralink_node.evm.tracing.hooks import SilentTracer
 from astralink_node.evm.vm import Computation
 from astralink_node.storage.store import Reader
 from astralink_node.types import Address
@@ -74,34 +74,21 @@ class TracedTransaction:
     creations: dict[bytes, bytes] = field(default_factory=dict)
 
 
-class CallNames:
-    """A tracer that writes down both ends of every call and every beneficiary."""
+class CallNames(SilentTracer):
+    """Writes down both ends of every call and every beneficiary."""
 
     def __init__(self) -> None:
         self.addresses: set[bytes] = set()
         self.creators: dict[bytes, bytes] = {}
-        self._beneficiary: bytes | None = None
 
     def enter(self, computation: Computation) -> None:
-        message = computation.msg
-        self.addresses |= {message.sender, message.storage_address}
-        if message.is_create:
-            self.creators[message.storage_address] = message.sender
-        else:
-            self.addresses.add(message.code_address)
+        frame = frame_of(computation)
+        self.addresses |= {frame.sender, frame.to}
+        if frame.is_creation:
+            self.creators[frame.to] = frame.sender
 
-    def leave(self) -> None:
-        """Names do not end with their calls."""
-
-    def before_opcode(self, computation: Computation, program_counter: int, opcode: int) -> None:
-        self._beneficiary = None
-        if opcode == 0xFF and computation.stack_values:
-            self._beneficiary = (computation.stack_values[-1] & (1 << 160) - 1).to_bytes(20, "big")
-
-    def after_opcode(self, computation: Computation, error: VMError | None) -> None:
-        if self._beneficiary is not None and error is None:
-            self.addresses.add(self._beneficiary)
-        self._beneficiary = None  # what follows ends the callers' opcodes
+    def selfdestruct(self, computation: Computation, beneficiary: Address, balance: int) -> None:
+        self.addresses.add(beneficiary)
 
 
 def traced_block(reader: Reader, genesis: bytes, genesis_hash: bytes, height: int) -> list[TracedTransaction]:

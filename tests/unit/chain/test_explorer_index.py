@@ -23,7 +23,7 @@ from astralink_node.chain.initialise import open_chain
 from astralink_node.chain.messages import Answer, AtLatest, LimitExceeded, NotFound, Query, Question
 from astralink_node.crypto.keccak import keccak256
 from astralink_node.evm.blocks import decode_header
-from astralink_node.evm.transaction_execution import contract_address
+from astralink_node.evm.created_addresses import contract_address
 from astralink_node.storage import keys
 from astralink_node.storage.memory import MemoryStore
 from astralink_node.types import Address

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from astralink_node.evm.transaction_execution import contract_address
+from astralink_node.evm.created_addresses import contract_address
 from astralink_node.gateway.config import DEFAULT_APIS
 from astralink_node.gateway.rpc_errors import INVALID_PARAMS, SERVER_ERROR
 from tests.support.explorer_contracts import DEPLOYS, EXPLORER_CONTRACTS, FORWARDER, MAKER, word

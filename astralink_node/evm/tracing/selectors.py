@@ -1,0 +1,59 @@
+"""geth's ``4byteTracer``: which functions are called with how much data, inner calls included."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from astralink_node.evm.tracing.hooks import CREATIONS, RefusedCall, SilentTracer
+
+if TYPE_CHECKING:
+    from astralink_node.evm.vm import Computation
+
+SELECTOR_BYTES: Final = 4
+
+
+@dataclass(frozen=True, slots=True)
+class SelectorCount:
+    selector: bytes
+    data_bytes: int
+    """Of the call data, without the selector."""
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
+class SelectorCounts:
+    """By selector, then size."""
+
+    counts: tuple[SelectorCount, ...]
+
+
+class SelectorTracer(SilentTracer):
+    """Counts every call with at least a selector as data; creations and precompiles are not calls of functions."""
+
+    def __init__(self) -> None:
+        self._counts: dict[tuple[bytes, int], int] = {}
+
+    def result(self) -> SelectorCounts:
+        return SelectorCounts(
+            tuple(SelectorCount(selector, size, count) for (selector, size), count in sorted(self._counts.items()))
+        )
+
+    def enter(self, computation: Computation) -> None:
+        message = computation.msg
+        if not message.is_create and message.code_address not in computation.state.precompile_addresses:
+            self._count(message.data)
+
+    def refuse(self, refused: RefusedCall) -> None:
+        if refused.opcode not in CREATIONS:
+            self._count(refused.input)
+
+    def _count(self, data: bytes) -> None:
+        if len(data) >= SELECTOR_BYTES:
+            place = (bytes(data[:SELECTOR_BYTES]), len(data) - SELECTOR_BYTES)
+            self._counts[place] = self._counts.get(place, 0) + 1
+
+
+def selector_fields(counts: SelectorCounts) -> dict[str, object]:
+    """geth's JSON: ``{"0x27dc297e-128": 1}``."""
+    return {f"0x{entry.selector.hex()}-{entry.data_bytes}": entry.count for entry in counts.counts}
