@@ -98,6 +98,29 @@ def split_list(data: bytes) -> list[bytes]:
     return items
 
 
+def item_places(data: bytes, start: int, limit: int) -> list[tuple[int, int, int]]:
+    """Of the list that begins at ``start``: (start, start of the payload, end) of each item, which is not looked into.
+
+    ``start`` may be a list within a larger encoding; what follows it is no concern here.
+    """
+    is_list, position, end = item_bounds(data, start, limit)
+    if not is_list:
+        raise MalformedRlp("expected an RLP list, found a byte string")
+    places: list[tuple[int, int, int]] = []
+    while position < end:
+        prefix = data[position]
+        if 0x80 <= prefix < 0xB8:  # a short string, which most items are
+            payload = position + 1
+            item_end = payload + prefix - 0x80
+            if item_end > end:
+                raise MalformedRlp("an RLP item is longer than what holds it")
+        else:
+            _, payload, item_end = item_bounds(data, position, end)
+        places.append((position, payload, item_end))
+        position = item_end
+    return places
+
+
 def string_of(encoded: bytes) -> bytes:
     """The byte string that one encoded item holds."""
     item = decode(encoded, max_depth=1)

@@ -7,6 +7,7 @@ a storage trie) and the path from the root, one ASCII hex digit a nibble; a node
 """
 
 from collections.abc import Sequence
+from struct import pack, unpack
 from typing import Final
 
 FORMAT_VERSION: Final = 1
@@ -206,11 +207,11 @@ def log_index_height(key: bytes) -> int:
 
 def encode_positions(positions: Sequence[int]) -> bytes:
     """Rising positions within a block, 4 bytes each."""
-    return b"".join([position.to_bytes(4, "big") for position in positions])
+    return pack(f">{len(positions)}I", *positions)
 
 
 def decode_positions(raw_positions: bytes) -> list[int]:
-    return [int.from_bytes(raw_positions[at : at + 4], "big") for at in range(0, len(raw_positions), 4)]
+    return list(unpack(f">{len(raw_positions) // 4}I", raw_positions))
 
 
 # --- The explorer index: what an address took part in ----------------------------------------------------------
