@@ -75,7 +75,6 @@ raw_transactions = st.one_of(
 withdrawals = st.builds(Withdrawal, index=u64, validator_index=u64, address=addresses, amount_gwei=u64)
 blocks = st.builds(
     Block,
-    Header,
     header=headers,
     raw_transactions=st.lists(raw_transactions, max_size=5).map(tuple),
     withdrawals=st.lists(withdrawals, max_size=2).map(tuple),
