@@ -4,11 +4,9 @@
 
 from __future__ import annotations
 
-from astralink_node.chain.messages import (
+from astralink_node.chain.call_messages import (
     AccessListAnswer,
     AccessListQuestion,
-    AtLatest,
-    BlockSelector,
     CallAnswer,
     CallQuestion,
     CallRequest,
@@ -16,6 +14,7 @@ from astralink_node.chain.messages import (
     GasAnswer,
     StateOverride,
 )
+from astralink_node.chain.messages import AtLatest, BlockSelector
 from astralink_node.gateway.call_parameters import CallArguments, call_arguments, state_overrides
 from astralink_node.gateway.context import RpcContext
 from astralink_node.gateway.encoding import JsonObject, access_list_fields, data, quantity
