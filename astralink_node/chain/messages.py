@@ -21,6 +21,7 @@ from astralink_node.chain.consensus_messages import (
 )
 from astralink_node.chain.protocol_messages import ProtocolLogAnswer, ProtocolLogQuestion
 from astralink_node.chain.sync_messages import ImportAnswer, ImportWork, SyncAnswer, SyncQuestion
+from astralink_node.chain.trace_messages import LongQuestion, TraceAnswer
 from astralink_node.chain.view_messages import ViewsAnswer, ViewsQuestion
 
 # --- Block work: Build, Validate, Commit, GetDecided, Status ---------------------------------------------------
@@ -458,6 +459,7 @@ Question = (
     | CheckpointQuestion
     | GetStatus
     | SyncQuestion
+    | LongQuestion
 )
 Answer = (
     AccountsAnswer
@@ -478,6 +480,7 @@ Answer = (
     | HistoryUnavailable
     | LimitExceeded
     | SyncAnswer
+    | TraceAnswer
 )
 
 

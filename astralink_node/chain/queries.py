@@ -16,7 +16,9 @@ from astralink_node.chain.consensus_messages import (
     ValidatorsAnswer,
     ValidatorsQuestion,
 )
+from astralink_node.chain.contexts import ChainRecords
 from astralink_node.chain.fee_history import fee_history
+from astralink_node.chain.json_stream import Emit
 from astralink_node.chain.ledger import Ledger
 from astralink_node.chain.log_search import LogLimitReached, search_logs
 from astralink_node.chain.messages import (
@@ -63,6 +65,8 @@ from astralink_node.chain.sync_messages import (
     SnapshotHeightsQuestion,
     SnapshotManifestQuestion,
 )
+from astralink_node.chain.trace_messages import LongQuestion, StreamChunk, TraceBlock, TraceTransaction
+from astralink_node.chain.tracing import answer_trace
 from astralink_node.chain.view_messages import ViewsQuestion
 from astralink_node.crypto.keccak import keccak256
 from astralink_node.evm.blocks import Header, encode_header
@@ -90,6 +94,11 @@ def no_interrupt() -> None:
     """For callers with no other work to give way to."""
 
 
+def no_stream(chunk: StreamChunk) -> None:
+    """For callers that ask for no streams."""
+    raise TypeError(f"a chunk of {len(chunk.data)} bytes of an answer that nobody takes")
+
+
 @dataclass(frozen=True, slots=True)
 class StateView:
     """The state that a selector names, and the block under which calls run on it."""
@@ -115,9 +124,10 @@ class Queries:
         self._limits = limits
         self._now_ns = now_ns
 
-    def answer(self, reader: Reader, query: Query, interrupt: Interrupt) -> Answer:
+    def answer(self, reader: Reader, query: Query, interrupt: Interrupt, emit: Emit = no_stream) -> Answer:
         """`reader` is a snapshot. Never raises for anything that a question may contain."""
-        deadline_ns = self._now_ns() + self._limits.time_ms * NANOSECONDS_PER_MS
+        time_ms = self._time_ms(query.question)
+        deadline_ns = self._now_ns() + time_ms * NANOSECONDS_PER_MS
 
         def check_time() -> None:
             interrupt()
@@ -125,15 +135,20 @@ class Queries:
                 raise DeadlinePassed
 
         try:
-            return self._answer(reader, query, check_time)
+            return self._answer(reader, query, check_time, emit)
         except DeadlinePassed:
-            return LimitExceeded(f"the answer takes longer than {self._limits.time_ms} ms")
+            return LimitExceeded(f"the answer takes longer than {time_ms} ms")
         except LogLimitReached as error:
             return LimitExceeded(
                 f"more than {self._limits.max_logs} logs match, the last one at height {error.height}: ask for less"
             )
 
-    def _answer(self, reader: Reader, query: Query, check_time: Callable[[], None]) -> Answer:
+    def _time_ms(self, question: Question) -> int:
+        if not isinstance(question, LongQuestion):
+            return self._limits.time_ms
+        return min(question.time_ms or self._limits.trace_time_ms, self._limits.max_trace_time_ms)
+
+    def _answer(self, reader: Reader, query: Query, check_time: Callable[[], None], emit: Emit) -> Answer:
         question = query.question
         ledger = Ledger(reader)
         match question:
@@ -155,6 +170,12 @@ class Queries:
                 return answer_sync(reader, self._genesis, question, check_time)
             case LogsQuestion():
                 return self._logs(reader, ledger, question, check_time)
+            case TraceTransaction() | TraceBlock():
+                records = ChainRecords(self._genesis, self._rules, self._genesis_hash, ledger)
+                height = 0 if isinstance(question, TraceTransaction) else _height_of(ledger, query.at)
+                if not isinstance(height, int):
+                    return height
+                return answer_trace(reader, records, question, height, check_time, emit)
             case BlockQuestion() | ReceiptsQuestion() | ProtocolLogQuestion() | FeeHistoryQuestion():
                 height = _height_of(ledger, query.at)
                 if not isinstance(height, int):

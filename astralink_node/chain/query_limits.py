@@ -7,6 +7,10 @@ from dataclasses import dataclass
 class QueryLimits:
     time_ms: int = 5_000
     """Wall-clock time of one answer."""
+    trace_time_ms: int = 30_000
+    """Of one trace that asks for no other time."""
+    max_trace_time_ms: int = 300_000
+    """Of one that does."""
     call_gas: int = 50_000_000
     """Gas of a simulated call that names none, or more; as geth's --rpc.gascap."""
     max_views: int = 128

@@ -60,7 +60,7 @@ class TraceCall:
     time_ms: int = 0
 
 
-LongQuestion = TraceTransaction | TraceBlock | TraceCall
+LongQuestion = TraceTransaction | TraceBlock
 
 
 # --- What comes back -------------------------------------------------------------------------------------------
