@@ -19,12 +19,14 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from types import TracebackType
+from typing import Protocol
 
 from astralink_node.chain.call_messages import CallFailed
 from astralink_node.chain.codec import CodecError, decode, encode
-from astralink_node.chain.execution import Execution
 from astralink_node.chain.frames import Frame, FrameDecoder, FrameError, encode_frame
-from astralink_node.chain.messages import LimitExceeded, Query
+from astralink_node.chain.json_stream import Emit
+from astralink_node.chain.messages import Answer, LimitExceeded, Query
+from astralink_node.chain.queries import Interrupt
 from astralink_node.chain.trace_messages import LongQuestion, StreamChunk
 from astralink_node.errors import UserError
 from astralink_node.storage.store import StorageError
@@ -50,6 +52,12 @@ MAX_SOCKET_PATH_BYTES = 107
 
 class _Unwanted(Exception):
     """The process ends, or the gateway has gone: nobody wants the answer any more."""
+
+
+class Answering(Protocol):
+    """What the server needs of :class:`~astralink_node.chain.execution.Execution`."""
+
+    def query(self, query: Query, interrupt: Interrupt, emit: Emit) -> Answer: ...
 
 
 class WorkGate:
@@ -104,7 +112,7 @@ class QueryServer:
 
     def __init__(
         self,
-        execution: Execution,
+        execution: Answering,
         gate: WorkGate,
         path: str,
         threads: int,

@@ -26,7 +26,45 @@ class StructLogs:
     """Of the steps listed; 0 lists all."""
 
 
-TracerChoice = StructLogs
+@dataclass(frozen=True, slots=True)
+class CallFrames:
+    """The tree of calls (geth's callTracer), as evm.tracing's CallTrace."""
+
+    only_top_call: bool = False
+    with_logs: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class TouchedAccounts:
+    """Accounts and slots touched (geth's prestateTracer), as evm.tracing's Prestate."""
+
+    diff_mode: bool = False
+    with_code: bool = True
+    with_storage: bool = True
+    with_empty: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Selectors:
+    """Functions called (geth's 4byteTracer), as evm.tracing's SelectorCounts."""
+
+
+@dataclass(frozen=True, slots=True)
+class VmSteps:
+    """Effects of every opcode (Parity's vmTrace), as evm.tracing's VmTrace."""
+
+
+TypedTracer = CallFrames | TouchedAccounts | Selectors | VmSteps
+
+
+@dataclass(frozen=True, slots=True)
+class TypedTracers:
+    """Several on one run; none of them still says what came of the transaction."""
+
+    tracers: tuple[TypedTracer, ...]
+
+
+TracerChoice = StructLogs | TypedTracers
 
 
 # --- What to trace ---------------------------------------------------------------------------------------------

@@ -5,6 +5,8 @@ Answers that mean failure become :class:`ReadError` here, whoever asked.
 
 from __future__ import annotations
 
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
 from typing import TypeVar
 
 from astralink_node.chain.call_messages import CallFailed
@@ -21,6 +23,7 @@ from astralink_node.chain.messages import (
     Query,
     Question,
 )
+from astralink_node.chain.trace_messages import LongQuestion, StreamChunk, StreamEnd
 from astralink_node.gateway.backend import Backend, Unavailable
 from astralink_node.gateway.link_messages import LinkFailed, Request
 from astralink_node.gateway.reading.errors import (
@@ -62,6 +65,30 @@ class Source:
         if isinstance(answer, NotFound):
             return None
         raise _failure(answer, at)
+
+    async def stream(self, at: BlockSelector, question: LongQuestion) -> AsyncGenerator[StreamChunk]:
+        """The chunks of an answer, as they come. Raises as :meth:`ask` does, at any point."""
+        async with aclosing(self._long_answers(at, question)) as answers:
+            async for answer in answers:
+                if isinstance(answer, StreamChunk):
+                    yield answer
+                elif isinstance(answer, StreamEnd):
+                    return
+                else:
+                    raise _failure(answer, at)
+
+    async def ask_long(self, at: BlockSelector, question: LongQuestion, expected: type[Expected]) -> Expected:
+        """As :meth:`ask`, for what takes long: giving up the wait ends the work."""
+        async with aclosing(self._long_answers(at, question)) as answers:
+            answer = await anext(answers)
+        if isinstance(answer, expected):
+            return answer
+        raise _failure(answer, at)
+
+    def _long_answers(self, at: BlockSelector, question: LongQuestion) -> AsyncGenerator[Answer]:
+        if self.beyond_head(at):
+            raise UnknownBlock(by_hash=False)
+        return self._backend.stream(Query(at, question))
 
     async def ask_node(self, request: Request, expected: type[Expected]) -> Expected:
         """The node's reply. Raises NotAnswered and Unavailable."""
