@@ -18,24 +18,24 @@ Emit = Callable[[StreamChunk], None]
 class JsonStream:
     def __init__(self, emit: Emit) -> None:
         self._emit = emit
-        self._parts: list[str] = []
+        self._parts: list[bytes] = []
         self._size = 0
-        self._closing: list[str] = []
+        self._closing: list[bytes] = []
         self._is_first: list[bool] = []
 
-    def open(self, text: str, closing: str) -> None:
+    def open(self, text: bytes, closing: bytes) -> None:
         """Begin a list or an object, itself an item: `text` up to where its items go, `closing` from there on."""
         self._item(text)
         self._closing.append(closing)
         self._is_first.append(True)
 
-    def item(self, text: str) -> None:
+    def item(self, text: bytes) -> None:
         """One item of what was opened last: a value in a list, ``"name":value`` in an object."""
         self._item(text)
         if self._size >= CHUNK_BYTES:
             self.flush()
 
-    def close(self, text: str = "") -> None:
+    def close(self, text: bytes = b"") -> None:
         """End what was opened last: with `text` instead of its closing, if there is more to say."""
         closing = self._closing.pop()
         self._is_first.pop()
@@ -43,18 +43,18 @@ class JsonStream:
 
     def flush(self) -> None:
         if self._parts:
-            data = "".join(self._parts).encode()
+            data = b"".join(self._parts)
             self._parts.clear()
             self._size = 0
-            self._emit(StreamChunk(data, "".join(reversed(self._closing)).encode()))
+            self._emit(StreamChunk(data, b"".join(reversed(self._closing))))
 
-    def _item(self, text: str) -> None:
+    def _item(self, text: bytes) -> None:
         if self._is_first:
             if not self._is_first[-1]:
-                self._add(",")
+                self._add(b",")
             self._is_first[-1] = False
         self._add(text)
 
-    def _add(self, text: str) -> None:
+    def _add(self, text: bytes) -> None:
         self._parts.append(text)
         self._size += len(text)

@@ -53,9 +53,9 @@ def answer_trace(
             replay.skip_to(index)
             _stream_next(replay, stream, "")
         else:
-            stream.open("[", "]")
+            stream.open(b"[", b"]")
             for transaction in replay.transactions:
-                stream.open(f'{{"txHash":"0x{transaction.hash.hex()}","result":', "}")
+                stream.open(b'{"txHash":"0x%b","result":' % transaction.hash.hex().encode(), b"}")
                 _stream_next(replay, stream, "")
                 stream.close()
             stream.close()
@@ -66,8 +66,8 @@ def answer_trace(
 
 
 def _stream_next(replay: BlockReplay, stream: JsonStream, _options: str) -> None:
-    stream.open('{"structLogs":[', "]}")
-    replay.apply_next(Eip3155Tracer(stream.item))
+    stream.open(b'{"structLogs":[', b"]}")
+    replay.apply_next(Eip3155Tracer(lambda line: stream.item(line.encode())))
     outcome = replay.execution.last_outcome
     assert outcome is not None
-    stream.close(f'],"gas":{outcome.gas_used}}}')
+    stream.close(b'],"gas":%d}' % outcome.gas_used)

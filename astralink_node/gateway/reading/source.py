@@ -23,7 +23,7 @@ from astralink_node.chain.messages import (
     Query,
     Question,
 )
-from astralink_node.chain.trace_messages import LongQuestion, StreamChunk, StreamEnd
+from astralink_node.chain.trace_messages import LongQuestion, StreamChunk, StreamEnd, TraceTransaction
 from astralink_node.gateway.backend import Backend, Unavailable
 from astralink_node.gateway.link_messages import LinkFailed, Request
 from astralink_node.gateway.reading.errors import (
@@ -35,6 +35,7 @@ from astralink_node.gateway.reading.errors import (
     StateUnavailable,
     TooMuch,
     UnknownBlock,
+    UnknownTransaction,
 )
 from astralink_node.gateway.reading.head_cache import HeadCache
 
@@ -75,7 +76,7 @@ class Source:
                 elif isinstance(answer, StreamEnd):
                     return
                 else:
-                    raise _failure(answer, at)
+                    raise _long_failure(answer, at, question)
 
     async def ask_long(self, at: BlockSelector, question: LongQuestion, expected: type[Expected]) -> Expected:
         """As :meth:`ask`, for what takes long: giving up the wait ends the work."""
@@ -83,7 +84,7 @@ class Source:
             answer = await anext(answers)
         if isinstance(answer, expected):
             return answer
-        raise _failure(answer, at)
+        raise _long_failure(answer, at, question)
 
     def _long_answers(self, at: BlockSelector, question: LongQuestion) -> AsyncGenerator[Answer]:
         if self.beyond_head(at):
@@ -105,6 +106,12 @@ class Source:
 def committed(at: BlockSelector) -> BlockSelector:
     """Blocks exist once they are final: what is asked of the pending one is answered by the head."""
     return AtLatest() if isinstance(at, AtPending) else at
+
+
+def _long_failure(answer: Answer, at: BlockSelector, question: LongQuestion) -> ReadError:
+    if isinstance(answer, NotFound) and isinstance(question, TraceTransaction):
+        return UnknownTransaction()
+    return _failure(answer, at)
 
 
 def _failure(answer: Answer, at: BlockSelector) -> ReadError:

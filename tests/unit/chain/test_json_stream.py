@@ -16,12 +16,12 @@ TEXTS = st.text(max_size=40) | st.integers(0, 3 * CHUNK_BYTES).map(lambda size: 
 def test_every_cut_closes_to_valid_json_and_all_chunks_make_the_text(groups: list[list[str]]) -> None:
     chunks: list[StreamChunk] = []
     stream = JsonStream(chunks.append)
-    stream.open("[", "]")
+    stream.open(b"[", b"]")
     for number, group in enumerate(groups):
-        stream.open(f'{{"number":{number},"logs":[', "]}")
+        stream.open(b'{"number":%d,"logs":[' % number, b"]}")
         for text in group:
-            stream.item(json.dumps(text))
-        stream.close(f'],"count":{len(group)}}}')
+            stream.item(json.dumps(text).encode())
+        stream.close(b'],"count":%d}' % len(group))
     stream.close()
     stream.flush()
     so_far = b""
@@ -37,9 +37,9 @@ def test_every_cut_closes_to_valid_json_and_all_chunks_make_the_text(groups: lis
 def test_a_chunk_ends_with_the_piece_that_fills_it() -> None:
     chunks: list[StreamChunk] = []
     stream = JsonStream(chunks.append)
-    stream.open("[", "]")
+    stream.open(b"[", b"]")
     for _ in range(3 * CHUNK_BYTES // 1000):
-        stream.item('"' + "x" * 998 + '"')
+        stream.item(b'"' + b"x" * 998 + b'"')
     assert [CHUNK_BYTES <= len(chunk.data) < CHUNK_BYTES + 1002 for chunk in chunks] == [True, True]
 
 
