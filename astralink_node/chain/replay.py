@@ -12,7 +12,7 @@ from astralink_node.chain.protocol_steps import ProtocolSteps
 from astralink_node.evm.blocks import Header, Receipt
 from astralink_node.evm.pipeline import BlockContext, BlockExecution, ExecutedBlock
 from astralink_node.evm.transactions import Transaction, decode_transaction
-from astralink_node.evm.vm import Tracer
+from astralink_node.evm.tracing.hooks import Tracer
 from astralink_node.state.overlay import Overlay
 from astralink_node.state.reverse_diffs import HistoricalState
 from astralink_node.storage.store import Reader

@@ -15,12 +15,13 @@ from typing import Final
 from eth.exceptions import OutOfGas, Revert, VMError
 
 from astralink_node.errors import AstraLinkError
-from astralink_node.evm.access_list_tracer import AccessListTracer
+from astralink_node.evm.created_addresses import contract_address
 from astralink_node.evm.fork_rules import ChainRules
 from astralink_node.evm.pipeline import BlockContext
-from astralink_node.evm.tracer import describe
+from astralink_node.evm.tracing.access_list import AccessListTracer
+from astralink_node.evm.tracing.hooks import describe
 from astralink_node.evm.transaction_encoding import new_transaction
-from astralink_node.evm.transaction_execution import Outcome, contract_address, execute_transaction
+from astralink_node.evm.transaction_execution import Outcome, execute_transaction
 from astralink_node.evm.transactions import (
     DYNAMIC_FEE_TYPE,
     MAX_INITCODE_BYTES,

@@ -11,8 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from astralink_node.evm.tracing.calls import CallFrame, CallTrace
-from astralink_node.evm.tracing.prestate import Prestate, TouchedAccount
+from astralink_node.evm.tracing.records import CallFrame, CallTrace, Prestate, TouchedAccount
 from astralink_node.gateway.encoding import JsonObject, data, quantity
 
 REVERTED: Final = "execution reverted"
