@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import TypeVar
 
+from astralink_node.chain.call_messages import CallFailed
 from astralink_node.chain.messages import (
     AccountRecord,
     AccountsAnswer,
@@ -20,7 +21,6 @@ from astralink_node.chain.messages import (
     BlockQuestion,
     BlockSelector,
     BytesAnswer,
-    CallFailed,
     CodeQuestion,
     HistoryUnavailable,
     LimitExceeded,

@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from astralink_node.chain.messages import AccessListEntry, LogRecord, ProofAnswer, ReceiptRecord
+from astralink_node.chain.call_messages import AccessListEntry
+from astralink_node.chain.messages import LogRecord, ProofAnswer, ReceiptRecord
 from astralink_node.crypto import eip55
 from astralink_node.evm.blocks import Header, Receipt
 from astralink_node.evm.transactions import ACCESS_LIST_TYPE, LEGACY_TYPE, SET_CODE_TYPE, Transaction

@@ -1,14 +1,12 @@
 """eth_*: simulated transactions. The execution process runs them, within its own caps on gas and time."""
 
-# ruff: noqa: ARG001 - handlers take what the table declares, used or not
-
 from __future__ import annotations
 
-from astralink_node.chain.messages import (
+from astralink_node.chain.call_messages import (
+    NO_BLOCK_OVERRIDE,
     AccessListAnswer,
     AccessListQuestion,
-    AtLatest,
-    BlockSelector,
+    BlockOverride,
     CallAnswer,
     CallQuestion,
     CallRequest,
@@ -16,18 +14,19 @@ from astralink_node.chain.messages import (
     GasAnswer,
     StateOverride,
 )
-from astralink_node.gateway.call_parameters import CallArguments, call_arguments, state_overrides
+from astralink_node.chain.messages import AtLatest, BlockSelector
+from astralink_node.gateway.call_parameters import CallArguments, block_overrides, call_arguments, state_overrides
 from astralink_node.gateway.context import RpcContext
 from astralink_node.gateway.encoding import JsonObject, access_list_fields, data, quantity
 from astralink_node.gateway.jsonrpc import Json
 from astralink_node.gateway.methods.table import Method, Parameter
-from astralink_node.gateway.parameters import block, no_overrides
+from astralink_node.gateway.parameters import block as block_selector
 from astralink_node.gateway.rpc_errors import execution_reverted, halted, server_error
 
 TRANSACTION = Parameter("transaction", call_arguments)
-BLOCK = Parameter("block", block, AtLatest())
+BLOCK = Parameter("block", block_selector, AtLatest())
 STATE_OVERRIDES = Parameter("stateOverrides", state_overrides, ())
-BLOCK_OVERRIDES = Parameter("blockOverrides", no_overrides, None)
+BLOCK_OVERRIDES = Parameter("blockOverrides", block_overrides, NO_BLOCK_OVERRIDE)
 
 REVERTED = "reverted"
 HALTED = "halted"
@@ -38,10 +37,10 @@ async def call(
     arguments: CallArguments,
     at: BlockSelector,
     overrides: tuple[StateOverride, ...],
-    block_overrides: None,
+    block: BlockOverride,
 ) -> Json:
     request = _request(context, arguments)
-    answer = await context.chain.ask(at, CallQuestion(request, overrides), CallAnswer)
+    answer = await context.chain.ask(at, CallQuestion(request, overrides, block), CallAnswer)
     if answer.status == REVERTED:
         raise execution_reverted(answer.output)
     if answer.status == HALTED:
@@ -54,14 +53,21 @@ async def estimate_gas(
     arguments: CallArguments,
     at: BlockSelector,
     overrides: tuple[StateOverride, ...],
-    block_overrides: None,
+    block: BlockOverride,
 ) -> Json:
     request = _request(context, arguments)
-    return quantity((await context.chain.ask(at, EstimateGasQuestion(request, overrides), GasAnswer)).gas)
+    return quantity((await context.chain.ask(at, EstimateGasQuestion(request, overrides, block), GasAnswer)).gas)
 
 
-async def create_access_list(context: RpcContext, arguments: CallArguments, at: BlockSelector, overrides: None) -> Json:
-    answer = await context.chain.ask(at, AccessListQuestion(_request(context, arguments)), AccessListAnswer)
+async def create_access_list(
+    context: RpcContext,
+    arguments: CallArguments,
+    at: BlockSelector,
+    overrides: tuple[StateOverride, ...],
+    block: BlockOverride,
+) -> Json:
+    question = AccessListQuestion(_request(context, arguments), overrides, block)
+    answer = await context.chain.ask(at, question, AccessListAnswer)
     fields: JsonObject = {
         "accessList": access_list_fields(answer.access_list),
         "gasUsed": quantity(answer.gas_used),
@@ -84,6 +90,6 @@ METHODS = (
     Method(
         "eth_createAccessList",
         create_access_list,
-        (TRANSACTION, BLOCK, Parameter("stateOverrides", no_overrides, None)),
+        (TRANSACTION, BLOCK, STATE_OVERRIDES, BLOCK_OVERRIDES),
     ),
 )
