@@ -229,10 +229,8 @@ class Simulation:
     def _succeeds(self, call: CallParameters, gas: int) -> bool:
         try:
             return self._execute(call, gas).error is None
-        except CallRefused as refusal:
-            if refusal.kind == "intrinsic_gas":
-                return False
-            raise
+        except CallRefused:
+            return False
 
     def _highest_gas(self, call: CallParameters) -> int:
         """The most gas that the block, the call, the node, EIP-7825 and the sender's balance allow."""

@@ -11,11 +11,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
-from eth.exceptions import VMError
+from eth.exceptions import InvalidInstruction, VMError
 
 from astralink_node.evm.vm import Computation
 
 _CREATES: Final = (0xF0, 0xF5)
+_DESIGNATED_INVALID: Final = "0xfe"
+"""EIP-141."""
 
 
 @dataclass(slots=True)
@@ -92,6 +94,10 @@ class Eip3155Tracer:
 
 def describe(error: VMError) -> str:
     """The kind of failure in words, as geth has them where it does."""
+    if isinstance(error, InvalidInstruction):
+        # py-evm: "Invalid opcode 0xc @ 17".
+        opcode = str(error).split()[2]
+        return f"invalid opcode: {'INVALID' if opcode == _DESIGNATED_INVALID else f'opcode {opcode} not defined'}"
     return _DESCRIPTIONS.get(type(error).__name__, str(error) or type(error).__name__)
 
 

@@ -2,18 +2,7 @@
 
 from __future__ import annotations
 
-from astralink_node.chain.call_messages import (
-    NO_BLOCK_OVERRIDE,
-    AccessListAnswer,
-    AccessListQuestion,
-    BlockOverride,
-    CallAnswer,
-    CallQuestion,
-    CallRequest,
-    EstimateGasQuestion,
-    GasAnswer,
-    StateOverride,
-)
+from astralink_node.chain.call_messages import NO_BLOCK_OVERRIDE, BlockOverride, CallRequest, StateOverride
 from astralink_node.chain.messages import AtLatest, BlockSelector
 from astralink_node.gateway.call_parameters import CallArguments, block_overrides, call_arguments, state_overrides
 from astralink_node.gateway.context import RpcContext
@@ -21,15 +10,12 @@ from astralink_node.gateway.encoding import JsonObject, access_list_fields, data
 from astralink_node.gateway.jsonrpc import Json
 from astralink_node.gateway.methods.table import Method, Parameter
 from astralink_node.gateway.parameters import block as block_selector
-from astralink_node.gateway.rpc_errors import execution_reverted, halted, server_error
+from astralink_node.gateway.rpc_errors import server_error
 
 TRANSACTION = Parameter("transaction", call_arguments)
 BLOCK = Parameter("block", block_selector, AtLatest())
 STATE_OVERRIDES = Parameter("stateOverrides", state_overrides, ())
 BLOCK_OVERRIDES = Parameter("blockOverrides", block_overrides, NO_BLOCK_OVERRIDE)
-
-REVERTED = "reverted"
-HALTED = "halted"
 
 
 async def call(
@@ -39,13 +25,7 @@ async def call(
     overrides: tuple[StateOverride, ...],
     block: BlockOverride,
 ) -> Json:
-    request = _request(context, arguments)
-    answer = await context.chain.ask(at, CallQuestion(request, overrides, block), CallAnswer)
-    if answer.status == REVERTED:
-        raise execution_reverted(answer.output)
-    if answer.status == HALTED:
-        raise halted(answer.halt_reason)
-    return data(answer.output)
+    return data(await context.read.calls.call(request_of(context, arguments), at, overrides, block))
 
 
 async def estimate_gas(
@@ -55,8 +35,7 @@ async def estimate_gas(
     overrides: tuple[StateOverride, ...],
     block: BlockOverride,
 ) -> Json:
-    request = _request(context, arguments)
-    return quantity((await context.chain.ask(at, EstimateGasQuestion(request, overrides, block), GasAnswer)).gas)
+    return quantity(await context.read.calls.estimate_gas(request_of(context, arguments), at, overrides, block))
 
 
 async def create_access_list(
@@ -66,8 +45,7 @@ async def create_access_list(
     overrides: tuple[StateOverride, ...],
     block: BlockOverride,
 ) -> Json:
-    question = AccessListQuestion(_request(context, arguments), overrides, block)
-    answer = await context.chain.ask(at, question, AccessListAnswer)
+    answer = await context.read.calls.access_list(request_of(context, arguments), at, overrides, block)
     fields: JsonObject = {
         "accessList": access_list_fields(answer.access_list),
         "gasUsed": quantity(answer.gas_used),
@@ -77,19 +55,18 @@ async def create_access_list(
     return fields
 
 
-def _request(context: RpcContext, arguments: CallArguments) -> CallRequest:
+def request_of(context: RpcContext, arguments: CallArguments) -> CallRequest:
+    """The call, if it is meant for this chain."""
     ours = context.identity.chain_id
     if arguments.chain_id is not None and arguments.chain_id != ours:
         raise server_error(f"chainId does not match node's (have={arguments.chain_id}, want={ours})")
     return arguments.request
 
 
+OVERRIDABLE = (TRANSACTION, BLOCK, STATE_OVERRIDES, BLOCK_OVERRIDES)
+
 METHODS = (
-    Method("eth_call", call, (TRANSACTION, BLOCK, STATE_OVERRIDES, BLOCK_OVERRIDES)),
-    Method("eth_estimateGas", estimate_gas, (TRANSACTION, BLOCK, STATE_OVERRIDES, BLOCK_OVERRIDES)),
-    Method(
-        "eth_createAccessList",
-        create_access_list,
-        (TRANSACTION, BLOCK, STATE_OVERRIDES, BLOCK_OVERRIDES),
-    ),
+    Method("eth_call", call, OVERRIDABLE),
+    Method("eth_estimateGas", estimate_gas, OVERRIDABLE),
+    Method("eth_createAccessList", create_access_list, OVERRIDABLE, note="Takes block overrides too, as eth_call."),
 )

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from astralink_node.chain import messages
+from astralink_node.chain import call_messages, messages
 from astralink_node.chain.call_messages import CallRequest, GasAnswer, StateOverride
 from astralink_node.chain.codec import MAX_INT_BYTES, CodecError, decode, encode
 from astralink_node.chain.messages import (

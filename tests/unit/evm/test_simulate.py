@@ -65,7 +65,12 @@ def test_a_revert_carries_its_data() -> None:
 
 @pytest.mark.parametrize(
     ("code", "reason"),
-    [("fe", "Invalid opcode 0xfe"), ("5b5f56", "out of gas"), ("01", "stack underflow"), ("600556", "invalid jump")],
+    [
+        ("fe", "invalid opcode: INVALID"),
+        ("5b5f56", "out of gas"),
+        ("01", "stack underflow"),
+        ("600556", "invalid jump"),
+    ],
 )
 def test_a_halt_says_why_and_returns_nothing(code: str, reason: str) -> None:
     result = simulation({CONTRACT: code}).call(call(gas=100_000))

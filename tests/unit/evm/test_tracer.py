@@ -58,7 +58,7 @@ def test_a_creations_cost_does_not_include_what_it_hands_on() -> None:
     ("code", "error"),
     [
         ("01", "stack underflow"),
-        ("fe", "Invalid opcode 0xfe"),
+        ("fe", "invalid opcode: INVALID"),
         ("5f56", "invalid jump destination"),
         ("5f5ffd", "execution reverted"),
     ],
