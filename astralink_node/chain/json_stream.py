@@ -7,12 +7,12 @@ closed at any cut (:class:`StreamChunk.closing`). One piece larger than a chunk 
 from collections.abc import Callable
 from typing import Final
 
-from astralink_node.chain.trace_messages import StreamChunk
+from astralink_node.chain.trace_messages import StreamChunk, TracePart
 
 CHUNK_BYTES: Final = 64 * 1024
 
-Emit = Callable[[StreamChunk], None]
-"""Hands a chunk on; waits while the reader has no room, and raises what ends the work when the reader is gone."""
+Emit = Callable[[TracePart], None]
+"""Hands a part of an answer on: waits while its reader has no room, raises what ends the work when that has gone."""
 
 
 class JsonStream:

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from typing import assert_never
 
 from astralink_node.chain.call_messages import AccessListQuestion, CallFailed, CallQuestion, EstimateGasQuestion
-from astralink_node.chain.calls import ADDRESS_BYTES, answer_call, answer_views
+from astralink_node.chain.call_requests import ADDRESS_BYTES
+from astralink_node.chain.calls import answer_call, answer_views
 from astralink_node.chain.consensus_messages import (
     CheckpointAnswer,
     CheckpointQuestion,
@@ -65,8 +66,8 @@ from astralink_node.chain.sync_messages import (
     SnapshotHeightsQuestion,
     SnapshotManifestQuestion,
 )
-from astralink_node.chain.trace_messages import LongQuestion, StreamChunk, TraceBlock, TraceTransaction
-from astralink_node.chain.tracing import answer_trace
+from astralink_node.chain.trace_messages import LongQuestion, TraceBlock, TraceCalls, TracePart, TraceTransaction
+from astralink_node.chain.tracing import Tracing
 from astralink_node.chain.view_messages import ViewsQuestion
 from astralink_node.crypto.keccak import keccak256
 from astralink_node.evm.blocks import Header, encode_header
@@ -94,9 +95,9 @@ def no_interrupt() -> None:
     """For callers with no other work to give way to."""
 
 
-def no_stream(chunk: StreamChunk) -> None:
-    """For callers that ask for no streams."""
-    raise TypeError(f"a chunk of {len(chunk.data)} bytes of an answer that nobody takes")
+def no_stream(part: TracePart) -> None:
+    """For callers that ask for nothing that comes in parts."""
+    raise TypeError(f"{type(part).__name__}: a part of an answer that nobody takes")
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,12 +171,10 @@ class Queries:
                 return answer_sync(reader, self._genesis, question, check_time)
             case LogsQuestion():
                 return self._logs(reader, ledger, question, check_time)
-            case TraceTransaction() | TraceBlock():
+            case TraceTransaction() | TraceBlock() | TraceCalls():
                 records = ChainRecords(self._genesis, self._rules, self._genesis_hash, ledger)
-                height = 0 if isinstance(question, TraceTransaction) else _height_of(ledger, query.at)
-                if not isinstance(height, int):
-                    return height
-                return answer_trace(reader, records, question, height, check_time, emit)
+                tracing = Tracing(reader, records, self._limits, check_time, emit)
+                return self._traced(tracing, query.at, question)
             case BlockQuestion() | ReceiptsQuestion() | ProtocolLogQuestion() | FeeHistoryQuestion():
                 height = _height_of(ledger, query.at)
                 if not isinstance(height, int):
@@ -189,6 +188,22 @@ class Queries:
                 if not isinstance(view, StateView):
                     return view
                 return self._about_state(view, question, check_time)
+
+    def _traced(
+        self, tracing: Tracing, at: BlockSelector, question: TraceTransaction | TraceBlock | TraceCalls
+    ) -> Answer:
+        ledger = tracing.records.ledger
+        match question:
+            case TraceTransaction():
+                return tracing.trace_transaction(question)
+            case TraceBlock():
+                height = _height_of(ledger, at)
+                return tracing.trace_block(question, height) if isinstance(height, int) else height
+            case TraceCalls():
+                if question.transaction_index is not None and isinstance(at, AtPending):
+                    return NotFound("transactions of the pending block: blocks exist once they are final")
+                view = self._state_view(tracing.reader, ledger, at)
+                return tracing.trace_calls(question, view.block, view.state) if isinstance(view, StateView) else view
 
     # --- Blocks ----------------------------------------------------------------------------------------------------
 

@@ -11,6 +11,8 @@ class QueryLimits:
     """Of one trace that asks for no other time."""
     max_trace_time_ms: int = 300_000
     """Of one that does."""
+    max_traced_calls: int = 128
+    """In one question, each on what the one before left."""
     call_gas: int = 50_000_000
     """Gas of a simulated call that names none, or more; as geth's --rpc.gascap."""
     max_views: int = 128

@@ -27,7 +27,7 @@ from astralink_node.chain.frames import Frame, FrameDecoder, FrameError, encode_
 from astralink_node.chain.json_stream import Emit
 from astralink_node.chain.messages import Answer, LimitExceeded, Query
 from astralink_node.chain.queries import Interrupt
-from astralink_node.chain.trace_messages import LongQuestion, StreamChunk
+from astralink_node.chain.trace_messages import LongQuestion, TracePart
 from astralink_node.errors import UserError
 from astralink_node.storage.store import StorageError
 
@@ -228,8 +228,8 @@ class QueryServer:
                 raise _Unwanted
             self._gate.give_way()
 
-        def emit(chunk: StreamChunk) -> None:
-            connection.send(request_id, encode(chunk))
+        def emit(part: TracePart) -> None:
+            connection.send(request_id, encode(part))
 
         try:
             interrupt()

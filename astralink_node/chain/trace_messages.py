@@ -1,7 +1,7 @@
 """Questions that run a transaction, a block or a call under a tracer, and what comes back: typed, or as a stream.
 
 Each goes over a connection of its own: closing it cancels the work. Struct logs come as JSON text in chunks,
-because they are large and nobody but the client reads them; everything else is one typed answer. Part of
+because they are large and nobody but the client reads them; everything else is typed, one answer a run. Part of
 :mod:`astralink_node.chain.messages`, which takes these into its unions.
 """
 
@@ -9,7 +9,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from astralink_node.chain.call_messages import CallRequest, StateOverride
+from astralink_node.chain.call_messages import NO_BLOCK_OVERRIDE, BlockOverride, CallRequest, StateOverride
+from astralink_node.evm.tracing.records import CallTrace, Prestate, SelectorCounts, VmTrace
 
 # --- How to trace ----------------------------------------------------------------------------------------------
 
@@ -88,17 +89,22 @@ class TraceBlock:
 
 
 @dataclass(frozen=True, slots=True)
-class TraceCall:
-    """A call that never happens, on the state after the selected block; or after so many of its transactions."""
+class TraceCalls:
+    """Calls that never happen, each on what the one before left: on the state after the selected block, and under it.
 
-    request: CallRequest
-    overrides: tuple[StateOverride, ...]
-    transaction_index: int | None
-    tracer: TracerChoice
+    With an index, on the state before that transaction of the block.
+    """
+
+    requests: tuple[CallRequest, ...]
+    tracers: tuple[TracerChoice, ...]
+    """Of each; a call with struct logs stands alone."""
+    overrides: tuple[StateOverride, ...] = ()
+    block: BlockOverride = NO_BLOCK_OVERRIDE
+    transaction_index: int | None = None
     time_ms: int = 0
 
 
-LongQuestion = TraceTransaction | TraceBlock
+LongQuestion = TraceTransaction | TraceBlock | TraceCalls
 
 
 # --- What comes back -------------------------------------------------------------------------------------------
@@ -115,7 +121,32 @@ class StreamChunk:
 
 @dataclass(frozen=True, slots=True)
 class StreamEnd:
-    """The text is whole. A stream that ends with another answer, or without one, failed."""
+    """There is no more to come. A stream that ends with another answer, or without one, failed."""
 
 
-TraceAnswer = StreamChunk | StreamEnd
+TraceResult = CallTrace | Prestate | SelectorCounts | VmTrace
+
+
+@dataclass(frozen=True, slots=True)
+class RunTrace:
+    """What came of one run, and what each of the tracers found, in the order in which they were asked for.
+
+    An answer has one for each run, in their order, and then the end.
+    """
+
+    transaction_hash: bytes
+    """Empty for a call."""
+    index: int
+    """In its block, or among the calls."""
+    gas_used: int
+    output: bytes
+    """Returned data, or revert data."""
+    error: str
+    """In geth's words; empty if it succeeded."""
+    results: tuple[TraceResult, ...]
+    failure: str = ""
+    """Why there are no results, such as that they would be too large."""
+
+
+TraceAnswer = StreamChunk | RunTrace | StreamEnd
+TracePart = StreamChunk | RunTrace

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from astralink_node.errors import UserError
 from astralink_node.log import LEVELS
 
-KNOWN_APIS = ("eth", "net", "web3", "astralink", "txpool")
+KNOWN_APIS = ("eth", "net", "web3", "astralink", "txpool", "debug", "trace")
 DEFAULT_APIS = ("eth", "net", "web3", "astralink")
 
 LOOPBACK = "loopback"
@@ -69,6 +69,9 @@ class GatewayLimits:
     filter_idle_ms: int = 300_000
     filter_hashes: int = 16_384
     """Pending-transaction hashes held for one filter; the oldest go first."""
+    trace_filter_blocks: int = 100
+    """Blocks of one trace_filter, each of which is executed again."""
+    trace_filter_results: int = 10_000
     log_range_blocks: int = 100_000
     log_results: int = 10_000
     log_addresses: int = 1000

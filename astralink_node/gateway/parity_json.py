@@ -54,12 +54,12 @@ class TracePlace:
 
 @dataclass(frozen=True, slots=True)
 class FlatOptions:
-    """What tells geth's ``flatCallTracer`` from OpenEthereum's traces."""
+    """OpenEthereum's form, or what geth's ``flatCallTracer`` makes of it."""
 
     parity_errors: bool = True
     with_precompiles: bool = False
-    gas_of_transaction: bool = False
-    """The first trace shows the transaction's gas, its intrinsic gas included."""
+    as_geth: bool = False
+    """The first trace shows the transaction's gas, its intrinsic gas included; a result that is null is left out."""
 
 
 PARITY: Final = FlatOptions()
@@ -84,16 +84,15 @@ def flat_traces(trace: CallTrace, place: TracePlace | None = None, options: Flat
     traces = []
     for position, frame in enumerate(shown):
         gas, gas_used = frame.gas, frame.gas_used
-        if options.gas_of_transaction and not position:
+        if options.as_geth and not position:
             gas, gas_used = trace.gas_limit, trace.gas_used
         fields: JsonObject = {"action": _action(frame, gas), **context}
         if frame.error:
             fields["error"] = parity_error(frame) if options.parity_errors else frame.error
-        if not frame.error or frame.error == REVERTED:
-            # Revert data is the result of a reverted call, as Erigon and geth show it.
-            fields["result"] = _result(frame, gas_used)
-        elif place is not None or options.parity_errors:
-            fields["result"] = None
+        # Revert data is the result of a reverted call, as Erigon and geth show it.
+        result = _result(frame, gas_used) if frame.error in ("", REVERTED) else None
+        if result is not None or not options.as_geth:
+            fields["result"] = result
         fields["subtraces"] = subtraces[position]
         fields["traceAddress"] = list(addresses[position])
         fields["type"] = _type(frame)

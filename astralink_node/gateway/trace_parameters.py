@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import Final
 
+from astralink_node.chain.call_messages import NO_BLOCK_OVERRIDE, BlockOverride, StateOverride
 from astralink_node.chain.trace_messages import (
     CallFrames,
     Selectors,
@@ -20,6 +21,7 @@ from astralink_node.chain.trace_messages import (
     TypedTracer,
     TypedTracers,
 )
+from astralink_node.gateway.call_parameters import block_overrides, state_overrides
 from astralink_node.gateway.parameters import BadValue, boolean, quantity64
 from astralink_node.gateway.rpc_errors import server_error
 
@@ -89,6 +91,30 @@ def trace_config(path: str, value: object) -> TraceConfig:
 
 
 DEFAULT_TRACE_CONFIG: Final = TraceConfig(StructLogs(), Presentation(STRUCT_LOGGER), 0)
+
+
+@dataclass(frozen=True, slots=True)
+class CallTraceConfig:
+    """Of debug_traceCall: what the call may pretend besides."""
+
+    trace: TraceConfig = DEFAULT_TRACE_CONFIG
+    overrides: tuple[StateOverride, ...] = ()
+    block: BlockOverride = NO_BLOCK_OVERRIDE
+    transaction_index: int | None = None
+
+
+DEFAULT_CALL_TRACE_CONFIG: Final = CallTraceConfig()
+
+
+def call_trace_config(path: str, value: object) -> CallTraceConfig:
+    fields = _object(path, value)
+    overrides, block, index = fields.get("stateOverrides"), fields.get("blockOverrides"), fields.get("txIndex")
+    return CallTraceConfig(
+        trace=trace_config(path, value),
+        overrides=() if overrides is None else state_overrides(f"{path}.stateOverrides", overrides),
+        block=NO_BLOCK_OVERRIDE if block is None else block_overrides(f"{path}.blockOverrides", block),
+        transaction_index=None if index is None else quantity64(f"{path}.txIndex", index),
+    )
 
 
 def _struct_logs(path: str, fields: Mapping[str, object]) -> StructLogs:

@@ -8,6 +8,8 @@ from astralink_node.gateway.methods import (
     astralink,
     astralink_network,
     astralink_staking,
+    debug,
+    debug_raw,
     eth_blocks,
     eth_calls,
     eth_chain,
@@ -15,6 +17,8 @@ from astralink_node.gateway.methods import (
     eth_state,
     eth_transactions,
     net,
+    trace,
+    trace_filter,
     txpool,
     web3,
 )
@@ -33,6 +37,8 @@ NAMESPACES: Mapping[str, Sequence[Method]] = {
     "web3": web3.METHODS,
     "astralink": (*astralink.METHODS, *astralink_network.METHODS, *astralink_staking.METHODS),
     "txpool": txpool.METHODS,
+    "debug": (*debug.METHODS, *debug_raw.METHODS),
+    "trace": (*trace.METHODS, *trace_filter.METHODS),
 }
 
 

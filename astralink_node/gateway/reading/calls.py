@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from astralink_node.chain.call_messages import (
+    NO_BLOCK_OVERRIDE,
     AccessListAnswer,
     AccessListQuestion,
+    BlockOverride,
     CallAnswer,
     CallQuestion,
     CallRequest,
@@ -26,9 +28,15 @@ class CallReader:
     def __init__(self, source: Source) -> None:
         self._source = source
 
-    async def call(self, request: CallRequest, at: BlockSelector, overrides: tuple[StateOverride, ...] = ()) -> bytes:
+    async def call(
+        self,
+        request: CallRequest,
+        at: BlockSelector,
+        overrides: tuple[StateOverride, ...] = (),
+        block: BlockOverride = NO_BLOCK_OVERRIDE,
+    ) -> bytes:
         """What the call returns."""
-        answer = await self._source.ask(at, CallQuestion(request, overrides), CallAnswer)
+        answer = await self._source.ask(at, CallQuestion(request, overrides, block), CallAnswer)
         if answer.status == REVERTED:
             raise CallReverted(answer.output)
         if answer.status == HALTED:
@@ -36,9 +44,19 @@ class CallReader:
         return answer.output
 
     async def estimate_gas(
-        self, request: CallRequest, at: BlockSelector, overrides: tuple[StateOverride, ...] = ()
+        self,
+        request: CallRequest,
+        at: BlockSelector,
+        overrides: tuple[StateOverride, ...] = (),
+        block: BlockOverride = NO_BLOCK_OVERRIDE,
     ) -> int:
-        return (await self._source.ask(at, EstimateGasQuestion(request, overrides), GasAnswer)).gas
+        return (await self._source.ask(at, EstimateGasQuestion(request, overrides, block), GasAnswer)).gas
 
-    async def access_list(self, request: CallRequest, at: BlockSelector) -> AccessListAnswer:
-        return await self._source.ask(at, AccessListQuestion(request), AccessListAnswer)
+    async def access_list(
+        self,
+        request: CallRequest,
+        at: BlockSelector,
+        overrides: tuple[StateOverride, ...] = (),
+        block: BlockOverride = NO_BLOCK_OVERRIDE,
+    ) -> AccessListAnswer:
+        return await self._source.ask(at, AccessListQuestion(request, overrides, block), AccessListAnswer)

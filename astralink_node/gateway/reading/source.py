@@ -23,7 +23,7 @@ from astralink_node.chain.messages import (
     Query,
     Question,
 )
-from astralink_node.chain.trace_messages import LongQuestion, StreamChunk, StreamEnd, TraceTransaction
+from astralink_node.chain.trace_messages import LongQuestion, StreamEnd, TraceTransaction
 from astralink_node.gateway.backend import Backend, Unavailable
 from astralink_node.gateway.link_messages import LinkFailed, Request
 from astralink_node.gateway.reading.errors import (
@@ -67,29 +67,25 @@ class Source:
             return None
         raise _failure(answer, at)
 
-    async def stream(self, at: BlockSelector, question: LongQuestion) -> AsyncGenerator[StreamChunk]:
-        """The chunks of an answer, as they come. Raises as :meth:`ask` does, at any point."""
-        async with aclosing(self._long_answers(at, question)) as answers:
+    async def parts(
+        self, at: BlockSelector, question: LongQuestion, expected: type[Expected]
+    ) -> AsyncGenerator[Expected]:
+        """The parts of an answer, all of one kind, as they come. Raises as :meth:`ask` does, at any point.
+
+        Closing the generator ends the work for it.
+        """
+        if self.beyond_head(at):
+            raise UnknownBlock(by_hash=False)
+        async with aclosing(self._backend.stream(Query(at, question))) as answers:
             async for answer in answers:
-                if isinstance(answer, StreamChunk):
+                if isinstance(answer, expected):
                     yield answer
                 elif isinstance(answer, StreamEnd):
                     return
+                elif isinstance(answer, NotFound) and isinstance(question, TraceTransaction):
+                    raise UnknownTransaction
                 else:
-                    raise _long_failure(answer, at, question)
-
-    async def ask_long(self, at: BlockSelector, question: LongQuestion, expected: type[Expected]) -> Expected:
-        """As :meth:`ask`, for what takes long: giving up the wait ends the work."""
-        async with aclosing(self._long_answers(at, question)) as answers:
-            answer = await anext(answers)
-        if isinstance(answer, expected):
-            return answer
-        raise _long_failure(answer, at, question)
-
-    def _long_answers(self, at: BlockSelector, question: LongQuestion) -> AsyncGenerator[Answer]:
-        if self.beyond_head(at):
-            raise UnknownBlock(by_hash=False)
-        return self._backend.stream(Query(at, question))
+                    raise _failure(answer, at)
 
     async def ask_node(self, request: Request, expected: type[Expected]) -> Expected:
         """The node's reply. Raises NotAnswered and Unavailable."""
@@ -106,12 +102,6 @@ class Source:
 def committed(at: BlockSelector) -> BlockSelector:
     """Blocks exist once they are final: what is asked of the pending one is answered by the head."""
     return AtLatest() if isinstance(at, AtPending) else at
-
-
-def _long_failure(answer: Answer, at: BlockSelector, question: LongQuestion) -> ReadError:
-    if isinstance(answer, NotFound) and isinstance(question, TraceTransaction):
-        return UnknownTransaction()
-    return _failure(answer, at)
 
 
 def _failure(answer: Answer, at: BlockSelector) -> ReadError:
