@@ -4,7 +4,6 @@ from collections.abc import Callable
 from typing import Final, assert_never
 
 import orjson
-from eth.exceptions import Revert
 
 from astralink_node.chain.json_stream import JsonStream
 from astralink_node.chain.trace_messages import (
@@ -18,8 +17,9 @@ from astralink_node.chain.trace_messages import (
     TypedTracers,
     VmSteps,
 )
+from astralink_node.evm.simulate import result_of
 from astralink_node.evm.tracing.calls import CallTraceOptions, CallTracer
-from astralink_node.evm.tracing.hooks import SilentTracer, Tracer, describe
+from astralink_node.evm.tracing.hooks import SilentTracer, Tracer
 from astralink_node.evm.tracing.prestate import PrestateOptions, PrestateTracer
 from astralink_node.evm.tracing.selectors import SelectorTracer
 from astralink_node.evm.tracing.struct_logger import StructLogger, StructLogOptions
@@ -53,13 +53,13 @@ def failed_run(outcome: Outcome, index: int, transaction_hash: bytes, failure: s
 def _run_trace(
     outcome: Outcome, index: int, transaction_hash: bytes, results: tuple[TraceResult, ...] = (), failure: str = ""
 ) -> RunTrace:
-    is_shown = outcome.error is None or isinstance(outcome.error, Revert)
+    found = result_of(outcome)
     return RunTrace(
         transaction_hash=transaction_hash,
         index=index,
-        gas_used=outcome.gas_used,
-        output=outcome.output if is_shown else b"",
-        error="" if outcome.error is None else describe(outcome.error),
+        gas_used=found.gas_used,
+        output=found.output,
+        error=found.halt_reason,
         results=results,
         failure=failure,
     )

@@ -47,9 +47,9 @@ def _plain(result: TraceResult) -> Json:
         case CallTrace():
             return orjson.Fragment(call_trace_json(result))
         case Prestate():
-            return prestate_fields(result)
+            return orjson.Fragment(orjson.dumps(prestate_fields(result)))
         case SelectorCounts():
-            return selector_fields(result)
+            return orjson.Fragment(orjson.dumps(selector_fields(result)))
         case VmTrace():
             return orjson.Fragment(vm_trace_json(result))
 

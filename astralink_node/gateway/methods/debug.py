@@ -37,10 +37,10 @@ from astralink_node.gateway.trace_parameters import (
     trace_config,
 )
 
+BLOCK = Parameter("block", block, AtLatest())
 CONFIG = Parameter("config", trace_config, DEFAULT_TRACE_CONFIG)
-NO_JAVASCRIPT = (
-    "Native tracers only, no JavaScript; `timeout` is 30 s unless given, at most 5 min; `reexec` is ignored."
-)
+CALL_CONFIG = Parameter("config", call_trace_config, DEFAULT_CALL_TRACE_CONFIG)
+NO_JAVASCRIPT = "No JavaScript tracers; `timeout` is 30 s unless given, at most 5 min; `reexec` is ignored."
 
 
 async def trace_transaction(context: RpcContext, transaction_hash: bytes, config: TraceConfig) -> Json | Streamed:
@@ -139,17 +139,13 @@ METHODS = (
         trace_block,
         (Parameter("block", byte_string), CONFIG),
         source=Specification.GETH,
-        note="The block must be one of the chain: its consensus payload, which execution needs, is not part of the RLP.",
+        note="The block must be one of the chain: what its RLP lacks, execution needs (the consensus payload).",
         takes_long=True,
     ),
     Method(
         "debug_traceCall",
         trace_call,
-        (
-            TRANSACTION,
-            Parameter("block", block, AtLatest()),
-            Parameter("config", call_trace_config, DEFAULT_CALL_TRACE_CONFIG),
-        ),
+        (TRANSACTION, BLOCK, CALL_CONFIG),
         source=Specification.GETH,
         note=NO_JAVASCRIPT,
         takes_long=True,
