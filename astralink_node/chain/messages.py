@@ -20,6 +20,7 @@ from astralink_node.chain.consensus_messages import (
     ValidatorsQuestion,
 )
 from astralink_node.chain.protocol_messages import ProtocolLogAnswer, ProtocolLogQuestion
+from astralink_node.chain.simulate_messages import SimulateAnswer, SimulateQuestion
 from astralink_node.chain.sync_messages import ImportAnswer, ImportWork, SyncAnswer, SyncQuestion
 from astralink_node.chain.view_messages import ViewsAnswer, ViewsQuestion
 
@@ -447,6 +448,7 @@ Question = (
     | StorageQuestion
     | ProofQuestion
     | CallQuestions
+    | SimulateQuestion
     | ViewsQuestion
     | BlockQuestion
     | ReceiptsQuestion
@@ -464,6 +466,7 @@ Answer = (
     | BytesAnswer
     | ProofAnswer
     | CallAnswers
+    | SimulateAnswer
     | ViewsAnswer
     | BlockAnswer
     | ReceiptsAnswer
