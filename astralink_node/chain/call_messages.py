@@ -126,7 +126,9 @@ class CallFailed:
     """A simulated transaction that could not even start, or an estimate that cannot succeed.
 
     ``kind`` is one of ``insufficient_funds``, ``intrinsic_gas``, ``fee_cap``, ``initcode``, ``override``,
-    ``reverted``, ``out_of_gas``, ``halted``, ``timeout``, ``invalid``. ``output`` is the revert data, if any.
+    ``reverted``, ``out_of_gas``, ``halted``, ``timeout``, ``invalid``; of simulated blocks also ``nonce_too_low``,
+    ``nonce_too_high``, ``nonce_max``, ``block_gas``, ``block_number``, ``block_time``, ``too_many_blocks``.
+    ``output`` is the revert data, if any.
     """
 
     kind: str

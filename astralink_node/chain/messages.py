@@ -20,6 +20,7 @@ from astralink_node.chain.consensus_messages import (
     ValidatorsQuestion,
 )
 from astralink_node.chain.protocol_messages import ProtocolLogAnswer, ProtocolLogQuestion
+from astralink_node.chain.simulate_messages import SimulateAnswer, SimulateQuestion
 from astralink_node.chain.sync_messages import ImportAnswer, ImportWork, SyncAnswer, SyncQuestion
 from astralink_node.chain.trace_messages import LongQuestion, TraceAnswer
 from astralink_node.chain.view_messages import ViewsAnswer, ViewsQuestion
@@ -448,6 +449,7 @@ Question = (
     | StorageQuestion
     | ProofQuestion
     | CallQuestions
+    | SimulateQuestion
     | ViewsQuestion
     | BlockQuestion
     | ReceiptsQuestion
@@ -466,6 +468,7 @@ Answer = (
     | BytesAnswer
     | ProofAnswer
     | CallAnswers
+    | SimulateAnswer
     | ViewsAnswer
     | BlockAnswer
     | ReceiptsAnswer

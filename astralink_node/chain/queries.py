@@ -57,6 +57,8 @@ from astralink_node.chain.messages import (
 )
 from astralink_node.chain.protocol_messages import ProtocolLogAnswer, ProtocolLogQuestion
 from astralink_node.chain.query_limits import DeadlinePassed, QueryLimits
+from astralink_node.chain.simulate_messages import SimulateQuestion
+from astralink_node.chain.simulated_blocks import answer_simulation
 from astralink_node.chain.snapshots import answer_sync
 from astralink_node.chain.status import status_of
 from astralink_node.chain.sync_messages import (
@@ -106,7 +108,8 @@ class StateView:
 
     reader: PointReader
     state: HeadState
-    state_root: Hash32
+    header: Header
+    """Of the newest block that the state is after."""
     block: BlockContext
 
 
@@ -264,6 +267,7 @@ class Queries:
         | CallQuestion
         | EstimateGasQuestion
         | AccessListQuestion
+        | SimulateQuestion
         | ViewsQuestion,
         check_time: Callable[[], None],
     ) -> Answer:
@@ -284,6 +288,10 @@ class Queries:
                 return _proof(view, question)
             case CallQuestion() | EstimateGasQuestion() | AccessListQuestion():
                 return answer_call(self._rules, view.block, view.state, question, limits, check_time)
+            case SimulateQuestion():
+                return answer_simulation(
+                    self._rules, view.header, view.reader, view.block.ancestor_hash, question, limits, check_time
+                )
             case ViewsQuestion():
                 return answer_views(self._rules, view.block, view.state, question, limits, check_time)
             case _:
@@ -295,7 +303,7 @@ class Queries:
         head_height = ledger.head().height
         if isinstance(at, AtPending):
             header = ledger.header(head_height)
-            return StateView(reader, HeadState(reader), header.state_root, self._pending_block(ledger, header))
+            return StateView(reader, HeadState(reader), header, self._pending_block(ledger, header))
         height = _height_of(ledger, at)
         if not isinstance(height, int):
             return height
@@ -305,7 +313,7 @@ class Queries:
         header = ledger.header(height)
         block = BlockContext.of_header(header, _ancestors(ledger))
         points = reader if height == head_height else HistoricalReader(reader, height)
-        return StateView(points, HeadState(points), header.state_root, block)
+        return StateView(points, HeadState(points), header, block)
 
     def _pending_block(self, ledger: Ledger, head: Header) -> BlockContext:
         """The next block as far as it is known: its time is the earliest possible one, its proposer nobody."""
@@ -409,6 +417,6 @@ def _record(account: Account | None) -> AccountRecord:
 
 
 def _proof(view: StateView, question: ProofQuestion) -> ProofAnswer:
-    proof = account_proof(view.reader, view.state_root, Address(question.address), question.slots)
+    proof = account_proof(view.reader, view.header.state_root, Address(question.address), question.slots)
     storage = tuple(StorageProof(slot.slot, slot.value, slot.nodes) for slot in proof.storage)
     return ProofAnswer(_record(proof.account), proof.nodes, storage)

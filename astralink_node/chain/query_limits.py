@@ -15,6 +15,8 @@ class QueryLimits:
     """In one question, each on what the one before left."""
     call_gas: int = 50_000_000
     """Gas of a simulated call that names none, or more; as geth's --rpc.gascap."""
+    max_simulated_bytes: int = 16 * 1024 * 1024
+    """Of what the calls of simulated blocks return and log, all together."""
     max_views: int = 128
     """Calls in one ViewsQuestion."""
     max_addresses: int = 1_000

@@ -58,7 +58,9 @@ class CallRefused(AstraLinkError):
     """A call that cannot start, or an estimate that cannot succeed.
 
     ``kind`` is one of ``insufficient_funds``, ``intrinsic_gas``, ``fee_cap``, ``initcode``, ``override``,
-    ``invalid``, ``reverted``, ``out_of_gas``, ``halted``; ``output`` holds revert data.
+    ``invalid``, ``reverted``, ``out_of_gas``, ``halted``; of simulated blocks also ``nonce_too_low``,
+    ``nonce_too_high``, ``nonce_max``, ``block_gas``, ``block_number``, ``block_time``, ``too_many_blocks``.
+    ``output`` holds revert data.
     """
 
     def __init__(self, kind: str, message: str, output: bytes = b"") -> None:
@@ -143,7 +145,7 @@ class Simulation:
             outcome = self._execute(call, gas)
         except CallRefused as refusal:
             raise supplied(refusal, gas) from None
-        return CallResult(_status(outcome.error), outcome.output, outcome.gas_used, _reason(outcome.error))
+        return result_of(outcome)
 
     def estimate_gas(self, call: CallParameters) -> int:
         """The least gas limit with which the call succeeds, to 1.5 %. Raises :class:`CallRefused` if none does."""
@@ -390,6 +392,10 @@ def _estimate_failure(outcome: Outcome, highest: int) -> CallRefused:
     if isinstance(outcome.error, OutOfGas):
         return CallRefused("out_of_gas", f"gas required exceeds allowance ({highest})")
     return CallRefused("halted", _reason(outcome.error))
+
+
+def result_of(outcome: Outcome) -> CallResult:
+    return CallResult(_status(outcome.error), outcome.output, outcome.gas_used, _reason(outcome.error))
 
 
 def _status(error: VMError | None) -> str:

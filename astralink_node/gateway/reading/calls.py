@@ -15,7 +15,8 @@ from astralink_node.chain.call_messages import (
     StateOverride,
 )
 from astralink_node.chain.messages import BlockSelector
-from astralink_node.gateway.reading.errors import CallHalted, CallReverted
+from astralink_node.chain.simulate_messages import SimulateAnswer, SimulateQuestion
+from astralink_node.gateway.reading.errors import CallHalted, CallRefused, CallReverted, SimulationRefused
 from astralink_node.gateway.reading.source import Source
 
 REVERTED = "reverted"
@@ -60,3 +61,10 @@ class CallReader:
         block: BlockOverride = NO_BLOCK_OVERRIDE,
     ) -> AccessListAnswer:
         return await self._source.ask(at, AccessListQuestion(request, overrides, block), AccessListAnswer)
+
+    async def simulate(self, question: SimulateQuestion, at: BlockSelector) -> SimulateAnswer:
+        """Blocks of calls. Raises SimulationRefused for any that cannot be; what a single call ends in is an answer."""
+        try:
+            return await self._source.ask(at, question, SimulateAnswer)
+        except CallRefused as refusal:
+            raise SimulationRefused(refusal.kind, str(refusal)) from refusal

@@ -61,6 +61,14 @@ class CallRefused(ReadError):
         self.kind = kind
 
 
+class SimulationRefused(ReadError):
+    """Blocks that could not be simulated; `kind` as in :class:`CallRefused`, and CallFailed's for whole blocks."""
+
+    def __init__(self, kind: str, message: str) -> None:
+        super().__init__(message)
+        self.kind = kind
+
+
 class NotAnswered(ReadError):
     """The node could not or would not say; the message has its words."""
 
