@@ -18,6 +18,7 @@ from astralink_node.chain.consensus_rules import BlockContext, RuleBroken
 from astralink_node.chain.contexts import ChainRecords
 from astralink_node.chain.errors import ConflictingCommit, InvalidCertificate, StateIncomplete
 from astralink_node.chain.initialise import OpenedChain, open_chain
+from astralink_node.chain.json_stream import Emit
 from astralink_node.chain.ledger import Ledger
 from astralink_node.chain.messages import (
     Answer,
@@ -38,7 +39,7 @@ from astralink_node.chain.messages import (
     Validate,
 )
 from astralink_node.chain.prepared import PreparedBlock
-from astralink_node.chain.queries import Interrupt, Queries, no_interrupt
+from astralink_node.chain.queries import Interrupt, Queries, no_interrupt, no_stream
 from astralink_node.chain.query_limits import QueryLimits
 from astralink_node.chain.state_import import StateImport
 from astralink_node.chain.status import status_of
@@ -213,11 +214,14 @@ class Execution:
             case _:
                 assert_never(request)
 
-    def query(self, query: Query, interrupt: Interrupt = no_interrupt) -> Answer:
-        """Answer from a snapshot. `interrupt` is called now and then during long work; it may wait."""
+    def query(self, query: Query, interrupt: Interrupt = no_interrupt, emit: Emit = no_stream) -> Answer:
+        """Answer from a snapshot. `interrupt` is called now and then during long work; it may wait.
+
+        An answer that is a stream goes to `emit` chunk by chunk; what is returned then says how it ended.
+        """
         snapshot = self._store.snapshot()
         try:
-            return self._queries.answer(snapshot, query, interrupt)
+            return self._queries.answer(snapshot, query, interrupt, emit)
         finally:
             snapshot.close()
 

@@ -21,7 +21,9 @@ from astralink_node.chain.consensus_messages import (
 )
 from astralink_node.chain.index_messages import IndexAnswer, IndexQuestion
 from astralink_node.chain.protocol_messages import ProtocolLogAnswer, ProtocolLogQuestion
+from astralink_node.chain.simulate_messages import SimulateAnswer, SimulateQuestion
 from astralink_node.chain.sync_messages import ImportAnswer, ImportWork, SyncAnswer, SyncQuestion
+from astralink_node.chain.trace_messages import LongQuestion, TraceAnswer
 from astralink_node.chain.view_messages import ViewsAnswer, ViewsQuestion
 
 # --- Block work: Build, Validate, Commit, GetDecided, Status ---------------------------------------------------
@@ -448,6 +450,7 @@ Question = (
     | StorageQuestion
     | ProofQuestion
     | CallQuestions
+    | SimulateQuestion
     | ViewsQuestion
     | BlockQuestion
     | ReceiptsQuestion
@@ -460,12 +463,14 @@ Question = (
     | GetStatus
     | SyncQuestion
     | IndexQuestion
+    | LongQuestion
 )
 Answer = (
     AccountsAnswer
     | BytesAnswer
     | ProofAnswer
     | CallAnswers
+    | SimulateAnswer
     | ViewsAnswer
     | BlockAnswer
     | ReceiptsAnswer
@@ -481,6 +486,7 @@ Answer = (
     | LimitExceeded
     | SyncAnswer
     | IndexAnswer
+    | TraceAnswer
 )
 
 

@@ -9,9 +9,10 @@ from collections.abc import Callable, Sequence
 
 from astralink_node.chain.contexts import ChainRecords
 from astralink_node.chain.protocol_steps import ProtocolSteps
-from astralink_node.evm.blocks import Header, Receipt
+from astralink_node.evm.blocks import Header
 from astralink_node.evm.pipeline import BlockContext, BlockExecution, ExecutedBlock
 from astralink_node.evm.tracing.hooks import Tracer
+from astralink_node.evm.transaction_execution import Outcome
 from astralink_node.evm.transactions import Transaction, decode_transaction
 from astralink_node.state.overlay import Overlay
 from astralink_node.state.reverse_diffs import HistoricalState
@@ -50,15 +51,18 @@ class BlockReplay:
         while self._applied < index:
             self.apply_next()
 
-    def apply_next(self, tracer: Tracer | None = None) -> Receipt:
+    def apply_next(self, tracer: Tracer | None = None) -> Outcome:
+        """The next transaction. What a tracer raises leaves it as the next."""
         index = self._applied
         self.execution.set_tracer(tracer)
         try:
-            receipt = self.execution.apply_transaction(self.transactions[index], self.senders[index])
+            self.execution.apply_transaction(self.transactions[index], self.senders[index])
         finally:
             self.execution.set_tracer(None)
         self._applied += 1
-        return receipt
+        outcome = self.execution.last_outcome
+        assert outcome is not None, "a transaction was applied"
+        return outcome
 
     def finish(self) -> ExecutedBlock:
         """The steps after the last transaction, and what the block's header says of it all."""

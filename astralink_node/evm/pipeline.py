@@ -39,7 +39,7 @@ from astralink_node.evm.transactions import (
     recover_sender,
     validate_stateless,
 )
-from astralink_node.evm.vm import Computation, ExecutionState
+from astralink_node.evm.vm import Computation, ExecutionState, Precompiles
 from astralink_node.state.accounts import EMPTY_ACCOUNT
 from astralink_node.state.overlay import Overlay
 from astralink_node.state.trie import ordered_root
@@ -69,6 +69,8 @@ class BlockContext:
     parent_beacon_block_root: Hash32 = ZERO_HASH
     excess_blob_gas: int = 0
     ancestor_hash: AncestorHash = no_ancestors
+    blob_base_fee: int | None = None
+    """What BLOBBASEFEE gives in a simulation that says so; None: what follows from ``excess_blob_gas``."""
 
     @classmethod
     def of_header(cls, header: Header, ancestor_hash: AncestorHash) -> BlockContext:
@@ -105,7 +107,10 @@ class ExecutedBlock:
 class BlockExecution:
     """Executes one block on an overlay: start, transactions in order, finish."""
 
-    def __init__(self, rules: ChainRules, context: BlockContext, overlay: Overlay) -> None:
+    def __init__(
+        self, rules: ChainRules, context: BlockContext, overlay: Overlay, *, precompiles: Precompiles | None = None
+    ) -> None:
+        """`precompiles` replaces the fork's own; only a simulation may, with its overrides."""
         self.rules = rules
         self.context = context
         self.overlay = overlay
@@ -120,7 +125,12 @@ class BlockExecution:
         self._raw_transactions: list[bytes] = []
         self._bloom = 0
         self._state = ExecutionState(
-            overlay, context, rules.chain_id, self.fork, native_precompiles=not rules.plain_ethereum
+            overlay,
+            context,
+            rules.chain_id,
+            self.fork,
+            native_precompiles=not rules.plain_ethereum,
+            precompiles=precompiles,
         )
 
     def set_interrupt(self, interrupt: Callable[[], None] | None) -> None:
@@ -158,13 +168,30 @@ class BlockExecution:
         collector = self._collector
         if collector is not None:
             collector.begin()
+        receipt = self.include(transaction, self.execute(transaction, sender, intrinsic_gas=intrinsic, floor_gas=floor))
+        if collector is not None:
+            target = Address(transaction.to) if transaction.to else contract_address(sender, transaction.nonce)
+            self.appearances.append(collector.finish(sender, target, self.overlay))
+        return receipt
+
+    def execute(self, transaction: Transaction, sender: Address, *, intrinsic_gas: int, floor_gas: int) -> Outcome:
+        """The transaction on the state, unchecked: the caller has judged it. To be included next, or not at all.
+
+        Raises whatever the interrupt raises; the overlay is then as it was.
+        """
         completed = False
         try:
-            outcome = execute_transaction(self._state, transaction, sender, intrinsic_gas=intrinsic, floor_gas=floor)
+            outcome = execute_transaction(
+                self._state, transaction, sender, intrinsic_gas=intrinsic_gas, floor_gas=floor_gas
+            )
             completed = True
         finally:
             if not completed:
                 self.overlay.discard(0)
+        return outcome
+
+    def include(self, transaction: Transaction, outcome: Outcome) -> Receipt:
+        """The receipt of what was executed last, counted into the block."""
         self.gas_used += outcome.gas_used
         bloom = 0
         logs: tuple[Log, ...] = ()
@@ -182,9 +209,6 @@ class BlockExecution:
         self.receipts.append(receipt)
         self._raw_transactions.append(transaction.raw)
         self.last_outcome = outcome
-        if collector is not None:
-            target = Address(transaction.to) if transaction.to else contract_address(sender, transaction.nonce)
-            self.appearances.append(collector.finish(sender, target, self.overlay))
         return receipt
 
     def system_call(self, address: Address, data: bytes) -> system_calls.SystemCallResult:

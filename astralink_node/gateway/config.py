@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from astralink_node.errors import UserError
 from astralink_node.log import LEVELS
 
-KNOWN_APIS = ("eth", "net", "web3", "astralink", "txpool", "ots", "erigon")
+KNOWN_APIS = ("eth", "net", "web3", "astralink", "txpool", "debug", "trace", "ots", "erigon")
 DEFAULT_APIS = ("eth", "net", "web3", "astralink")
 
 LOOPBACK = "loopback"
@@ -48,6 +48,14 @@ class GatewayLimits:
     websockets_per_client: int = 250
     requests_in_flight: int = 512
     """Requests being worked on at once, a batch counting once; more are told that the node is busy."""
+    traces_in_flight: int = 4
+    """Traces being worked on at once, each over a connection of its own to the execution process."""
+    traces_waiting: int = 256
+    """Messages with traces that wait for such a place; more are told that the node is busy."""
+    long_request_timeout_ms: int = 330_000
+    """As request_timeout_ms, for a single trace: longer than the longest that the execution process allows."""
+    streamed_bytes: int = 4 * 1024 * 1024 * 1024
+    """Longest result that is passed on in parts; response_bytes does not bound those."""
     queries_in_flight: int = 32
     """Queries at the execution process at once; more wait in the gateway."""
     queries_waiting: int = 2048
@@ -61,6 +69,9 @@ class GatewayLimits:
     filter_idle_ms: int = 300_000
     filter_hashes: int = 16_384
     """Pending-transaction hashes held for one filter; the oldest go first."""
+    trace_filter_blocks: int = 100
+    """Blocks of one trace_filter, each of which is executed again."""
+    trace_filter_results: int = 10_000
     log_range_blocks: int = 100_000
     log_results: int = 10_000
     log_addresses: int = 1000

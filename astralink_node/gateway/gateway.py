@@ -7,7 +7,7 @@ Transport-free: :mod:`asgi` puts HTTP and WebSocket in front of it, tests call i
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import AsyncGenerator, Callable
 from dataclasses import replace
 
 from astralink_node.gateway.backend import Backend
@@ -69,6 +69,10 @@ class Gateway:
     async def answer(self, body: bytes) -> bytes | None:
         """One JSON-RPC message of a client that cannot be pushed to."""
         return await self._dispatcher.answer(body, self._context)
+
+    async def answer_in_parts(self, body: bytes) -> bytes | AsyncGenerator[bytes] | None:
+        """Likewise, of one that can take the answer to a long call part by part."""
+        return await self._dispatcher.answer_in_parts(body, self._context)
 
     def open_connection(self) -> Connection:
         connection = Connection(self._limits)

@@ -2,30 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from astralink_node.evm.tracing.hooks import CREATIONS, RefusedCall, SilentTracer
+from astralink_node.evm.tracing.records import SelectorCount, SelectorCounts
 
 if TYPE_CHECKING:
     from astralink_node.evm.vm import Computation
 
 SELECTOR_BYTES: Final = 4
-
-
-@dataclass(frozen=True, slots=True)
-class SelectorCount:
-    selector: bytes
-    data_bytes: int
-    """Of the call data, without the selector."""
-    count: int
-
-
-@dataclass(frozen=True, slots=True)
-class SelectorCounts:
-    """By selector, then size."""
-
-    counts: tuple[SelectorCount, ...]
 
 
 class SelectorTracer(SilentTracer):
@@ -52,8 +37,3 @@ class SelectorTracer(SilentTracer):
         if len(data) >= SELECTOR_BYTES:
             place = (bytes(data[:SELECTOR_BYTES]), len(data) - SELECTOR_BYTES)
             self._counts[place] = self._counts.get(place, 0) + 1
-
-
-def selector_fields(counts: SelectorCounts) -> dict[str, object]:
-    """geth's JSON: ``{"0x27dc297e-128": 1}``."""
-    return {f"0x{entry.selector.hex()}-{entry.data_bytes}": entry.count for entry in counts.counts}

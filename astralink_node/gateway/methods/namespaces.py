@@ -8,15 +8,20 @@ from astralink_node.gateway.methods import (
     astralink,
     astralink_network,
     astralink_staking,
+    debug,
+    debug_raw,
     erigon,
     eth_blocks,
     eth_calls,
     eth_chain,
     eth_logs,
+    eth_simulate,
     eth_state,
     eth_transactions,
     net,
     ots,
+    trace,
+    trace_filter,
     txpool,
     web3,
 )
@@ -29,6 +34,7 @@ NAMESPACES: Mapping[str, Sequence[Method]] = {
         *eth_blocks.METHODS,
         *eth_transactions.METHODS,
         *eth_calls.METHODS,
+        *eth_simulate.METHODS,
         *eth_logs.METHODS,
     ),
     "net": net.METHODS,
@@ -37,6 +43,8 @@ NAMESPACES: Mapping[str, Sequence[Method]] = {
     "txpool": txpool.METHODS,
     "ots": ots.METHODS,
     "erigon": erigon.METHODS,
+    "debug": (*debug.METHODS, *debug_raw.METHODS),
+    "trace": (*trace.METHODS, *trace_filter.METHODS),
 }
 
 
