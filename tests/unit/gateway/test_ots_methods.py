@@ -9,8 +9,30 @@ import pytest
 from astralink_node.evm.created_addresses import contract_address
 from astralink_node.gateway.config import DEFAULT_APIS
 from astralink_node.gateway.rpc_errors import INVALID_PARAMS, SERVER_ERROR
-from tests.support.explorer_contracts import DEPLOYS, EXPLORER_CONTRACTS, FORWARDER, MAKER, word
-from tests.support.gateways import ALICE, BOB, CAROL, COUNTER, ECHO, Client, SmallNode, hexed, signed, with_client
+from tests.support.chains import BURNER
+from tests.support.explorer_contracts import (
+    DELEGATOR,
+    DEPLOYS,
+    DESTROYER,
+    EXPLORER_CONTRACTS,
+    FORWARDER,
+    MAKER,
+    MAKER_2,
+    word,
+)
+from tests.support.gateways import (
+    ALICE,
+    BOB,
+    CAROL,
+    COUNTER,
+    ECHO,
+    REVERTER,
+    Client,
+    SmallNode,
+    hexed,
+    signed,
+    with_client,
+)
 
 APIS = (*DEFAULT_APIS, "ots", "erigon")
 MISSING = "0x" + "de" * 32
@@ -198,6 +220,87 @@ def test_a_nonce_and_a_contract_lead_to_their_transactions() -> None:
         assert await client.call("ots_getContractCreator", hexed(COUNTER)) is None
 
     on_blocks(body)
+
+
+# --- Inside a transaction ----------------------------------------------------------------------------------------
+
+
+def test_a_transaction_is_shown_with_its_inner_calls_and_without_precompiles() -> None:
+    async def body(client: Client) -> None:
+        identity = word(b"\x04".rjust(20, b"\x00"))
+        through = word(DELEGATOR) + word(MAKER) + DEPLOYS
+        first, second = mine(
+            client,
+            signed(ALICE, nonce=0, to=FORWARDER, value=5, gas=400_000, data=through),
+            signed(ALICE, nonce=1, to=FORWARDER, gas=400_000, data=identity + b"data"),
+        )
+        alice, forwarder, delegator = hexed(ALICE.address), hexed(FORWARDER), hexed(DELEGATOR)
+        entries = await client.call("ots_traceTransaction", first)
+        shown = [(each["type"], each["depth"], each["from"], each["to"], each["value"]) for each in entries]
+        created = hexed(contract_address(DELEGATOR, 1))
+        assert shown == [
+            ("CALL", 0, alice, forwarder, "0x5"),
+            ("CALL", 1, forwarder, delegator, "0x5"),
+            ("DELEGATECALL", 2, delegator, hexed(MAKER), None),
+            ("CREATE", 3, delegator, created, "0x0"),
+        ]
+        assert entries[0]["input"] == hexed(through)
+        assert entries[3]["input"] == hexed(DEPLOYS)
+        assert entries[3]["output"] == "0x00"
+        assert [each["to"] for each in await client.call("ots_traceTransaction", second)] == [forwarder]
+        assert await client.call("ots_getInternalOperations", first) == [
+            {"type": 0, "from": forwarder, "to": delegator, "value": "0x5"},
+            {"type": 2, "from": delegator, "to": created, "value": "0x0"},
+        ]
+
+    on_blocks(body)
+
+
+def test_creations_and_destructions_are_internal_operations_and_the_transaction_itself_is_none() -> None:
+    async def body(client: Client) -> None:
+        heir = word(CAROL.address)
+        created, destroyed, deployed = mine(
+            client,
+            signed(ALICE, nonce=0, to=MAKER_2, gas=400_000, data=DEPLOYS),
+            signed(ALICE, nonce=1, to=DESTROYER, value=3, gas=400_000, data=heir),
+            signed(ALICE, nonce=2, gas=400_000, data=DEPLOYS),
+        )
+        (operation,) = await client.call("ots_getInternalOperations", created)
+        assert (operation["type"], operation["from"], operation["value"]) == (3, hexed(MAKER_2), "0x0")
+        assert await client.call("ots_getInternalOperations", destroyed) == [
+            {"type": 1, "from": hexed(DESTROYER), "to": hexed(CAROL.address), "value": hex(10**18 + 3)}
+        ]
+        assert await client.call("ots_getInternalOperations", deployed) == []
+        (entry,) = await client.call("ots_traceTransaction", deployed)
+        assert (entry["type"], entry["to"]) == ("CREATE", hexed(contract_address(ALICE.address, 2)))
+
+    on_blocks(body)
+
+
+def test_the_error_of_a_transaction_is_its_revert_data() -> None:
+    async def body(client: Client) -> None:
+        reverted, burned, fine = mine(
+            client,
+            signed(ALICE, nonce=0, to=REVERTER, data=b"the reason"),
+            signed(ALICE, nonce=1, to=BURNER),
+            transfer(2),
+        )
+        assert await client.call("ots_getTransactionError", reverted) == hexed(b"the reason")
+        assert await client.call("ots_getTransactionError", burned) == "0x"
+        assert await client.call("ots_getTransactionError", fine) == "0x"
+
+    on_blocks(body)
+
+
+@pytest.mark.parametrize("method", ["ots_traceTransaction", "ots_getInternalOperations", "ots_getTransactionError"])
+def test_a_transaction_that_is_not_there_has_no_inside(method: str) -> None:
+    async def body(client: Client) -> None:
+        assert (await client.error(method, MISSING))["code"] == SERVER_ERROR
+
+    on_blocks(body)
+
+
+# --- Without the index -------------------------------------------------------------------------------------------
 
 
 def test_a_node_without_the_index_names_the_command_that_builds_it() -> None:
