@@ -1,14 +1,16 @@
 """The explorer index: what commits write, rollbacks and pruning take away, and `db index` fills in."""
 
+import time
 from collections.abc import Mapping, Sequence
 
 import pytest
 
 from astralink_node.chain.check import check_database
 from astralink_node.chain.commits import HistoryWindow, prune_history, rollback_head
-from astralink_node.chain.execution import ExecutionConfig
+from astralink_node.chain.consensus_messages import Decided
+from astralink_node.chain.execution import Execution, ExecutionConfig
 from astralink_node.chain.explorer_coverage import Stretch, load_coverage
-from astralink_node.chain.index_building import BATCH_HEIGHTS, build_index, missing_heights
+from astralink_node.chain.index_building import build_index, missing_heights
 from astralink_node.chain.index_messages import (
     AddressPage,
     AddressSearch,
@@ -20,7 +22,18 @@ from astralink_node.chain.index_messages import (
     NonceQuestion,
 )
 from astralink_node.chain.initialise import open_chain
-from astralink_node.chain.messages import Answer, AtLatest, LimitExceeded, NotFound, Query, Question
+from astralink_node.chain.messages import (
+    Answer,
+    AtLatest,
+    Commit,
+    Committed,
+    LimitExceeded,
+    NotFound,
+    Query,
+    Question,
+    Valid,
+    Validate,
+)
 from astralink_node.crypto.keccak import keccak256
 from astralink_node.evm.blocks import decode_header
 from astralink_node.evm.created_addresses import contract_address
@@ -41,6 +54,8 @@ from tests.support.explorer_contracts import (
     UNDOER,
     word,
 )
+from tests.support.faulty_store import Crashed, Disk, Fault, FaultyStore
+from tests.support.snapshots import EPOCH, ServingChain, genesis_with, import_from, new_store
 
 GENESIS = genesis_text(1, extra_alloc=EXPLORER_CONTRACTS)
 ALICE, BOB = DEVNET_ACCOUNTS[0].address, DEVNET_ACCOUNTS[1].address
@@ -51,8 +66,11 @@ TABLES = (keys.APPEARANCES, keys.CREATIONS, keys.SENDER_NONCES, keys.APPEARANCE_
 def chain_of(
     *, indexed: bool = True, store: MemoryStore | None = None, window: int | None = None, genesis: bytes = GENESIS
 ) -> LocalChain:
-    config = ExecutionConfig(window=HistoryWindow(window), explorer_index=indexed)
-    return LocalChain(store, genesis=genesis, config=config)
+    return LocalChain(store, genesis=genesis, config=config_of(indexed=indexed, window=window))
+
+
+def config_of(*, indexed: bool, window: int | None) -> ExecutionConfig:
+    return ExecutionConfig(window=HistoryWindow(window), explorer_index=indexed)
 
 
 def entries(chain: LocalChain) -> Mapping[bytes, bytes]:
@@ -83,8 +101,11 @@ def calling(nonce: int, to: bytes, *data: bytes, account: int = 0, value: int = 
 
 
 def grown(blocks: int, *, indexed: bool = True, window: int | None = None) -> LocalChain:
+    return fill(chain_of(indexed=indexed, window=window), blocks)
+
+
+def fill(chain: LocalChain, blocks: int) -> LocalChain:
     """Each block has a transfer, a call that goes through two contracts, and a creation by a contract."""
-    chain = chain_of(indexed=indexed, window=window)
     for number in range(blocks):
         chain.produce(
             [
@@ -309,46 +330,27 @@ def test_blocks_whose_state_is_gone_are_indexed_by_bodies_and_receipts_and_named
     assert isinstance(ask(chain, NonceQuestion(BOB, 0)), NonceAnswer)
 
 
-class KilledStore(MemoryStore):
-    """Dies at a write, which is not applied."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.writes_left: int | None = None
-
-    def write(self, batch: Mapping[bytes, bytes | None], *, sync: bool) -> None:
-        if self.writes_left is not None:
-            if not self.writes_left:
-                raise KeyboardInterrupt
-            self.writes_left -= 1
-        super().write(batch, sync=sync)
-
-
-def test_a_build_that_was_killed_goes_on_where_it_stood(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("fault", [Fault.CRASH_BEFORE, Fault.CRASH_AFTER])
+def test_a_build_that_was_killed_at_any_write_goes_on_where_it_stood(
+    fault: Fault, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("astralink_node.chain.index_building.BATCH_HEIGHTS", 2)
-    expected = grown(7, window=4)
-    store = KilledStore()
-    chain = LocalChain(store, genesis=GENESIS, config=ExecutionConfig(window=HistoryWindow(4)))
-    for number in range(7):
-        chain.produce(
-            [
-                candidate(1, number),
-                calling(2 * number, FORWARDER, word(DELEGATOR), word(LOGGER), bytes(32)),
-                calling(2 * number + 1, MAKER, DEPLOYS),
-            ]
-        )
+    disk = Disk()
+    fill(LocalChain(FaultyStore(disk), genesis=GENESIS, config=config_of(indexed=False, window=4)), 7)
+    whole = FaultyStore(disk.after_process_end())
+    assert build_index(whole, open_chain(whole), lambda *_: None) == 7
+    writes = whole.writes
+    assert writes == 4
     left = []
-    for writes in (0, 1, 0, 1, 9):
-        store.writes_left = writes
-        try:
-            built(chain)
-        except KeyboardInterrupt:
-            left.append(missing_heights(store))
-    assert left == [7, 5, 5, 3]
-    assert missing_heights(store) == 0
-    within = {key: value for key, value in entries(expected).items() if key[0:1] == keys.APPEARANCE_LISTS}
-    assert {key: value for key, value in entries(chain).items() if key[0:1] == keys.APPEARANCE_LISTS} == within
-    assert BATCH_HEIGHTS > 2
+    for at_write in range(1, writes + 1):
+        dying = FaultyStore(disk.after_process_end(), fault, at_write)
+        with pytest.raises(Crashed):
+            build_index(dying, open_chain(dying), lambda *_: None)
+        again = FaultyStore(dying.disk.after_power_failure())
+        left.append(missing_heights(again))
+        build_index(again, open_chain(again), lambda *_: None)
+        assert dict(again.iterate(b"", b"\xff")) == dict(whole.iterate(b"", b"\xff"))
+    assert left == ([7, 5, 3, 1] if fault is Fault.CRASH_BEFORE else [5, 3, 1, 0])
 
 
 # --- Rollback, pruning, snapshots, checks ------------------------------------------------------------------------
@@ -403,3 +405,37 @@ def test_the_check_finds_a_missing_entry_and_none_in_a_whole_index() -> None:
         problems = check_database(chain.store, lambda *_: None).problems
         assert any("explorer index" in problem for problem in problems)
         chain.store.write({key: value}, sync=True)
+
+
+def test_a_node_that_joined_with_a_snapshot_indexes_from_its_first_block_on_and_says_what_lies_below() -> None:
+    source = ServingChain(genesis_with(0), config=config_of(indexed=False, window=None))
+    source.advance(2 * EPOCH)
+    oldest = source.heights()[-1]
+    store = new_store(source.genesis)
+    newcomer = Execution.open(store, config_of(indexed=True, window=None), now_ns=time.monotonic_ns)
+    import_from(source, oldest, newcomer)
+    assert load_coverage(store) == ()
+    source.advance(2)
+    for height in range(oldest + 1, source.execution.status().head_height + 1):
+        decided = source.execution.decided(height)
+        assert isinstance(decided, Decided)
+        valid = newcomer.validate(Validate(decided.raw_block))
+        assert isinstance(valid, Valid), valid
+        assert isinstance(newcomer.commit(Commit(valid.block_hash, decided.certificate)), Committed)
+    head = newcomer.status().head_height
+    assert load_coverage(store) == (
+        Stretch(oldest, oldest, with_calls=False),
+        Stretch(oldest + 1, head, with_calls=True),
+    )
+    sender = DEVNET_ACCOUNTS[0].address
+    found = newcomer.query(Query(AtLatest(), AddressSearch(sender, 0, forward=False, page_size=25)))
+    assert isinstance(found, AddressPage)
+    assert {height for height, _ in places(found)} == set(range(oldest, head + 1))
+    assert not found.has_more
+    assert found.without_blocks == (HeightRange(1, oldest - 1),)
+    assert found.without_calls == (HeightRange(oldest, oldest),)
+    first_nonce = newcomer.query(Query(AtLatest(), NonceQuestion(sender, 0)))
+    assert first_nonce == IndexIncomplete(HeightRange(1, oldest - 1), "without_blocks")
+    forward = newcomer.query(Query(AtLatest(), AddressSearch(sender, 0, forward=True, page_size=1)))
+    assert isinstance(forward, AddressPage)
+    assert forward.without_blocks == (HeightRange(1, oldest - 1),)
