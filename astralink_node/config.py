@@ -38,7 +38,9 @@ class RpcConfig:
     """0 lets the system choose."""
     api: tuple[str, ...] = field(
         default=("eth", "net", "web3", "astralink"),
-        metadata={"choices": ("eth", "net", "web3", "astralink", "txpool", "debug", "trace", "ots", "erigon")},
+        metadata={
+            "choices": ("eth", "net", "web3", "astralink", "txpool", "debug", "trace", "parity", "ots", "erigon")
+        },
     )
     cors_origins: tuple[str, ...] = ("loopback",)
     """Origins whose web pages may read answers; `loopback` for pages served from this machine, `*` for all."""

@@ -48,7 +48,7 @@ _DEFAULTS: Final[dict[str, Value]] = {
     "blocks.on_demand": True,
     "txpool.allow_unprotected": True,
     "index.explorer": True,
-    "rpc.api": (*DEFAULT_APIS, "txpool", "debug", "trace", "ots", "erigon"),
+    "rpc.api": (*DEFAULT_APIS, "txpool", "debug", "trace", "parity", "ots", "erigon"),
 }
 
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from astralink_node.errors import UserError
 from astralink_node.log import LEVELS
 
-KNOWN_APIS = ("eth", "net", "web3", "astralink", "txpool", "debug", "trace", "ots", "erigon")
+KNOWN_APIS = ("eth", "net", "web3", "astralink", "txpool", "debug", "trace", "parity", "ots", "erigon")
 DEFAULT_APIS = ("eth", "net", "web3", "astralink")
 
 LOOPBACK = "loopback"
