@@ -94,7 +94,8 @@ def commit_entries(reader: Reader, block: IndexedBlock) -> Writes:
     A snapshot's block was never executed here; the block after it takes it along, so that the index has no gap where
     the chain of this node begins.
     """
-    coverage = load_coverage(reader)
+    # Whoever rolled back without knowing of the index left heights in it that are made anew.
+    coverage = truncated(load_coverage(reader), block.height - 1)
     writes: Writes = {}
     ledger, parent = Ledger(reader), block.height - 1
     if parent and parent == ledger.oldest_block_height() and not covers(coverage, parent):
