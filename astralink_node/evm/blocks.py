@@ -149,7 +149,7 @@ class SealedBlock:
 
 def header_timestamp(raw: bytes) -> int:
     """The timestamp of an encoded header that is known to be one: nothing else is decoded."""
-    _, start, end = rlp.item_places(raw, 0, len(raw))[_TIMESTAMP]
+    _, start, end = rlp.item_places(raw, 0, len(raw), at_most=_TIMESTAMP + 1)[_TIMESTAMP]
     return int.from_bytes(raw[start:end], "big")
 
 
@@ -282,7 +282,7 @@ def receipt_logs(raw: bytes, wanted: Sequence[int]) -> list[Log]:
         fields = rlp.item_places(raw, start, len(raw))
         if len(fields) != 4:
             raise MalformedBlock("a receipt of 4 fields", f"{len(fields)} fields")
-        items = rlp.item_places(raw, fields[3][0], len(raw))
+        items = rlp.item_places(raw, fields[3][0], len(raw), at_most=wanted[-1] + 1 if wanted else 0)
         return [_decode_log(rlp.decode(raw[items[place][0] : items[place][2]])) for place in wanted]
     except rlp.MalformedRlp as error:
         raise MalformedBlock("logs of a receipt", str(error)) from None
