@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import suppress
+from typing import cast
 
 import orjson
 from starlette.applications import Starlette
@@ -17,17 +18,17 @@ from starlette.types import Message, Receive, Scope, Send
 from astralink_node.gateway.access import AccessPolicy, Headers, access_policy
 from astralink_node.gateway.backend import Unavailable
 from astralink_node.gateway.config import GatewayConfig, GatewayLimits
+from astralink_node.gateway.dispatch import RateLimited
 from astralink_node.gateway.gateway import Gateway
+from astralink_node.gateway.http_protocol import ALLOWANCE, WIRE
+from astralink_node.gateway.outbox import Wire
+from astralink_node.gateway.rate_limits import Allowance
 from astralink_node.gateway.rpc_errors import INVALID_REQUEST, RpcError
 from astralink_node.gateway.subscriptions import Connection
 from astralink_node.metrics import CONTENT_TYPE
 
 JSON_TYPES = frozenset({b"application/json", b"application/json-rpc", b"application/jsonrequest"})
 """geth's list. No page of another origin can send them without a preflight."""
-
-CLOSE_TOO_SLOW = 1008
-"""RFC 6455's policy violation: the client let its queue overflow."""
-
 
 DISCARDED_BYTES = 32 * 1024 * 1024
 """Of a body that is too large: so much is read and thrown away before the refusal. Most clients read no answer before
@@ -110,8 +111,11 @@ class RpcEndpoint:
                 private_network = _header(scope, b"access-control-request-private-network") == "true"
                 headers = self._policy.preflight_headers(origin, private_network=private_network)
                 await _respond(send, 204, b"", headers)
+            case "GET" | "HEAD":
+                # Load balancers ask this to see whether somebody is there; geth answers them likewise.
+                await _respond(send, 200, _POST_ONLY, [*cors, _TEXT])
             case _:
-                await _respond(send, 405, _POST_ONLY, [*cors, (b"allow", b"POST, OPTIONS"), _TEXT])
+                await _respond(send, 405, _POST_ONLY, [*cors, (b"allow", b"POST, OPTIONS, GET, HEAD"), _TEXT])
 
     async def _post(self, scope: Scope, receive: Receive, send: Send, cors: Headers) -> None:
         content_type = (_header(scope, b"content-type") or "").partition(";")[0].strip().lower()
@@ -120,12 +124,18 @@ class RpcEndpoint:
                 send, 415, b"invalid content type, only application/json is supported", [*cors, _CLOSE_CONNECTION]
             )
             return
+        coding = (_header(scope, b"content-encoding") or "identity").strip().lower()
+        if coding != "identity":
+            # A small body could be unpacked to any size; geth reads none either.
+            text = _error(f"content encoding {coding[:40]} is not supported: send the body as it is")
+            await _discard_body(scope, receive)
+            await _respond(send, 415, text, [*cors, _JSON, (b"accept-encoding", b"identity"), _CLOSE_CONNECTION])
+            return
         try:
             async with asyncio.timeout(self._limits.body_timeout_ms / 1000):
                 body = await _read_body(scope, receive, self._limits.request_bytes)
         except BodyTooLarge:
-            error = RpcError(INVALID_REQUEST, f"request body too large: more than {self._limits.request_bytes} bytes")
-            text = orjson.dumps({"jsonrpc": "2.0", "id": None, "error": error.to_json()})
+            text = _error(f"request body too large: more than {self._limits.request_bytes} bytes")
             await _discard_body(scope, receive)
             await _respond(send, 413, text, [*cors, _JSON, _CLOSE_CONNECTION])
             return
@@ -134,7 +144,13 @@ class RpcEndpoint:
             return
         except ClientGone:
             return
-        answer = await self._gateway.answer(body)
+        try:
+            answer = await self._gateway.answer(body, cast(Allowance, scope["state"][ALLOWANCE]))
+        except RateLimited as refusal:
+            after_s = -(-refusal.retry_after_ms // 1000)
+            retry = (b"retry-after", str(after_s).encode("ascii"))
+            await _respond(send, 429, refusal.answer or b"", [*cors, _JSON, retry])
+            return
         if answer is None:
             await _respond(send, 204, b"", cors)
         else:
@@ -150,34 +166,16 @@ class RpcEndpoint:
             await send({"type": "websocket.close", "code": 1008, "reason": "origin or host not allowed"})
             return
         await send({"type": "websocket.accept"})
-        connection = self._gateway.open_connection()
+        connection = self._gateway.open_connection(cast(Wire, scope["state"][WIRE]))
         try:
-            await self._converse(connection, receive, send)
+            await self._converse(connection, receive, cast(Allowance, scope["state"][ALLOWANCE]))
+        except* ClientGone:
+            pass
         finally:
-            self._gateway.close_connection(connection)
+            connection.close()
 
-    async def _converse(self, connection: Connection, receive: Receive, send: Send) -> None:
-        """Read, answer and push until the client leaves or falls too far behind."""
-        reading = asyncio.create_task(self._read(connection, receive))
-        writing = asyncio.create_task(_write(connection, send))
-        overflow = asyncio.create_task(connection.outbox.overflowed.wait())
-        tasks = (reading, writing, overflow)
-        try:
-            await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
-        if connection.outbox.overflowed.is_set():
-            try:
-                async with asyncio.timeout(1):
-                    await send({"type": "websocket.close", "code": CLOSE_TOO_SLOW, "reason": "client too slow"})
-            except (TimeoutError, OSError):
-                # It does not read at all: the protocol aborts the connection when this returns.
-                return
-
-    async def _read(self, connection: Connection, receive: Receive) -> None:
-        """Answer messages as they come, so many at once; beyond that the socket is not read."""
+    async def _converse(self, connection: Connection, receive: Receive, allowance: Allowance) -> None:
+        """Answer messages as they come, so many at once; beyond that the socket is not read. Raises ClientGone."""
         gate = asyncio.Semaphore(self._limits.requests_per_connection)
         async with asyncio.TaskGroup() as answers:
             while True:
@@ -185,19 +183,13 @@ class RpcEndpoint:
                 message = await receive()
                 if message["type"] == "websocket.disconnect":
                     raise ClientGone
-                answers.create_task(self._answer(connection, _payload(message), gate))
+                answers.create_task(self._answer(connection, _payload(message), allowance, gate))
 
-    async def _answer(self, connection: Connection, body: bytes, gate: asyncio.Semaphore) -> None:
+    async def _answer(self, connection: Connection, body: bytes, allowance: Allowance, gate: asyncio.Semaphore) -> None:
         try:
-            await self._gateway.answer_connection(connection, body)
+            await self._gateway.answer_connection(connection, body, allowance)
         finally:
             gate.release()
-
-
-async def _write(connection: Connection, send: Send) -> None:
-    while True:
-        message = await connection.outbox.get()
-        await send({"type": "websocket.send", "text": message.decode("utf-8")})
 
 
 def _payload(message: Message) -> bytes:
@@ -252,6 +244,11 @@ _TEXT = (b"content-type", b"text/plain")
 _POST_ONLY = b"this is a JSON-RPC endpoint: POST a request, or connect by WebSocket\n"
 _CLOSE_CONNECTION = (b"connection", b"close")
 """After a body that was not read to its end the connection is of no further use."""
+
+
+def _error(message: str) -> bytes:
+    """For a request that was not read."""
+    return orjson.dumps({"jsonrpc": "2.0", "id": None, "error": RpcError(INVALID_REQUEST, message).to_json()})
 
 
 def _header(scope: Scope, name: bytes) -> str | None:

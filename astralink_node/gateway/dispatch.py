@@ -10,6 +10,7 @@ import asyncio
 import logging
 from collections.abc import Mapping, Sequence
 
+from astralink_node.errors import AstraLinkError
 from astralink_node.gateway.backend import Unavailable
 from astralink_node.gateway.config import GatewayLimits
 from astralink_node.gateway.context import RpcContext
@@ -24,6 +25,7 @@ from astralink_node.gateway.jsonrpc import (
     parse_message,
 )
 from astralink_node.gateway.methods.table import Method, bind
+from astralink_node.gateway.rate_limits import Allowance, TooManyRequests
 from astralink_node.gateway.rpc_errors import (
     INTERNAL_ERROR,
     LIMIT_EXCEEDED,
@@ -32,6 +34,7 @@ from astralink_node.gateway.rpc_errors import (
     RpcError,
     method_not_found,
     server_error,
+    too_many_requests,
 )
 
 logger = logging.getLogger(__name__)
@@ -40,17 +43,34 @@ BATCH_CONCURRENCY = 16
 """Calls of one batch that run at once; they start in their order, so that transactions reach the pool in it."""
 
 
+class RateLimited(AstraLinkError):
+    """A message beyond its sender's rate: what to answer, which nothing was done for, and when to come back."""
+
+    def __init__(self, answer: bytes | None, retry_after_ms: int) -> None:
+        super().__init__(f"come back in {retry_after_ms} ms")
+        self.answer = answer
+        self.retry_after_ms = retry_after_ms
+
+
 class Dispatcher:
     def __init__(self, table: Mapping[str, Method], limits: GatewayLimits) -> None:
         self._table = table
         self._limits = limits
         self._in_flight = 0
 
-    async def answer(self, body: bytes, context: RpcContext) -> bytes | None:
-        """The answer to one message; None when it held only notifications."""
+    async def answer(self, body: bytes, context: RpcContext, allowance: Allowance | None = None) -> bytes | None:
+        """The answer to one message; None when it held only notifications. Raises RateLimited."""
         message = parse_message(body, self._limits.batch_items)
+        if allowance is not None:
+            try:
+                allowance.take(1 if isinstance(message, Single) else len(message.items))
+            except TooManyRequests as error:
+                refusal = too_many_requests(error.per_second, error.whose, error.retry_after_ms)
+                raise RateLimited(_refuse(message, refusal), error.retry_after_ms) from error
         if self._in_flight >= self._limits.requests_in_flight:
-            return self._refuse_busy(message)
+            return _refuse(
+                message, RpcError(LIMIT_EXCEEDED, "the node is busy: too many requests in flight; try again")
+            )
         self._in_flight += 1
         try:
             match message:
@@ -60,16 +80,6 @@ class Dispatcher:
                     return await self._answer_batch(items, context)
         finally:
             self._in_flight -= 1
-
-    def _refuse_busy(self, message: Single | Batch) -> bytes | None:
-        busy = RpcError(LIMIT_EXCEEDED, "the node is busy: too many requests in flight; try again")
-        items = (message.item,) if isinstance(message, Single) else message.items
-        answers = [
-            encode_error(item.id, busy) for item in items if isinstance(item, Malformed) or not item.is_notification
-        ]
-        if not answers:
-            return None
-        return answers[0] if isinstance(message, Single) else encode_batch(answers)
 
     async def _answer_single(self, item: Call | Malformed, context: RpcContext) -> bytes | None:
         deadline = asyncio.get_running_loop().time() + self._limits.request_timeout_ms / 1000
@@ -122,6 +132,17 @@ class Dispatcher:
             logger.exception("method %s failed", item.method)
             failure = RpcError(INTERNAL_ERROR, "internal error")
         return _unless_notification(item, failure)
+
+
+def _refuse(message: Single | Batch, error: RpcError) -> bytes | None:
+    """The same error for each call that wants an answer."""
+    items = (message.item,) if isinstance(message, Single) else message.items
+    answers = [
+        encode_error(item.id, error) for item in items if isinstance(item, Malformed) or not item.is_notification
+    ]
+    if not answers:
+        return None
+    return answers[0] if isinstance(message, Single) else encode_batch(answers)
 
 
 def _unless_notification(item: Call | Malformed, error: RpcError) -> bytes | None:

@@ -14,11 +14,13 @@ from astralink_node.gateway.backend import Backend
 from astralink_node.gateway.chain_reader import ChainReader
 from astralink_node.gateway.config import GatewayConfig
 from astralink_node.gateway.context import ChainIdentity, RpcContext
-from astralink_node.gateway.dispatch import Dispatcher
+from astralink_node.gateway.dispatch import Dispatcher, RateLimited
 from astralink_node.gateway.filters import Filters
 from astralink_node.gateway.head_cache import HeadCache
 from astralink_node.gateway.link_messages import GetMetrics, MetricsText, NewHead, NewPendingTransactions, Push
 from astralink_node.gateway.methods.namespaces import methods_of
+from astralink_node.gateway.outbox import Outbox, SendQueues, Wire
+from astralink_node.gateway.rate_limits import Allowance
 from astralink_node.gateway.submission import Submissions
 from astralink_node.gateway.subscriptions import Connection, SubscriptionHub
 
@@ -51,6 +53,7 @@ class Gateway:
         self._limits = limits
         self._backend = backend
         self._hub = feed.hub
+        self._queues = SendQueues(limits)
         self._dispatcher = Dispatcher(methods_of(config.apis), limits)
         self.submissions = Submissions(
             backend,
@@ -68,25 +71,24 @@ class Gateway:
             default_priority_fee_wei=config.default_priority_fee_wei,
         )
 
-    async def answer(self, body: bytes) -> bytes | None:
-        """One JSON-RPC message of a client that cannot be pushed to."""
-        return await self._dispatcher.answer(body, self._context)
+    async def answer(self, body: bytes, allowance: Allowance | None = None) -> bytes | None:
+        """One JSON-RPC message of a client that cannot be pushed to. Raises RateLimited."""
+        return await self._dispatcher.answer(body, self._context, allowance)
 
     async def metrics(self) -> str | None:
         """The node's metrics as text; None where it has none to give now. Raises Unavailable."""
         reply = await self._backend.ask_node(GetMetrics())
         return reply.text if isinstance(reply, MetricsText) and reply.text else None
 
-    def open_connection(self) -> Connection:
-        connection = Connection(self._limits)
-        self._hub.join(connection)
-        return connection
+    def open_connection(self, wire: Wire) -> Connection:
+        """For a WebSocket client, until :meth:`Connection.close`."""
+        return Connection(self._limits, Outbox(wire, self._queues), self._hub)
 
-    def close_connection(self, connection: Connection) -> None:
-        self._hub.leave(connection)
-
-    async def answer_connection(self, connection: Connection, body: bytes) -> None:
+    async def answer_connection(self, connection: Connection, body: bytes, allowance: Allowance | None = None) -> None:
         """One JSON-RPC message of a WebSocket client; the answer goes into its outbox, events after it."""
-        answer = await self._dispatcher.answer(body, replace(self._context, connection=connection))
+        try:
+            answer = await self._dispatcher.answer(body, replace(self._context, connection=connection), allowance)
+        except RateLimited as refusal:
+            answer = refusal.answer
         if answer is not None:
             connection.send_answer(answer)

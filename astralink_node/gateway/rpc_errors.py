@@ -6,6 +6,8 @@ and code 3), so they change only with a reason.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from astralink_node.errors import AstraLinkError
 
 PARSE_ERROR = -32700
@@ -42,7 +44,7 @@ _PANIC_REASONS = {
 class RpcError(AstraLinkError):
     """What a client is told instead of a result."""
 
-    def __init__(self, code: int, message: str, data: str | None = None) -> None:
+    def __init__(self, code: int, message: str, data: str | Mapping[str, object] | None = None) -> None:
         super().__init__(message)
         self.code = code
         self.message = message
@@ -63,6 +65,15 @@ class StateUnavailable(RpcError):
             SERVER_ERROR,
             f"historical state of block {asked_height} is not available; the oldest kept is {oldest_height}",
         )
+
+
+def too_many_requests(per_second: int, whose: str, retry_after_ms: int) -> RpcError:
+    """`whose` rate: of one ``connection`` or one ``address``."""
+    return RpcError(
+        LIMIT_EXCEEDED,
+        f"too many requests: at most {per_second} a second of one {whose}; try again in {retry_after_ms} ms",
+        {"requestsPerSecond": per_second, "retryAfterMs": retry_after_ms},
+    )
 
 
 def invalid_params(message: str) -> RpcError:

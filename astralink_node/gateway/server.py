@@ -21,6 +21,7 @@ import os
 import signal
 import socket
 import sys
+import time
 from collections.abc import Generator, Sequence
 from typing import Any
 
@@ -37,6 +38,7 @@ from astralink_node.gateway.gateway import Gateway, HeadFeed
 from astralink_node.gateway.http_protocol import http_protocol, websocket_protocol
 from astralink_node.gateway.link_messages import GetNodeStatus, NodeStatus, Push
 from astralink_node.gateway.links import ExecutionLink, NodeLink, SocketBackend
+from astralink_node.gateway.rate_limits import RateLimits
 from astralink_node.listening import CannotListen, listen_tcp
 
 EXIT_USAGE = 2
@@ -163,9 +165,10 @@ async def _meet_node(config: GatewayConfig, node: NodeLink, first_head: asyncio.
 
 def _uvicorn_config(config: GatewayConfig, gateway: Gateway) -> uvicorn.Config:
     connections = Connections(config.limits)
+    rates = RateLimits(config.limits, time.monotonic)
     return uvicorn.Config(
         application(config, gateway),
-        http=http_protocol(config.limits, connections),
+        http=http_protocol(config.limits, connections, rates),
         ws=websocket_protocol(config.limits, connections),
         ws_max_size=config.limits.request_bytes,
         ws_per_message_deflate=False,  # hex would shrink, but every client would cost zlib's memory and our time
