@@ -11,16 +11,16 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from astralink_node.gateway.backend import Backend
-from astralink_node.gateway.chain_reader import ChainReader
 from astralink_node.gateway.config import GatewayConfig
 from astralink_node.gateway.context import ChainIdentity, RpcContext
 from astralink_node.gateway.dispatch import Dispatcher, RateLimited
 from astralink_node.gateway.filters import Filters
-from astralink_node.gateway.head_cache import HeadCache
-from astralink_node.gateway.link_messages import GetMetrics, MetricsText, NewHead, NewPendingTransactions, Push
+from astralink_node.gateway.link_messages import NewHead, NewPendingTransactions, Push
 from astralink_node.gateway.methods.namespaces import methods_of
 from astralink_node.gateway.outbox import Outbox, SendQueues, Wire
 from astralink_node.gateway.rate_limits import Allowance
+from astralink_node.gateway.reading.head_cache import HeadCache
+from astralink_node.gateway.reading.reader import Reader
 from astralink_node.gateway.submission import Submissions
 from astralink_node.gateway.subscriptions import Connection, SubscriptionHub
 
@@ -51,7 +51,7 @@ class Gateway:
     def __init__(self, config: GatewayConfig, identity: ChainIdentity, backend: Backend, feed: HeadFeed) -> None:
         limits = config.limits
         self._limits = limits
-        self._backend = backend
+        self.read = Reader(config, backend, feed.heads)
         self._hub = feed.hub
         self._queues = SendQueues(limits)
         self._dispatcher = Dispatcher(methods_of(config.apis), limits)
@@ -63,22 +63,15 @@ class Gateway:
         )
         self._context = RpcContext(
             identity=identity,
-            chain=ChainReader(backend, feed.heads),
-            backend=backend,
+            read=self.read,
             submissions=self.submissions,
             filters=feed.filters,
             limits=limits,
-            default_priority_fee_wei=config.default_priority_fee_wei,
         )
 
     async def answer(self, body: bytes, allowance: Allowance | None = None) -> bytes | None:
         """One JSON-RPC message of a client that cannot be pushed to. Raises RateLimited."""
         return await self._dispatcher.answer(body, self._context, allowance)
-
-    async def metrics(self) -> str | None:
-        """The node's metrics as text; None where it has none to give now. Raises Unavailable."""
-        reply = await self._backend.ask_node(GetMetrics())
-        return reply.text if isinstance(reply, MetricsText) and reply.text else None
 
     def open_connection(self, wire: Wire) -> Connection:
         """For a WebSocket client, until :meth:`Connection.close`."""
