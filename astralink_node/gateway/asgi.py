@@ -38,7 +38,10 @@ DISCARD_TIMEOUT_S = 5
 
 
 class BodyTooLarge(Exception):
-    pass
+    def __init__(self, *, has_more: bool) -> None:
+        super().__init__()
+        self.has_more = has_more
+        """Of it is yet to be read."""
 
 
 class ClientGone(Exception):
@@ -135,9 +138,10 @@ class RpcEndpoint:
         try:
             async with asyncio.timeout(self._limits.body_timeout_ms / 1000):
                 body = await _read_body(scope, receive, self._limits.request_bytes)
-        except BodyTooLarge:
+        except BodyTooLarge as error:
             text = _error(f"request body too large: more than {self._limits.request_bytes} bytes")
-            await _discard_body(scope, receive)
+            if error.has_more:
+                await _discard_body(scope, receive)
             await _respond(send, 413, text, [*cors, _JSON, _CLOSE_CONNECTION])
             return
         except TimeoutError:
@@ -205,7 +209,7 @@ def _payload(message: Message) -> bytes:
 async def _read_body(scope: Scope, receive: Receive, max_bytes: int) -> bytes:
     announced = _header(scope, b"content-length")
     if announced is not None and announced.isdigit() and int(announced) > max_bytes:
-        raise BodyTooLarge
+        raise BodyTooLarge(has_more=True)
     parts: list[bytes] = []
     size = 0
     while True:
@@ -215,7 +219,7 @@ async def _read_body(scope: Scope, receive: Receive, max_bytes: int) -> bytes:
         part: bytes = message.get("body", b"")
         size += len(part)
         if size > max_bytes:
-            raise BodyTooLarge
+            raise BodyTooLarge(has_more=message.get("more_body", False))
         parts.append(part)
         if not message.get("more_body", False):
             return b"".join(parts)

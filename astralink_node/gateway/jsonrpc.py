@@ -108,12 +108,10 @@ def encode_batch(answers: Sequence[bytes]) -> bytes:
     return b"[" + b",".join(answers) + b"]"
 
 
-def notification_around() -> tuple[bytes, bytes]:
-    """geth's ``eth_subscription`` notification: what stands before the subscription's id, and before the result.
-
-    The result is JSON already, and ``}}`` ends it.
-    """
+def notification_around() -> tuple[bytes, bytes, bytes]:
+    """geth's ``eth_subscription`` notification: before the subscription's id, before the result (JSON), after it."""
     return (
         b'{"jsonrpc":"2.0","method":"eth_subscription","params":{"subscription":"',
         b'","result":',
+        b"}}",
     )

@@ -58,13 +58,13 @@ def answer_parcel(answer: bytes) -> Parcel:
 
 def event_parcel(results: Sequence[bytes]) -> Parcel:
     """eth_subscription notifications, one for each result (JSON), in their order; at least one."""
-    before, after = notification_around()
+    before, after, end = notification_around()
     pieces: list[bytes] = []
     rest = b""
     for result in results:
-        length = len(before) + ID_BYTES + len(after) + len(result) + 1
+        length = len(before) + ID_BYTES + len(after) + len(result) + len(end)
         pieces.append(rest + text_frame_head(length) + before)
-        rest = after + result + b"}}"
+        rest = after + result + end
     pieces.append(rest)
     size = sum(len(piece) for piece in pieces) + ID_BYTES * len(results)
     return Parcel(tuple(pieces), len(results), size)
