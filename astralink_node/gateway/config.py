@@ -10,11 +10,12 @@ import dataclasses
 import json
 from dataclasses import dataclass, field
 
+from astralink_node.config import DEFAULT_RPC_APIS, RPC_APIS
 from astralink_node.errors import UserError
 from astralink_node.log import LEVELS
 
-KNOWN_APIS = ("eth", "net", "web3", "astralink", "txpool")
-DEFAULT_APIS = ("eth", "net", "web3", "astralink")
+KNOWN_APIS = RPC_APIS
+DEFAULT_APIS = DEFAULT_RPC_APIS
 
 LOOPBACK = "loopback"
 """In ``cors_origins``: any page that was itself served from this machine (http://localhost:3000 and its like)."""

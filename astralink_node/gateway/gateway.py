@@ -16,7 +16,7 @@ from astralink_node.gateway.context import ChainIdentity, RpcContext
 from astralink_node.gateway.dispatch import Dispatcher, RateLimited
 from astralink_node.gateway.filters import Filters
 from astralink_node.gateway.link_messages import NewHead, NewPendingTransactions, Push
-from astralink_node.gateway.methods.namespaces import methods_of
+from astralink_node.gateway.methods.namespaces import methods_of, served_apis
 from astralink_node.gateway.outbox import Outbox, SendQueues, Wire
 from astralink_node.gateway.rate_limits import Allowance
 from astralink_node.gateway.reading.head_cache import HeadCache
@@ -50,11 +50,12 @@ class HeadFeed:
 class Gateway:
     def __init__(self, config: GatewayConfig, identity: ChainIdentity, backend: Backend, feed: HeadFeed) -> None:
         limits = config.limits
+        apis = served_apis(config.apis)
         self._limits = limits
         self.read = Reader(config, backend, feed.heads)
         self._hub = feed.hub
         self._queues = SendQueues(limits)
-        self._dispatcher = Dispatcher(methods_of(config.apis), limits)
+        self._dispatcher = Dispatcher(methods_of(apis), limits)
         self.submissions = Submissions(
             backend,
             identity.chain_id,
@@ -67,6 +68,7 @@ class Gateway:
             submissions=self.submissions,
             filters=feed.filters,
             limits=limits,
+            apis=apis,
         )
 
     async def answer(self, body: bytes, allowance: Allowance | None = None) -> bytes | None:

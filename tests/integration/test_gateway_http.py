@@ -347,9 +347,9 @@ def test_connections_at_work_turn_newcomers_away_until_there_is_room(tmp_path: P
             for _, writer in held:
                 writer.write(head % len(balance) + balance)
             # A newcomer takes the place of one whose request is still on its way; of none once all are there.
-            while not (
-                await gateway.raw(b"GET / HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n")
-            ).startswith(b"HTTP/1.1 503"):
+            while not (await gateway.raw(b"GET / HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n")).startswith(
+                b"HTTP/1.1 503"
+            ):
                 reader, writer = await gateway.connect()
                 writer.write(head % len(balance) + balance)
                 held.append((reader, writer))

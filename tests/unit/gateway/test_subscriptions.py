@@ -7,8 +7,8 @@ import pytest
 
 from astralink_node.gateway.config import GatewayLimits
 from astralink_node.gateway.link_messages import SubmittedTransaction
-from astralink_node.gateway.reading.log_pattern import LogPattern
 from astralink_node.gateway.outbox import Outbox, SendQueues, event_parcel
+from astralink_node.gateway.reading.log_pattern import LogPattern
 from astralink_node.gateway.rpc_errors import LIMIT_EXCEEDED, RpcError
 from astralink_node.gateway.subscriptions import (
     Connection,
