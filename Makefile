@@ -21,7 +21,7 @@ UV_COMPILE = uv pip compile --quiet --universal --python-version 3.11 --generate
 	--no-emit-find-links --prerelease=if-necessary-or-explicit --custom-compile-command "make lock"
 PYTEST = $(BIN)/pytest -n $(WORKERS) $(PYTEST_FLAGS)
 
-.PHONY: help install devnet devnet-network devnet-reset test lint fmt unit vectors clients-setup clients crash bench bench-worst-case bench-consensus bench-network soak mutants simulation contracts gas-table lock clean
+.PHONY: help install devnet devnet-network devnet-reset test lint fmt unit vectors clients-setup clients crash bench bench-worst-case bench-consensus bench-network soak mutants simulation contracts gas-table rpc-reference lock clean
 
 help: ## list the targets
 	@echo "AstraLink targets:"
@@ -93,6 +93,9 @@ contracts: $(VENV)/ready ## compile the Vyper sources into contracts/staking/art
 
 gas-table: contracts ## measure contracts/staking/gas.json anew
 	@$(BIN)/python -m tests.contracts.gas_scenarios
+
+rpc-reference: $(VENV)/ready ## write the table of methods in docs/rpc.md anew
+	@$(BIN)/python -m astralink_node.gateway.methods.reference
 
 # fastecdsa is left out: it is C source that needs Python's and GMP's headers, and py-libp2p imports it for secio
 # alone, which p2p/libp2p_patches.py takes out.
