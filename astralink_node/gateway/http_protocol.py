@@ -26,9 +26,11 @@ CLOSE_GRACE_S = 5.0
 """What a closed WebSocket connection gets to flush its last bytes, of which the last say why it was closed."""
 MAX_FRAGMENTS = 8192
 """Frames of one WebSocket message. Its bytes are bounded, but empty ones cost memory, too; more are refused (1009)."""
-TOO_BIG = 1009
+NOT_TEXT = 1007
 VIOLATION = 1008
-"""RFC 6455's close codes: a message beyond the bounds; a policy violation, here that the client does not read."""
+TOO_BIG = 1009
+"""RFC 6455's close codes: text that is no UTF-8; a policy violation, here that the client does not read; a message
+beyond the bounds."""
 
 RETRY_AFTER_S = 1
 """When whoever found no room may try again."""
@@ -194,9 +196,27 @@ def websocket_protocol(limits: GatewayLimits, connections: Connections) -> type[
             if len(self.frames) < MAX_FRAGMENTS:
                 super().handle_cont(event)
                 return
+            self._refuse(TOO_BIG, f"more than {MAX_FRAGMENTS} frames in a message")
+
+        def send_receive_event_to_app(self) -> None:
+            """Text is checked here, and goes on as bytes: uvicorn logs a traceback for what is no UTF-8."""
+            message = b"".join(self.frames)
+            if self.curr_msg_data_type == "text":
+                try:
+                    message.decode()
+                except UnicodeDecodeError:
+                    if not self._is_ending():
+                        self._refuse(NOT_TEXT, "not UTF-8")
+                    return
+            self.frames = [message]
+            self.curr_msg_data_type = "bytes"
+            super().send_receive_event_to_app()
+
+        def _refuse(self, code: int, reason: str) -> None:
+            """What the client sent; with it the connection ends."""
             self.frames = []
-            self.queue.put_nowait({"type": "websocket.disconnect", "code": TOO_BIG, "reason": ""})
-            self._fail(TOO_BIG, f"more than {MAX_FRAGMENTS} frames in a message")
+            self.queue.put_nowait({"type": "websocket.disconnect", "code": code, "reason": reason})
+            self._fail(code, reason)
             self.transport.close()
 
         def handle_ping(self) -> None:
