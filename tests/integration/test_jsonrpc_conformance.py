@@ -12,7 +12,9 @@ from pathlib import Path
 from typing import Any
 
 import orjson
+import pytest
 from websockets.asyncio.client import ClientConnection, connect
+from websockets.exceptions import ConnectionClosed
 
 from astralink_node.gateway.config import GatewayLimits
 from astralink_node.gateway.jsonrpc import MAX_ID_LENGTH
@@ -281,6 +283,22 @@ def test_a_message_is_one_answer_however_many_fragments_it_comes_in(tmp_path: Pa
             pong = await socket.ping(b"between")
             await pong
             assert orjson.loads(await socket.recv()) == {"jsonrpc": "2.0", "id": "in pieces", "result": CHAIN}
+
+    run(main, timeout_s=60)
+
+
+def test_a_text_message_that_is_no_utf_8_closes_the_connection_and_nothing_is_logged(tmp_path: Path) -> None:
+    async def main() -> None:
+        async with (
+            running_gateway(tmp_path) as gateway,
+            connect(f"ws://{gateway.host}:{gateway.port}") as socket,
+        ):
+            await socket.send(OVER_HTTP_ALONE["invalid UTF-8"][0], text=True)
+            with pytest.raises(ConnectionClosed) as closed:
+                await socket.recv()
+            assert closed.value.rcvd is not None
+            assert closed.value.rcvd.code == 1007
+            await log_is_clean(gateway)
 
     run(main, timeout_s=60)
 
