@@ -21,7 +21,7 @@ UV_COMPILE = uv pip compile --quiet --universal --python-version 3.11 --generate
 	--no-emit-find-links --prerelease=if-necessary-or-explicit --custom-compile-command "make lock"
 PYTEST = $(BIN)/pytest -n $(WORKERS) $(PYTEST_FLAGS)
 
-.PHONY: help install devnet devnet-network devnet-reset test lint fmt unit vectors clients-setup clients crash bench bench-worst-case bench-consensus bench-network soak mutants simulation contracts gas-table lock clean
+.PHONY: help install devnet devnet-network devnet-reset test lint fmt unit vectors clients-setup clients crash bench bench-worst-case bench-consensus bench-network soak rpc-rubbish mutants simulation contracts gas-table rpc-reference lock clean
 
 help: ## list the targets
 	@echo "AstraLink targets:"
@@ -85,6 +85,9 @@ soak: $(VENV)/ready ## 30 minutes of load with random faults: memory, descriptor
 simulation: $(VENV)/ready ## 20,000 heights of simulated networks, every promise checked (about 20 minutes)
 	@$(BIN)/python -m tests.simulation.campaign --heights 20000 --json benchmarks/results/simulation.json
 
+rpc-rubbish: $(VENV)/ready ## 100,000 messages of rubbish for a gateway process (about 3 minutes)
+	@$(BIN)/python -m tests.campaigns.rpc_rubbish
+
 mutants: $(VENV)/ready ## break each consensus rule in turn: a test must notice (about 5 minutes)
 	@$(BIN)/python -m tests.mutants.run --json benchmarks/results/mutants.json
 
@@ -93,6 +96,9 @@ contracts: $(VENV)/ready ## compile the Vyper sources into contracts/staking/art
 
 gas-table: contracts ## measure contracts/staking/gas.json anew
 	@$(BIN)/python -m tests.contracts.gas_scenarios
+
+rpc-reference: $(VENV)/ready ## write the table of methods in docs/rpc.md anew
+	@$(BIN)/python -m astralink_node.gateway.methods.reference
 
 # fastecdsa is left out: it is C source that needs Python's and GMP's headers, and py-libp2p imports it for secio
 # alone, which p2p/libp2p_patches.py takes out.

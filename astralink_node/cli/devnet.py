@@ -23,7 +23,7 @@ from astralink_node.cli.options import json_option, new_signing_history_option
 from astralink_node.cli.passwords import read_secret_line
 from astralink_node.cli.settings import node_flags, settings_from
 from astralink_node.cli.start import ready_object
-from astralink_node.config import NodeConfig
+from astralink_node.config import RPC_APIS, NodeConfig, Value
 from astralink_node.crypto.addresses import checksum_address
 from astralink_node.crypto.keccak import keccak256
 from astralink_node.crypto.keystore_envelope import Scrypt
@@ -43,7 +43,11 @@ DEFAULT_DIR: Final = Path("devnet")
 PASSWORD_FILE: Final = "validator-password"
 _KDF: Final = Scrypt(n=16_384)
 """The password is 256 random bits: stretching it further would only make every start a second slower."""
-_DEFAULTS: Final = {"blocks.on_demand": True, "txpool.allow_unprotected": True}
+_DEFAULTS: Final[Mapping[str, Value]] = {
+    "blocks.on_demand": True,
+    "txpool.allow_unprotected": True,
+    "rpc.api": RPC_APIS,
+}
 
 
 @click.command()
