@@ -22,6 +22,7 @@ from astralink_node.evm.tracing.hooks import (
     SilentTracer,
 )
 from astralink_node.evm.tracing.instructions import STACK_TAKEN
+from astralink_node.evm.transaction_execution import DELEGATION_PREFIX, is_delegation
 from astralink_node.evm.transactions import MAX_INITCODE_BYTES, recover_authority
 from astralink_node.types import Address
 
@@ -34,8 +35,6 @@ if TYPE_CHECKING:
 _SLOT_OPCODES: Final = frozenset({0x54, 0x55})  # SLOAD, SSTORE
 _ACCOUNT_OPCODES: Final = frozenset({0x31, 0x3B, 0x3C, 0x3F, SELFDESTRUCT})  # BALANCE, EXTCODE*
 _ADDRESS_MASK: Final = (1 << 160) - 1
-_DELEGATION_PREFIX: Final = b"\xef\x01\x00"
-_DELEGATION_BYTES: Final = 23
 ACCOUNT_BYTES: Final = 200
 SLOT_BYTES: Final = 100
 """What an account without code and a slot are counted as."""
@@ -223,8 +222,8 @@ class PrestateTracer(SilentTracer):
 
     def _touch_delegate(self, overlay: Overlay, address: Address) -> None:
         code = overlay.get_code(address)
-        if len(code) == _DELEGATION_BYTES and code.startswith(_DELEGATION_PREFIX):
-            self._touch(overlay, Address(code[len(_DELEGATION_PREFIX) :]))
+        if is_delegation(code):
+            self._touch(overlay, Address(code[len(DELEGATION_PREFIX) :]))
 
     def _touch_create2(self, computation: Computation) -> None:
         """The memory may still have to grow for the opcode: what lies behind its end is zeros."""

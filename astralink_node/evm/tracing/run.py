@@ -73,8 +73,9 @@ def run_traced(computation: Computation, tracer: Tracer) -> None:
             if seen:
                 tracer.before_opcode(computation, position, opcode)
             site = _Site.of(computation, opcode) if opcode in _SITES else None
-            height = len(values)
             try:
+                if len(values) < STACK_TAKEN[opcode]:
+                    raise InsufficientStack(f"{STACK_UNDERFLOW} ({len(values)} <=> {STACK_TAKEN[opcode]})")
                 meter.consume_gas(gas, mnemonic)
                 operations[opcode](computation)
             except Halt:
@@ -84,8 +85,6 @@ def run_traced(computation: Computation, tracer: Tracer) -> None:
                     tracer.after_opcode(computation, opcode, None)
                 return
             except VMError as error:
-                if isinstance(error, InsufficientStack):
-                    error.args = (f"{STACK_UNDERFLOW} ({height} <=> {STACK_TAKEN[opcode]})",)
                 if seen:
                     tracer.after_opcode(computation, opcode, error)
                 raise
