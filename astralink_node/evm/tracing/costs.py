@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
+from astralink_node.evm.delegation import delegate_of
 from astralink_node.evm.machine import WORD_BYTES, memory_gas
 from astralink_node.evm.tracing.hooks import (
     CALL,
@@ -24,7 +25,6 @@ from astralink_node.evm.tracing.hooks import (
     STATICCALL,
 )
 from astralink_node.evm.tracing.instructions import STACK_TAKEN
-from astralink_node.evm.transaction_execution import DELEGATION_PREFIX, is_delegation
 from astralink_node.types import Address
 
 if TYPE_CHECKING:
@@ -138,6 +138,10 @@ class Asked:
             cost += operands[0] if left < 0 else min(operands[0], left - left // 64)
         return min(cost, LARGEST_COST)
 
+    @property
+    def is_payable(self) -> bool:
+        return self.cost() <= self.gas_before and not (self.opcode == SSTORE and self.gas_before <= STIPEND)
+
     def _memory_gas(self) -> int:
         opcode, operands = self.opcode, self.operands
         end = 0
@@ -186,9 +190,8 @@ def _call_gas(state: ExecutionState, opcode: int, operands: tuple[int, ...]) -> 
     target = _address(operands[1])
     value = operands[2] if opcode in (CALL, CALLCODE) else 0
     gas = _account_gas(state, target)
-    code = state.overlay.get_code(target)
-    if is_delegation(code):
-        delegate = Address(code[len(DELEGATION_PREFIX) :])
+    delegate = delegate_of(state.overlay.get_code(target))
+    if delegate is not None:
         gas += WARM_GAS if delegate == target else _account_gas(state, delegate)
     if value:
         gas += VALUE_GAS

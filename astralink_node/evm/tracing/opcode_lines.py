@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Generic, TypeVar
 
-from eth.exceptions import OutOfGas, VMError, WriteProtection
+from eth.exceptions import VMError
 
 from astralink_node.evm.tracing.costs import Asked
 from astralink_node.evm.tracing.hooks import ALL_OPCODES, CREATIONS, RefusedCall, SilentTracer
@@ -67,13 +67,7 @@ class OpcodeLines(SilentTracer, Generic[Line]):
         asked = self._asked
         if asked is None:
             return
-        if error is None:
-            self._complete(asked.gas_before - computation.gas_left, None)
-            return
-        cost = asked.cost()
-        if isinstance(error, WriteProtection) and cost > asked.gas_before:
-            # The machine looks at the one before the other; geth and EELS the other way round.
-            error = OutOfGas("before the state would have been written to")
+        cost = asked.gas_before - computation.gas_left if error is None else asked.cost()
         self._complete(cost, error)
 
     def _complete(self, cost: int, error: VMError | None) -> None:

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
 from astralink_node.evm.created_addresses import contract_address, create2_address
+from astralink_node.evm.delegation import delegate_of
 from astralink_node.evm.tracing.hooks import (
     CALLS,
     CREATE,
@@ -22,7 +23,6 @@ from astralink_node.evm.tracing.hooks import (
     SilentTracer,
 )
 from astralink_node.evm.tracing.instructions import STACK_TAKEN
-from astralink_node.evm.transaction_execution import DELEGATION_PREFIX, is_delegation
 from astralink_node.evm.transactions import MAX_INITCODE_BYTES, recover_authority
 from astralink_node.types import Address
 
@@ -221,9 +221,9 @@ class PrestateTracer(SilentTracer):
             slots[slot] = overlay.get_storage(address, slot)
 
     def _touch_delegate(self, overlay: Overlay, address: Address) -> None:
-        code = overlay.get_code(address)
-        if is_delegation(code):
-            self._touch(overlay, Address(code[len(DELEGATION_PREFIX) :]))
+        delegate = delegate_of(overlay.get_code(address))
+        if delegate is not None:
+            self._touch(overlay, delegate)
 
     def _touch_create2(self, computation: Computation) -> None:
         """The memory may still have to grow for the opcode: what lies behind its end is zeros."""
