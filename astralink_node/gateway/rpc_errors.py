@@ -49,14 +49,14 @@ SIMULATION_CODES = {
 class RpcError(AstraLinkError):
     """What a client is told instead of a result."""
 
-    def __init__(self, code: int, message: str, data: str | Mapping[str, str] | None = None) -> None:
+    def __init__(self, code: int, message: str, data: str | Mapping[str, int | str] | None = None) -> None:
         super().__init__(message)
         self.code = code
         self.message = message
         self.data = data
 
-    def to_json(self) -> dict[str, int | str | Mapping[str, str]]:
-        error: dict[str, int | str | Mapping[str, str]] = {"code": self.code, "message": self.message}
+    def to_json(self) -> dict[str, int | str | Mapping[str, int | str]]:
+        error: dict[str, int | str | Mapping[str, int | str]] = {"code": self.code, "message": self.message}
         if self.data is not None:
             error["data"] = self.data
         return error
