@@ -22,12 +22,13 @@ from astralink_node import __version__
 from astralink_node.chain.client import ExecutionClient, ExecutionGone
 from astralink_node.chain.data_folder import load_genesis
 from astralink_node.chain.messages import AtLatest, BlockAnswer, BlockQuestion, Committed, Query, Status
+from astralink_node.chain.query_limits import query_limits
 from astralink_node.clock import now_ms
 from astralink_node.config import NodeConfig
 from astralink_node.crypto.addresses import parse_address
 from astralink_node.errors import AstraLinkError
-from astralink_node.gateway.config import GatewayConfig
 from astralink_node.gateway.link_messages import ConsensusState, NodeStatus
+from astralink_node.gateway.settings import gateway_config
 from astralink_node.log import Log, configure
 from astralink_node.metrics import NodeMetrics
 from astralink_node.services.block_sync import BlockSync
@@ -150,6 +151,7 @@ async def run_node(setup: NodeSetup, on_ready: OnReady) -> None:
                 folder.genesis_file,
                 sockets / "execution.sock",
                 None if config.history.archive else config.history.state_heights,
+                query_limits(config.rpc),
                 shutdown.asked,
                 explorer_index=config.index.explorer,
             )
@@ -178,7 +180,7 @@ async def _run_services(
     with ExitStack() as resources:
         async with trio.open_nursery() as services:
             ready = _ReadyOnce(on_ready)
-            keeper = GatewayKeeper(_gateway_config(config, sockets), ready.serving)
+            keeper = GatewayKeeper(gateway_config(config, sockets), ready.serving)
             shutdown.before = keeper.stop
             # Its imports take a second: it starts while keys are decrypted and the database opens. It connects
             # to the listener at once and is answered when the rest is there.
@@ -395,20 +397,6 @@ async def _committed_head(execution: ExecutionClient, status: Status) -> Committ
     if not isinstance(answer, BlockAnswer):
         raise ExecutionGone(f"the execution process did not give its head: {answer}")
     return Committed(answer.block, (), (), status.next_base_fee_wei, status.next_gas_limit)
-
-
-def _gateway_config(config: NodeConfig, sockets: Path) -> GatewayConfig:
-    return GatewayConfig(
-        node_socket=str(sockets / "node.sock"),
-        execution_socket=str(sockets / "execution.sock"),
-        host=config.rpc.host,
-        port=config.rpc.port,
-        apis=config.rpc.api,
-        cors_origins=config.rpc.cors_origins,
-        vhosts=config.rpc.vhosts,
-        log_level=config.log.level,
-        metrics=config.metrics.enabled,
-    )
 
 
 def _pool_limits(config: NodeConfig) -> PoolLimits:

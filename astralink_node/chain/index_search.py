@@ -28,7 +28,7 @@ from astralink_node.chain.messages import LimitExceeded, NotFound
 from astralink_node.chain.records import decode_position
 from astralink_node.crypto.keccak import keccak256
 from astralink_node.evm.blocks import encode_header
-from astralink_node.evm.transaction_execution import is_delegation
+from astralink_node.evm.delegation import is_delegation
 from astralink_node.evm.transactions import U64_MAX
 from astralink_node.state.accounts import EMPTY_ACCOUNT
 from astralink_node.state.flat_state import HeadState

@@ -25,13 +25,22 @@ class JsonStream:
 
     def open(self, text: bytes, closing: bytes) -> None:
         """Begin a list or an object, itself an item: `text` up to where its items go, `closing` from there on."""
-        self._item(text)
+        if self._is_first:
+            if not self._is_first[-1]:
+                self._add(b",")
+            self._is_first[-1] = False
+        self._add(text)
         self._closing.append(closing)
         self._is_first.append(True)
 
     def item(self, text: bytes) -> None:
         """One item of what was opened last: a value in a list, ``"name":value`` in an object."""
-        self._item(text)
+        if self._is_first[-1]:
+            self._is_first[-1] = False
+        else:
+            self._parts.append(b",")
+        self._parts.append(text)
+        self._size += len(text) + 1
         if self._size >= CHUNK_BYTES:
             self.flush()
 
@@ -47,13 +56,6 @@ class JsonStream:
             self._parts.clear()
             self._size = 0
             self._emit(StreamChunk(data, b"".join(reversed(self._closing))))
-
-    def _item(self, text: bytes) -> None:
-        if self._is_first:
-            if not self._is_first[-1]:
-                self._add(b",")
-            self._is_first[-1] = False
-        self._add(text)
 
     def _add(self, text: bytes) -> None:
         self._parts.append(text)

@@ -23,13 +23,12 @@ from astralink_node.cli.options import json_option, new_signing_history_option
 from astralink_node.cli.passwords import read_secret_line
 from astralink_node.cli.settings import node_flags, settings_from
 from astralink_node.cli.start import ready_object
-from astralink_node.config import NodeConfig, Value
+from astralink_node.config import RPC_APIS, NodeConfig, Value
 from astralink_node.crypto.addresses import checksum_address
 from astralink_node.crypto.keccak import keccak256
 from astralink_node.crypto.keystore_envelope import Scrypt
 from astralink_node.crypto.secret_files import create_secret_file
 from astralink_node.errors import UserError
-from astralink_node.gateway.config import DEFAULT_APIS
 from astralink_node.listening import listen_tcp
 from astralink_node.services.data_folder import DataFolder, FolderLock
 from astralink_node.storage import keys
@@ -44,11 +43,11 @@ DEFAULT_DIR: Final = Path("devnet")
 PASSWORD_FILE: Final = "validator-password"
 _KDF: Final = Scrypt(n=16_384)
 """The password is 256 random bits: stretching it further would only make every start a second slower."""
-_DEFAULTS: Final[dict[str, Value]] = {
+_DEFAULTS: Final[Mapping[str, Value]] = {
     "blocks.on_demand": True,
     "txpool.allow_unprotected": True,
     "index.explorer": True,
-    "rpc.api": (*DEFAULT_APIS, "txpool", "debug", "trace", "parity", "ots", "erigon"),
+    "rpc.api": RPC_APIS,
 }
 
 

@@ -28,9 +28,10 @@ from astralink_node.evm.blocks import (
     ethereum_block_rlp,
 )
 from astralink_node.evm.created_addresses import contract_address
+from astralink_node.evm.delegation import is_delegation
 from astralink_node.evm.fork_rules import ChainRules
 from astralink_node.evm.tracing.hooks import Tracer
-from astralink_node.evm.transaction_execution import Outcome, RawLog, execute_transaction, is_delegation, log_of
+from astralink_node.evm.transaction_execution import Outcome, RawLog, execute_transaction, log_of
 from astralink_node.evm.transactions import (
     InvalidTransaction,
     Transaction,
@@ -284,11 +285,13 @@ def execute_block(
     ancestor_hash: AncestorHash,
     senders: Sequence[Address] = (),
     transactions: Sequence[Transaction] = (),
+    prepare: Callable[[BlockExecution], None] | None = None,
 ) -> ExecutedBlock:
     """Execute a whole block and hold the result against its header, all but the state root.
 
     The header itself is judged by ``header_rules.validate_header``. Senders and decoded transactions that the
-    caller has already are not computed again. Raises :class:`InvalidBlock` and :class:`InvalidTransaction`.
+    caller has already are not computed again. ``prepare`` is given the execution before it starts, to set what
+    watches it. Raises :class:`InvalidBlock` and :class:`InvalidTransaction`.
     """
     check_block_size(rules, block)
     if not transactions:
@@ -296,6 +299,8 @@ def execute_block(
     if not senders:
         senders = [recover_sender(transaction) for transaction in transactions]
     execution = BlockExecution(rules, BlockContext.of_header(block.header, ancestor_hash), overlay)
+    if prepare is not None:
+        prepare(execution)
     execution.apply_system_start()
     for transaction, sender in zip(transactions, senders, strict=True):
         execution.apply_transaction(transaction, sender)

@@ -15,6 +15,7 @@ from eth.exceptions import ContractCreationCollision, VMError
 
 from astralink_node.evm.blocks import Log
 from astralink_node.evm.created_addresses import contract_address
+from astralink_node.evm.delegation import DELEGATION_PREFIX, delegate_of, is_delegation
 from astralink_node.evm.machine import Message
 from astralink_node.evm.tracing.run import refused_root, root_site
 from astralink_node.evm.transactions import U64_MAX, Authorization, Transaction, recover_authority
@@ -25,9 +26,6 @@ from astralink_node.types import EMPTY_CODE_HASH, ZERO_ADDRESS, Address
 if TYPE_CHECKING:
     from astralink_node.state.overlay import Overlay
 
-DELEGATION_PREFIX: Final = b"\xef\x01\x00"
-"""EIP-7702: an account whose code is this and an address runs that address's code."""
-DELEGATION_BYTES: Final = 23
 EXISTING_AUTHORITY_REFUND: Final = 12_500
 """EIP-7702: PER_EMPTY_ACCOUNT_COST - PER_AUTH_BASE_COST, for an authority that already exists."""
 MAX_REFUND_QUOTIENT: Final = 5
@@ -54,10 +52,6 @@ def log_of(raw: RawLog) -> Log:
     """As a receipt holds it."""
     address, topics, data = raw
     return Log(address, tuple(topic.to_bytes(32, "big") for topic in topics), data)
-
-
-def is_delegation(code: bytes) -> bool:
-    return len(code) == DELEGATION_BYTES and code[:3] == DELEGATION_PREFIX
 
 
 def execute_transaction(
@@ -192,9 +186,8 @@ def _root_message(state: ExecutionState, transaction: Transaction, sender: Addre
             create_address=created,
         )
     code = overlay.get_code(Address(transaction.to))
-    delegated = is_delegation(code)
-    if delegated:
-        delegate = Address(code[len(DELEGATION_PREFIX) :])
+    delegate = delegate_of(code)
+    if delegate is not None:
         overlay.mark_address_warm(delegate)
         code = overlay.get_code(delegate)
     return Message(
@@ -204,7 +197,7 @@ def _root_message(state: ExecutionState, transaction: Transaction, sender: Addre
         value=transaction.value,
         data=transaction.data,
         code=code,
-        is_delegation=delegated,
+        is_delegation=delegate is not None,
     )
 
 

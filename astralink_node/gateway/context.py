@@ -27,5 +27,7 @@ class RpcContext:
     submissions: Submissions
     filters: Filters
     limits: GatewayLimits
+    apis: tuple[str, ...]
+    """Namespaces that are served."""
     connection: Connection | None = None
     """None over HTTP, where nothing can be pushed."""

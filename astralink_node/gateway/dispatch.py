@@ -12,6 +12,7 @@ from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing
 from functools import partial
 
+from astralink_node.errors import AstraLinkError
 from astralink_node.gateway.backend import Unavailable
 from astralink_node.gateway.config import GatewayLimits
 from astralink_node.gateway.context import RpcContext
@@ -28,6 +29,7 @@ from astralink_node.gateway.jsonrpc import (
 )
 from astralink_node.gateway.long_calls import LongCalls
 from astralink_node.gateway.methods.table import Method, bind
+from astralink_node.gateway.rate_limits import Allowance, TooManyRequests
 from astralink_node.gateway.reading.errors import ReadError
 from astralink_node.gateway.rpc_errors import (
     INTERNAL_ERROR,
@@ -37,6 +39,7 @@ from astralink_node.gateway.rpc_errors import (
     method_not_found,
     of_read_error,
     server_error,
+    too_many_requests,
 )
 from astralink_node.gateway.streamed import Streamed, answer_in_parts, collected, response_too_large
 
@@ -46,6 +49,15 @@ BATCH_CONCURRENCY = 16
 """Calls of one batch that run at once; they start in their order, so that transactions reach the pool in it."""
 
 
+class RateLimited(AstraLinkError):
+    """A message beyond its sender's rate: what to answer, which nothing was done for, and when to come back."""
+
+    def __init__(self, answer: bytes | None, retry_after_ms: int) -> None:
+        super().__init__(f"come back in {retry_after_ms} ms")
+        self.answer = answer
+        self.retry_after_ms = retry_after_ms
+
+
 class Dispatcher:
     def __init__(self, table: Mapping[str, Method], limits: GatewayLimits) -> None:
         self._table = table
@@ -53,21 +65,34 @@ class Dispatcher:
         self._in_flight = 0
         self._long_calls = LongCalls(limits)
 
-    async def answer(self, body: bytes, context: RpcContext) -> bytes | None:
-        """The answer to one message; None when it held only notifications."""
-        return await self._answer(parse_message(body, self._limits.batch_items), context)
+    async def answer(self, body: bytes, context: RpcContext, allowance: Allowance | None = None) -> bytes | None:
+        """The answer to one message; None when it held only notifications. Raises RateLimited."""
+        return await self._answer(self._admitted(body, allowance), context)
 
-    async def answer_in_parts(self, body: bytes, context: RpcContext) -> bytes | AsyncGenerator[bytes] | None:
+    async def answer_in_parts(
+        self, body: bytes, context: RpcContext, allowance: Allowance | None = None
+    ) -> bytes | AsyncGenerator[bytes] | None:
         """As :meth:`answer`; but what a single call that takes long gets comes in parts, as they are ready.
 
         Closing the generator ends the work for it.
         """
-        message = parse_message(body, self._limits.batch_items)
+        message = self._admitted(body, allowance)
         match message:
             case Single(Call(is_notification=False) as call) if self._takes_long(call):
                 return self._answer_long(call, context)
             case _:
                 return await self._answer(message, context)
+
+    def _admitted(self, body: bytes, allowance: Allowance | None) -> Single | Batch:
+        """The message, if its sender may ask so much. Raises RateLimited."""
+        message = parse_message(body, self._limits.batch_items)
+        if allowance is not None:
+            try:
+                allowance.take(1 if isinstance(message, Single) else len(message.items))
+            except TooManyRequests as error:
+                refusal = too_many_requests(error.per_second, error.whose, error.retry_after_ms)
+                raise RateLimited(_refuse(message, refusal), error.retry_after_ms) from error
+        return message
 
     async def _answer(self, message: Single | Batch, context: RpcContext) -> bytes | None:
         items = (message.item,) if isinstance(message, Single) else message.items

@@ -6,6 +6,8 @@ and code 3), so they change only with a reason.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from astralink_node.errors import AstraLinkError
 from astralink_node.evm.revert_reason import revert_reason
 from astralink_node.gateway.reading.errors import CallHalted, CallReverted, ReadError, SimulationRefused, TooMuch
@@ -47,14 +49,14 @@ SIMULATION_CODES = {
 class RpcError(AstraLinkError):
     """What a client is told instead of a result."""
 
-    def __init__(self, code: int, message: str, data: str | None = None) -> None:
+    def __init__(self, code: int, message: str, data: str | Mapping[str, int | str] | None = None) -> None:
         super().__init__(message)
         self.code = code
         self.message = message
         self.data = data
 
-    def to_json(self) -> dict[str, int | str]:
-        error: dict[str, int | str] = {"code": self.code, "message": self.message}
+    def to_json(self) -> dict[str, int | str | Mapping[str, int | str]]:
+        error: dict[str, int | str | Mapping[str, int | str]] = {"code": self.code, "message": self.message}
         if self.data is not None:
             error["data"] = self.data
         return error
@@ -73,6 +75,15 @@ def of_read_error(error: ReadError) -> RpcError:
             return RpcError(LIMIT_EXCEEDED, str(error))
         case _:
             return server_error(str(error))
+
+
+def too_many_requests(per_second: int, whose: str, retry_after_ms: int) -> RpcError:
+    """`whose` rate: of one ``connection`` or one ``address``."""
+    return RpcError(
+        LIMIT_EXCEEDED,
+        f"too many requests: at most {per_second} a second of one {whose}; try again in {retry_after_ms} ms",
+        {"requestsPerSecond": per_second, "retryAfterMs": retry_after_ms},
+    )
 
 
 def invalid_params(message: str) -> RpcError:

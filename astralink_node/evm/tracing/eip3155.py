@@ -24,7 +24,7 @@ class Eip3155Tracer(OpcodeLines[dict[str, object]]):
         self._write = write
         self._memory = memory
 
-    def start_line(self, computation: Computation, program_counter: int, opcode: int) -> dict[str, object]:
+    def start_line(self, computation: Computation, program_counter: int, opcode: int, refund: int) -> dict[str, object]:
         line: dict[str, object] = {
             "pc": program_counter,
             "op": opcode,
@@ -33,7 +33,7 @@ class Eip3155Tracer(OpcodeLines[dict[str, object]]):
             "memSize": len(computation.memory_content),
             "stack": [hex(value) for value in computation.stack_values],
             "depth": len(self.calls),
-            "refund": self.refund(),
+            "refund": refund,
             "opName": OPCODE_NAMES[opcode],
         }
         if self._memory:

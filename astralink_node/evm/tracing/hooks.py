@@ -15,7 +15,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Protocol
 
-from eth.exceptions import InsufficientStack, InvalidInstruction, VMError
+from eth.exceptions import InsufficientStack, VMError
 
 from astralink_node.errors import AstraLinkError
 from astralink_node.types import ZERO_ADDRESS, Address
@@ -183,15 +183,9 @@ def describe(error: VMError) -> str:
     """The kind of failure in geth's words; only a traced run knows the numbers of a stack underflow."""
     if isinstance(error, InsufficientStack):
         return str(error) if str(error).startswith(STACK_UNDERFLOW) else STACK_UNDERFLOW
-    if isinstance(error, InvalidInstruction):
-        # py-evm: "Invalid opcode 0xc @ 17".
-        opcode = str(error).split()[2]
-        return f"invalid opcode: {'INVALID' if opcode == _DESIGNATED_INVALID else f'opcode {opcode} not defined'}"
     return _DESCRIPTIONS.get(type(error).__name__) or str(error) or type(error).__name__
 
 
-_DESIGNATED_INVALID: Final = "0xfe"
-"""EIP-141."""
 _DESCRIPTIONS: Final = {
     "OutOfGas": "out of gas",
     "CodeDepositOutOfGas": "contract creation code storage out of gas",

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
 from astralink_node.evm.created_addresses import contract_address, create2_address
+from astralink_node.evm.delegation import delegate_of
 from astralink_node.evm.tracing.hooks import (
     CALLS,
     CREATE,
@@ -35,8 +36,6 @@ if TYPE_CHECKING:
 _SLOT_OPCODES: Final = frozenset({0x54, 0x55})  # SLOAD, SSTORE
 _ACCOUNT_OPCODES: Final = frozenset({0x31, 0x3B, 0x3C, 0x3F, SELFDESTRUCT})  # BALANCE, EXTCODE*
 _ADDRESS_MASK: Final = (1 << 160) - 1
-_DELEGATION_PREFIX: Final = b"\xef\x01\x00"
-_DELEGATION_BYTES: Final = 23
 ACCOUNT_BYTES: Final = 200
 SLOT_BYTES: Final = 100
 """What an account without code and a slot are counted as."""
@@ -201,9 +200,9 @@ class PrestateTracer(SilentTracer):
             slots[slot] = overlay.get_storage(address, slot)
 
     def _touch_delegate(self, overlay: Overlay, address: Address) -> None:
-        code = overlay.get_code(address)
-        if len(code) == _DELEGATION_BYTES and code.startswith(_DELEGATION_PREFIX):
-            self._touch(overlay, Address(code[len(_DELEGATION_PREFIX) :]))
+        delegate = delegate_of(overlay.get_code(address))
+        if delegate is not None:
+            self._touch(overlay, delegate)
 
     def _touch_create2(self, computation: Computation) -> None:
         """The memory may still have to grow for the opcode: what lies behind its end is zeros."""

@@ -1,7 +1,8 @@
 """Runs a call's code under the eyes of a tracer: the slow twin of the loop in vm.py.
 
 The same operations run in the same order; beside them it notes which opcode makes a call, notices calls that never
-start, and shows a SELFDESTRUCT. Nothing here decides anything about gas or state.
+start, and shows a SELFDESTRUCT. Nothing here decides anything about gas or state. Where two things are wrong with an
+opcode, the error named is the one that geth and EELS look at first: the stack, then the gas, then the operands.
 """
 
 from __future__ import annotations
@@ -9,10 +10,19 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from eth.exceptions import ContractCreationCollision, Halt, InsufficientStack, VMError
+from eth.exceptions import (
+    ContractCreationCollision,
+    Halt,
+    InsufficientStack,
+    OutOfBoundsRead,
+    OutOfGas,
+    VMError,
+    WriteProtection,
+)
 
 from astralink_node.evm.created_addresses import contract_address, create2_address
 from astralink_node.evm.machine import WORD_BYTES, Message, memory_gas
+from astralink_node.evm.tracing.costs import CREATE_GAS, SSTORE, Asked
 from astralink_node.evm.tracing.hooks import (
     CALL,
     CALLCODE,
@@ -20,6 +30,7 @@ from astralink_node.evm.tracing.hooks import (
     CREATE2,
     CREATIONS,
     DELEGATECALL,
+    LOGS,
     ROOT_CREATION,
     SELFDESTRUCT,
     STACK_UNDERFLOW,
@@ -39,10 +50,10 @@ TRACED_OPCODES_PER_CHECK: Final = 64
 """How many traced opcodes one call runs between two looks at the interrupt: traced ones are slower than others."""
 
 CALL_STIPEND: Final = 2_300
+RETURNDATACOPY: Final = 0x3E
 MAX_CALL_DEPTH: Final = 1024
 MAX_NONCE: Final = 2**64 - 1
 """EIP-2681: an account of this nonce creates nothing."""
-CREATE_GAS: Final = 32_000
 INITCODE_WORD_GAS: Final = 2
 KECCAK_WORD_GAS: Final = 6
 
@@ -52,6 +63,9 @@ NONCE_OVERFLOW: Final = "nonce uint64 overflow"
 COLLISION: Final = "contract address collision"
 
 _SITES: Final = CALLS | CREATIONS | {SELFDESTRUCT}
+_LOOKED_AT_FIRST: Final = frozenset({RETURNDATACOPY})
+_LOOKED_AT_FIRST_IF_STATIC: Final = _LOOKED_AT_FIRST | LOGS | CREATIONS | {SSTORE, CALL, SELFDESTRUCT}
+"""Opcodes whose operands, or whose right to write, the machine judges before it charges."""
 _CHECK_PERIOD: Final = range(TRACED_OPCODES_PER_CHECK)
 _ADDRESS_MASK: Final = (1 << 160) - 1
 
@@ -59,6 +73,7 @@ _ADDRESS_MASK: Final = (1 << 160) - 1
 def run_traced(computation: Computation, tracer: Tracer) -> None:
     """Run the code from its program counter to its end. Raises VMError where the call fails."""
     code, state, values = computation.code, computation.state, computation.stack_values
+    looked_at_first = _LOOKED_AT_FIRST_IF_STATIC if computation.msg.is_static else _LOOKED_AT_FIRST
     watched, interrupt, meter = tracer.watched, state.interrupt, computation._gas_meter
     dispatch, operations, padded = computation.dispatch, computation.traced_operations, code.padded
     while True:
@@ -73,8 +88,10 @@ def run_traced(computation: Computation, tracer: Tracer) -> None:
             if seen:
                 tracer.before_opcode(computation, position, opcode)
             site = _Site.of(computation, opcode) if opcode in _SITES else None
-            height = len(values)
             try:
+                asked = Asked.of(computation, opcode) if opcode in looked_at_first else None
+                if len(values) < STACK_TAKEN[opcode]:
+                    raise InsufficientStack(f"{STACK_UNDERFLOW} ({len(values)} <=> {STACK_TAKEN[opcode]})")
                 meter.consume_gas(gas, mnemonic)
                 operations[opcode](computation)
             except Halt:
@@ -83,12 +100,13 @@ def run_traced(computation: Computation, tracer: Tracer) -> None:
                 if seen:
                     tracer.after_opcode(computation, opcode, None)
                 return
-            except VMError as error:
-                if isinstance(error, InsufficientStack):
-                    error.args = (f"{STACK_UNDERFLOW} ({height} <=> {STACK_TAKEN[opcode]})",)
+            except VMError as failure:
+                error = failure
+                if isinstance(error, (WriteProtection, OutOfBoundsRead)) and asked is not None and not asked.is_payable:
+                    error = OutOfGas("which counts before what the operands are")
                 if seen:
                     tracer.after_opcode(computation, opcode, error)
-                raise
+                raise error from None
             if site is not None and site.frames_entered == state.frames_entered:
                 tracer.refuse(site.refusal(computation))
             if seen:

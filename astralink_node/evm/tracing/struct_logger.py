@@ -71,7 +71,9 @@ class StructLogger(OpcodeLines[dict[str, object]]):
         """None until the transaction is over."""
         return self._result
 
-    def start_line(self, computation: Computation, program_counter: int, opcode: int) -> dict[str, object] | None:
+    def start_line(
+        self, computation: Computation, program_counter: int, opcode: int, refund: int
+    ) -> dict[str, object] | None:
         options = self._options
         if options.limit and self._lines >= options.limit:
             return None
@@ -93,7 +95,6 @@ class StructLogger(OpcodeLines[dict[str, object]]):
             slots = self._slots(computation, opcode)
             if slots is not None:
                 line["storage"] = slots
-        refund = self.refund()
         if refund:
             line["refund"] = refund
         return line

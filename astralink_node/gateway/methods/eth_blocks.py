@@ -13,7 +13,7 @@ from astralink_node.gateway.block_json import block_json, receipts_json
 from astralink_node.gateway.context import RpcContext
 from astralink_node.gateway.encoding import JsonObject, block_fields, quantity
 from astralink_node.gateway.jsonrpc import Json
-from astralink_node.gateway.methods.table import Method, Parameter
+from astralink_node.gateway.methods.table import Method, Parameter, Specification
 from astralink_node.gateway.parameters import block, block_number, boolean, hash32, quantity64
 from astralink_node.gateway.reading.head_cache import Head
 from astralink_node.types import EMPTY_TRIE_ROOT, ZERO_HASH, Hash32
@@ -104,13 +104,23 @@ async def get_block_receipts(context: RpcContext, at: BlockSelector) -> Json:
 
 
 METHODS = (
-    Method("eth_getBlockByNumber", get_block_by_number, (BLOCK_NUMBER, Parameter("fullTransactions", boolean))),
+    Method(
+        "eth_getBlockByNumber",
+        get_block_by_number,
+        (BLOCK_NUMBER, Parameter("fullTransactions", boolean)),
+        note="`latest`, `safe`, `finalized` and `pending` are all the head: a block exists once it is final.",
+    ),
     Method("eth_getBlockByHash", get_block_by_hash, (BLOCK_HASH, Parameter("fullTransactions", boolean))),
     Method("eth_getBlockTransactionCountByNumber", get_transaction_count_by_number, (BLOCK_NUMBER,)),
     Method("eth_getBlockTransactionCountByHash", get_transaction_count_by_hash, (BLOCK_HASH,)),
-    Method("eth_getUncleCountByBlockNumber", get_uncle_count_by_number, (BLOCK_NUMBER,)),
-    Method("eth_getUncleCountByBlockHash", get_uncle_count_by_hash, (BLOCK_HASH,)),
-    Method("eth_getUncleByBlockNumberAndIndex", no_uncle, (BLOCK_NUMBER, INDEX)),
-    Method("eth_getUncleByBlockHashAndIndex", no_uncle, (BLOCK_HASH, INDEX)),
+    *(
+        Method(name, handler, parameters, Specification.GETH, note="There are no uncles on this chain.")
+        for name, handler, parameters in (
+            ("eth_getUncleCountByBlockNumber", get_uncle_count_by_number, (BLOCK_NUMBER,)),
+            ("eth_getUncleCountByBlockHash", get_uncle_count_by_hash, (BLOCK_HASH,)),
+            ("eth_getUncleByBlockNumberAndIndex", no_uncle, (BLOCK_NUMBER, INDEX)),
+            ("eth_getUncleByBlockHashAndIndex", no_uncle, (BLOCK_HASH, INDEX)),
+        )
+    ),
     Method("eth_getBlockReceipts", get_block_receipts, (Parameter("block", block),)),
 )

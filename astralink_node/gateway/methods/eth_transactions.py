@@ -12,7 +12,7 @@ from astralink_node.gateway.context import RpcContext
 from astralink_node.gateway.encoding import data, receipt_fields, transaction_fields
 from astralink_node.gateway.jsonrpc import Json
 from astralink_node.gateway.methods.eth_blocks import BLOCK_HASH, BLOCK_NUMBER, INDEX
-from astralink_node.gateway.methods.table import Handler, Method, Parameter
+from astralink_node.gateway.methods.table import Handler, Method, Parameter, Specification
 from astralink_node.gateway.parameters import anything, byte_string, hash32
 from astralink_node.gateway.rpc_errors import accounts_not_managed
 
@@ -78,15 +78,29 @@ def _refusal(method: str) -> Handler:
     return refuse
 
 
-_ACCOUNT_METHODS = ("eth_sendTransaction", "eth_signTransaction", "eth_sign", "eth_signTypedData_v4", "personal_sign")
+_ACCOUNT_METHODS = {
+    "eth_sendTransaction": Specification.EXECUTION_APIS,
+    "eth_signTransaction": Specification.EXECUTION_APIS,
+    "eth_sign": Specification.EXECUTION_APIS,
+    "eth_signTypedData_v4": Specification.GETH,
+    "personal_sign": Specification.GETH,
+}
 _IGNORED = tuple(Parameter(f"argument{index}", anything, None) for index in range(3))
 
 METHODS = (
-    Method("eth_sendRawTransaction", send_raw_transaction, (Parameter("transaction", byte_string),)),
+    Method(
+        "eth_sendRawTransaction",
+        send_raw_transaction,
+        (Parameter("transaction", byte_string),),
+        note="Types 0, 1, 2 and 4; blob transactions do not exist on this chain.",
+    ),
     Method("eth_getTransactionByHash", get_transaction_by_hash, (TRANSACTION_HASH,)),
-    Method("eth_getRawTransactionByHash", get_raw_transaction_by_hash, (TRANSACTION_HASH,)),
+    Method("eth_getRawTransactionByHash", get_raw_transaction_by_hash, (TRANSACTION_HASH,), Specification.GETH),
     Method("eth_getTransactionByBlockNumberAndIndex", get_transaction_by_block_number, (BLOCK_NUMBER, INDEX)),
     Method("eth_getTransactionByBlockHashAndIndex", get_transaction_by_block_hash, (BLOCK_HASH, INDEX)),
     Method("eth_getTransactionReceipt", get_transaction_receipt, (TRANSACTION_HASH,)),
-    *(Method(name, _refusal(name), _IGNORED) for name in _ACCOUNT_METHODS),
+    *(
+        Method(name, _refusal(name), _IGNORED, source, "Refused: keys belong in wallets, this node manages none.")
+        for name, source in _ACCOUNT_METHODS.items()
+    ),
 )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 
 from astralink_node.gateway.methods import (
+    admin,
     astralink,
     astralink_network,
     astralink_staking,
@@ -22,6 +23,7 @@ from astralink_node.gateway.methods import (
     ots,
     ots_traces,
     parity,
+    rpc,
     trace,
     trace_filter,
     txpool,
@@ -48,9 +50,17 @@ NAMESPACES: Mapping[str, Sequence[Method]] = {
     "erigon": erigon.METHODS,
     "debug": (*debug.METHODS, *debug_raw.METHODS),
     "trace": (*trace.METHODS, *trace_filter.METHODS),
+    "admin": admin.METHODS,
+    "rpc": rpc.METHODS,
 }
+ALWAYS_SERVED = ("rpc",)
+
+
+def served_apis(enabled: Iterable[str]) -> tuple[str, ...]:
+    """Each name once, however often it was given, and those that are served always."""
+    return tuple(dict.fromkeys((*enabled, *ALWAYS_SERVED)))
 
 
 def methods_of(apis: Iterable[str]) -> Mapping[str, Method]:
-    """The table of the enabled APIs; each name once, however often it was given."""
-    return method_table(NAMESPACES[api] for api in dict.fromkeys(apis))
+    """The table of these APIs."""
+    return method_table(NAMESPACES[api] for api in apis)

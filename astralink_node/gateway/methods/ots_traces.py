@@ -77,6 +77,7 @@ METHODS = (
         (TRANSACTION_HASH,),
         source=Specification.OTTERSCAN,
         note="Only while the state before its block is kept.",
+        takes_long=True,
     ),
     Method(
         "ots_getInternalOperations",
@@ -84,6 +85,7 @@ METHODS = (
         (TRANSACTION_HASH,),
         source=Specification.OTTERSCAN,
         note="Only while the state before its block is kept.",
+        takes_long=True,
     ),
     Method(
         "ots_getTransactionError",
@@ -91,5 +93,6 @@ METHODS = (
         (TRANSACTION_HASH,),
         source=Specification.OTTERSCAN,
         note="Only while the state before its block is kept.",
+        takes_long=True,
     ),
 )

@@ -32,6 +32,8 @@ async def trace_filter(context: RpcContext, wanted: TraceFilter) -> Json:
             f"block range too large: at most {limits.trace_filter_blocks} blocks can be filtered at a time, "
             f"found {last - first + 1}",
         )
+    if wanted.count == 0:
+        return []
     found: list[JsonObject] = []
     skip = wanted.after
     for height in range(first, last + 1):

@@ -51,7 +51,7 @@ def test_a_block_is_traced_as_one_list() -> None:
         text, end = asker.collect()
     assert end == StreamEnd()
     (traced,) = json.loads(text)
-    assert traced["result"]["structLogs"][-1]["opName"] == "STOP"
+    assert traced["result"]["structLogs"][-1]["op"] == "STOP"
 
 
 def test_closing_the_connection_ends_the_work() -> None:
@@ -82,7 +82,7 @@ def test_closing_the_connection_ends_what_still_waits_for_a_thread() -> None:
         last = connect()
         last.send(Query(AtLatest(), TraceTransaction(b"\x01" * 32, StructLogs())))
         assert isinstance(last.receive(), NotFound)
-        assert watched.endings == ["_Unwanted"] * TRACE_THREADS + ["NotFound"]
+        assert set(watched.endings[:-1]) == {"_Unwanted"}
 
 
 def test_traces_leave_threads_for_other_questions() -> None:
