@@ -368,7 +368,7 @@ def test_whole_numbers_are_json_numbers_or_quantities(value: object, expected: i
 
 @pytest.mark.parametrize("value", [-1, 2**64, 1.5, True, "25", "0x", [], None])
 def test_what_is_no_whole_number_is_refused(value: object) -> None:
-    with pytest.raises(BadValue, match="^n: "):
+    with pytest.raises(BadValue, match=r"^n: "):
         whole_number("n", value)
 
 
