@@ -209,7 +209,8 @@ async def _run_services(
             if validator is not None and next_signer is not None:
                 next_validator = OwnValidator(next_signer, validator.fee_recipient, in_thread)
             metrics, running = NodeMetrics(), _Running()
-            node_status = _node_status_source(config, genesis, status, pool, ready)
+            recipient = b"" if validator is None else validator.fee_recipient
+            node_status = _node_status_source(config, genesis, status, pool, ready, recipient)
             view, reachability = _view_of(network, genesis, status.genesis_hash, heads, head_now, running)
 
             def other_processes() -> dict[str, int | None]:
@@ -427,6 +428,7 @@ def _node_status_source(
     status: Status,
     pool: TransactionPool,
     ready: "_ReadyOnce",
+    fee_recipient: bytes,
 ) -> Callable[[], NodeStatus]:
     def node_status() -> NodeStatus:
         return NodeStatus(
@@ -439,6 +441,7 @@ def _node_status_source(
             pending_transactions=pool.pool.pending_count,
             queued_transactions=pool.pool.queued_count,
             makes_empty_blocks=config.blocks.empty,
+            fee_recipient=fee_recipient,
         )
 
     return node_status

@@ -19,6 +19,7 @@ from astralink_node.chain.consensus_messages import (
     ValidatorsAnswer,
     ValidatorsQuestion,
 )
+from astralink_node.chain.facts_messages import ChainFacts, ChainFactsQuestion
 from astralink_node.chain.protocol_messages import ProtocolLogAnswer, ProtocolLogQuestion
 from astralink_node.chain.simulate_messages import SimulateAnswer, SimulateQuestion
 from astralink_node.chain.sync_messages import ImportAnswer, ImportWork, SyncAnswer, SyncQuestion
@@ -458,6 +459,7 @@ Question = (
     | FeeHistoryQuestion
     | ValidatorsQuestion
     | CheckpointQuestion
+    | ChainFactsQuestion
     | GetStatus
     | SyncQuestion
 )
@@ -476,6 +478,7 @@ Answer = (
     | FeeHistoryAnswer
     | ValidatorsAnswer
     | CheckpointAnswer
+    | ChainFacts
     | Status
     | NotFound
     | HistoryUnavailable

@@ -70,9 +70,18 @@ class GatewayLimits:
     fee_history_blocks: int = 1024
     cached_blocks: int = 256
     cached_bytes: int = 64 * 1024 * 1024
+    transaction_wait_ms: int = 20_000
+    """How long eth_sendRawTransactionSync waits for a block if it is not told."""
+    receipt_hashes: int = 200
+    """Transactions that one transactionReceipts subscription may name."""
     submissions_waiting: int = 16_384
     submission_batch: int = 256
     """Transactions handed to the node at once."""
+
+    @property
+    def longest_transaction_wait_ms(self) -> int:
+        """The wait must end before the request's own time does, or its answer would not say what became of it."""
+        return self.request_timeout_ms * 9 // 10
 
 
 @dataclass(frozen=True, slots=True)

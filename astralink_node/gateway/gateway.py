@@ -21,6 +21,7 @@ from astralink_node.gateway.reading.head_cache import HeadCache
 from astralink_node.gateway.reading.reader import Reader
 from astralink_node.gateway.submission import Submissions
 from astralink_node.gateway.subscriptions import Connection, SubscriptionHub
+from astralink_node.gateway.sync_watch import SyncWatch
 
 
 class HeadFeed:
@@ -58,6 +59,7 @@ class Gateway:
             max_waiting=limits.submissions_waiting,
             max_batch=limits.submission_batch,
         )
+        self.sync_watch = SyncWatch(self.read, feed.hub)
         self._context = RpcContext(
             identity=identity,
             read=self.read,

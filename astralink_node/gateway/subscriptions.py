@@ -17,7 +17,7 @@ import orjson
 
 from astralink_node.crypto.keccak import keccak256
 from astralink_node.evm.transactions import decode_transaction
-from astralink_node.gateway.block_json import header_json, logs_json
+from astralink_node.gateway.block_json import each_receipt_json, header_json, logs_json
 from astralink_node.gateway.config import GatewayLimits
 from astralink_node.gateway.encoding import data, transaction_fields
 from astralink_node.gateway.jsonrpc import encode_notification
@@ -44,11 +44,19 @@ class PendingTransactions:
 
 
 @dataclass(frozen=True, slots=True)
+class TransactionReceipts:
+    """geth's: of every block an array of receipts, of these transactions or of all."""
+
+    hashes: frozenset[bytes]
+    """Empty: all."""
+
+
+@dataclass(frozen=True, slots=True)
 class Syncing:
-    """Accepted and silent: a gateway serves a node that is in step."""
+    """When the node begins and ends to catch up (gateway.sync_watch)."""
 
 
-Topic = NewHeads | Logs | PendingTransactions | Syncing
+Topic = NewHeads | Logs | PendingTransactions | TransactionReceipts | Syncing
 
 
 def new_id() -> str:
@@ -154,8 +162,21 @@ class SubscriptionHub:
                 case Logs(pattern):
                     for log_json in matching_logs(view, pattern):
                         connection.send_event(subscription_id, log_json)
+                case TransactionReceipts(hashes):
+                    receipts = matching_receipts(view, hashes)
+                    if receipts:
+                        connection.send_event(subscription_id, b"[" + b",".join(receipts) + b"]")
                 case PendingTransactions() | Syncing():
                     pass
+
+    @property
+    def has_sync_followers(self) -> bool:
+        return any(isinstance(topic, Syncing) for _, _, topic in self._subscriptions())
+
+    def publish_sync(self, event: bytes) -> None:
+        for connection, subscription_id, topic in self._subscriptions():
+            if isinstance(topic, Syncing):
+                connection.send_event(subscription_id, event)
 
     def publish_pending(self, transactions: Sequence[SubmittedTransaction]) -> None:
         hashes: list[bytes] | None = None
@@ -183,6 +204,17 @@ def matching_logs(view: BlockView, pattern: LogPattern) -> Iterable[bytes]:
     for log, log_json in zip(view.logs, logs_json(view), strict=True):
         if pattern.matches(log.address, log.topics):
             yield log_json
+
+
+def matching_receipts(view: BlockView, hashes: frozenset[bytes]) -> Sequence[bytes]:
+    """JSON of a block's receipts; none for a head that came without them."""
+    if view.receipts is None:
+        return ()
+    encoded = each_receipt_json(view)
+    if not hashes:
+        return encoded
+    wanted = zip(view.transaction_hashes, encoded, strict=True)
+    return [receipt for transaction_hash, receipt in wanted if transaction_hash in hashes]
 
 
 def _pending_hashes(transactions: Sequence[SubmittedTransaction]) -> list[bytes]:

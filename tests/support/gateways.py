@@ -121,6 +121,7 @@ class SmallNode:
         self.queries = 0
         self.followers: list[Callable[[Push], None]] = []
         self.announcing = True
+        self.fee_recipient = FEE_RECIPIENT
         self.consensus_state: ConsensusState | None = None
         self.network: NetworkView = NO_NETWORK
         self.dialed_back: tuple[DialedBack, ...] = ()
@@ -178,6 +179,7 @@ class SmallNode:
                     pending_transactions=len(self.pool),
                     queued_transactions=0,
                     makes_empty_blocks=True,
+                    fee_recipient=self.fee_recipient,
                 )
             case GetConsensusState():
                 return ConsensusStateReply(self.consensus_state)
@@ -286,12 +288,13 @@ def with_client(
         node.followers.append(feed.on_push)
         feed.on_push(NewHead(node.head))
         gateway = Gateway(config, ChainIdentity(node.chain_id, node.genesis_hash, "AstraLink/test"), node, feed)
-        submissions = asyncio.create_task(gateway.submissions.run())
+        background = [asyncio.create_task(each.run()) for each in (gateway.submissions, gateway.sync_watch)]
         try:
             await body(Client(node, gateway, feed))
         finally:
             node.followers.remove(feed.on_push)
-            submissions.cancel()
+            for task in background:
+                task.cancel()
 
     run(main)
 

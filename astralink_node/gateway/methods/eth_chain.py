@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from astralink_node.chain.messages import BlockSelector, FeeHistoryAnswer
 from astralink_node.gateway.context import RpcContext
-from astralink_node.gateway.encoding import JsonObject, quantity
+from astralink_node.gateway.encoding import JsonObject, quantity, sync_fields
 from astralink_node.gateway.jsonrpc import Json
 from astralink_node.gateway.methods.table import Method, Parameter
 from astralink_node.gateway.parameters import block_count, block_number, percentiles
@@ -30,11 +30,7 @@ async def syncing(context: RpcContext) -> Json:
     sync = (await context.read.node.network()).sync
     if sync is None:
         return False
-    return {
-        "startingBlock": quantity(sync.started_height),
-        "currentBlock": quantity(sync.current_height),
-        "highestBlock": quantity(sync.highest_height),
-    }
+    return sync_fields(sync)
 
 
 async def accounts(context: RpcContext) -> Json:

@@ -12,7 +12,7 @@ from astralink_node.gateway.context import RpcContext
 from astralink_node.gateway.encoding import data, receipt_fields, transaction_fields
 from astralink_node.gateway.jsonrpc import Json
 from astralink_node.gateway.methods.eth_blocks import BLOCK_HASH, BLOCK_NUMBER, INDEX
-from astralink_node.gateway.methods.table import Handler, Method, Parameter
+from astralink_node.gateway.methods.table import Handler, Method, Parameter, Specification
 from astralink_node.gateway.parameters import anything, byte_string, hash32
 from astralink_node.gateway.rpc_errors import accounts_not_managed
 
@@ -58,6 +58,26 @@ async def get_transaction_by_block_hash(context: RpcContext, block_hash: bytes, 
     return await _by_index(context, AtHash(block_hash), index)
 
 
+async def _raw_by_index(context: RpcContext, at: BlockSelector, index: int) -> Json:
+    view = None if isinstance(at, AtPending) else await context.read.blocks.block(at)
+    if view is None or index >= len(view.record.raw_transactions):
+        return "0x"
+    return data(view.record.raw_transactions[index])
+
+
+async def get_raw_transaction_by_block_number(context: RpcContext, at: BlockSelector, index: int) -> Json:
+    return await _raw_by_index(context, at, index)
+
+
+async def get_raw_transaction_by_block_hash(context: RpcContext, block_hash: bytes, index: int) -> Json:
+    return await _raw_by_index(context, AtHash(block_hash), index)
+
+
+async def pending_transactions(context: RpcContext) -> Json:
+    """Of the node's own accounts, of which it has none."""
+    return []
+
+
 async def get_transaction_receipt(context: RpcContext, transaction_hash: bytes) -> Json:
     found = await context.read.blocks.transaction_with_receipt(transaction_hash)
     if found is None or found.receipt is None:
@@ -87,6 +107,24 @@ METHODS = (
     Method("eth_getRawTransactionByHash", get_raw_transaction_by_hash, (TRANSACTION_HASH,)),
     Method("eth_getTransactionByBlockNumberAndIndex", get_transaction_by_block_number, (BLOCK_NUMBER, INDEX)),
     Method("eth_getTransactionByBlockHashAndIndex", get_transaction_by_block_hash, (BLOCK_HASH, INDEX)),
+    Method(
+        "eth_getRawTransactionByBlockNumberAndIndex",
+        get_raw_transaction_by_block_number,
+        (BLOCK_NUMBER, INDEX),
+        source=Specification.GETH,
+    ),
+    Method(
+        "eth_getRawTransactionByBlockHashAndIndex",
+        get_raw_transaction_by_block_hash,
+        (BLOCK_HASH, INDEX),
+        source=Specification.GETH,
+    ),
+    Method(
+        "eth_pendingTransactions",
+        pending_transactions,
+        source=Specification.GETH,
+        note="Always empty: they would be those of the node's own accounts; `txpool_content` has all.",
+    ),
     Method("eth_getTransactionReceipt", get_transaction_receipt, (TRANSACTION_HASH,)),
     *(Method(name, _refusal(name), _IGNORED) for name in _ACCOUNT_METHODS),
 )

@@ -12,6 +12,8 @@ from astralink_node.gateway.methods import (
     eth_calls,
     eth_chain,
     eth_logs,
+    eth_node,
+    eth_sending,
     eth_simulate,
     eth_state,
     eth_transactions,
@@ -24,9 +26,11 @@ from astralink_node.gateway.methods.table import Method, method_table
 NAMESPACES: Mapping[str, Sequence[Method]] = {
     "eth": (
         *eth_chain.METHODS,
+        *eth_node.METHODS,
         *eth_state.METHODS,
         *eth_blocks.METHODS,
         *eth_transactions.METHODS,
+        *eth_sending.METHODS,
         *eth_calls.METHODS,
         *eth_simulate.METHODS,
         *eth_logs.METHODS,
