@@ -38,6 +38,9 @@ INITIAL_BASE_FEE_WEI: Final = GWEI
 INITIAL_MIN_BASE_FEE_WEI: Final = GWEI // 10
 HIGHEST_MIN_BASE_FEE_WEI: Final = 1_000 * GWEI
 
+DEVNET_MIN_BLOCK_INTERVAL_MS: Final = 1
+"""Of a devnet of one validator: a block may follow as soon as a transaction waits, limited by execution alone."""
+
 
 _DEVNET_STAKING: Final = StakingParams()
 
@@ -94,18 +97,25 @@ DEVNET_ACCOUNTS: Final[tuple[DevAccount, ...]] = (
 )
 
 
+def is_devnet(genesis: GenesisFile) -> bool:
+    """Whether it is a chain of :func:`devnet`'s, whose funded accounts have keys that everybody knows."""
+    return genesis.network_name == DEVNET_NAME and genesis.chain_id == DEVNET_CHAIN_ID
+
+
 def devnet(
     validators: Sequence[GenesisValidator],
     *,
     timestamp: int,
     block_interval_ms: int,
+    min_block_interval_ms: int | None = None,
     chain_id: int = DEVNET_CHAIN_ID,
     seed: bytes = bytes(32),
     staking: StakingParams | None = _DEVNET_STAKING,
 ) -> str:
     """The genesis file of a local network: ten funded accounts, generous gas, timing for the given interval.
 
-    `staking` None: the set never changes.
+    `min_block_interval_ms` is how far blocks are apart at least; None for what suits `block_interval_ms` and several
+    validators. `staking` None: the set never changes.
     """
     alloc = {
         account.address: GenesisAccount(balance_wei=DEVNET_BALANCE_WEI, nonce=0, code=b"", storage=())
@@ -119,6 +129,7 @@ def devnet(
         validators=validators,
         alloc=alloc,
         block_interval_ms=block_interval_ms,
+        min_block_interval_ms=min_block_interval_ms,
         epoch_length=DEVNET_EPOCH_LENGTH,
         max_gas_target=DEVNET_MAX_GAS_TARGET,
         staking=staking,
@@ -136,6 +147,7 @@ def new_genesis(
     block_interval_ms: int,
     epoch_length: int,
     max_gas_target: int,
+    min_block_interval_ms: int | None = None,
     staking: StakingParams | None = None,
 ) -> str:
     """The text of a genesis file with our defaults; the system contracts are added to `alloc`, and the staking
@@ -156,7 +168,7 @@ def new_genesis(
         network_name=network_name,
         forks=((0, "prague"), (0, "osaka")),
         epoch_length=epoch_length,
-        consensus=_consensus(block_interval_ms, fees.gas_limit),
+        consensus=_consensus(block_interval_ms, min_block_interval_ms, fees.gas_limit),
         fees=fees,
         fee_bounds=FeeBounds(
             min_gas_target=MIN_GAS_TARGET,
@@ -205,15 +217,17 @@ def render_genesis(genesis: GenesisFile) -> str:
     )
 
 
-def _consensus(block_interval_ms: int, gas_limit: int) -> ConsensusParams:
+def _consensus(block_interval_ms: int, min_block_interval_ms: int | None, gas_limit: int) -> ConsensusParams:
     """Defaults, except that blocks may follow as fast as asked, and that a full block fits the propose timeout.
 
     Half of that timeout may go into building, which PBTS counts as the proposal's way: three quarters of MSGDELAY.
     """
     default = ConsensusParams()
     propose_timeout_ms = max(default.propose_timeout_ms, block_interval_ms, propose_timeout_for(gas_limit))
+    if min_block_interval_ms is None:
+        min_block_interval_ms = max(1, min(block_interval_ms, default.min_block_interval_ms))
     changed = {
-        "min_block_interval_ms": max(1, min(block_interval_ms, default.min_block_interval_ms)),
+        "min_block_interval_ms": min_block_interval_ms,
         "propose_timeout_ms": propose_timeout_ms,
         "message_delay_ms": max(default.message_delay_ms, -(-propose_timeout_ms * 2 // 3)),
     }

@@ -96,6 +96,8 @@ class GatewayConfig:
     log_level: str = "info"
     metrics: bool = False
     """Serve the node's metrics at /metrics."""
+    dev_accounts: bool = False
+    """Sign for the public test accounts of genesis.presets, and serve a faucet: on a devnet alone."""
     limits: GatewayLimits = field(default_factory=GatewayLimits)
 
     def __post_init__(self) -> None:
@@ -131,6 +133,7 @@ class GatewayConfig:
             default_priority_fee_wei=fields.integer("default_priority_fee_wei", 1_000_000_000),
             log_level=fields.text("log_level", "info"),
             metrics=fields.boolean("metrics", default=False),
+            dev_accounts=fields.boolean("dev_accounts", default=False),
             limits=_limits(fields.take("limits", {})),
         )
         fields.done()
