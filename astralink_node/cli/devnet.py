@@ -158,7 +158,7 @@ def _run_alone(
 
     def on_ready(ready: node.NodeReady) -> None:
         line = ready_object(ready, folder)
-        console.show([line], genesis, config, lambda now: screen(line, genesis, config, now))
+        console.show([line], genesis, config, lambda now: screen(line, genesis, config, now, unlocked=unlocked))
 
     node.run(setup, on_ready)
 
@@ -201,7 +201,7 @@ def _run_several(
             lines,
             genesis,
             config,
-            lambda now: network_screen(lines, str(folder.root), voting_keys, genesis, config, now),
+            lambda now: network_screen(lines, str(folder.root), voting_keys, genesis, config, now, unlocked=unlocked),
         )
 
     run_network(members, config, Welcome(count, tell))

@@ -92,7 +92,7 @@ def _flags_of(config: NodeConfig) -> list[tuple[str, ...]]:
 
 
 def members_of(
-    folders: Sequence[DataFolder], password_file_name: str, config: NodeConfig, *, unlocks_dev_accounts: bool
+    folders: Sequence[DataFolder], password_file_name: str, config: NodeConfig, *, unlocks_dev_accounts: bool = False
 ) -> list[Member]:
     """Ports follow one another from the settings'; 0 lets the system choose each. Raises UserError."""
     count = len(folders)

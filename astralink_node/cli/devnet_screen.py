@@ -14,7 +14,8 @@ from astralink_node.cli.block_watch import gwei
 from astralink_node.cli.rpc_client import NodeUnreachable, NotServed, RequestFailed, RpcClient
 from astralink_node.config import NodeConfig
 from astralink_node.crypto.addresses import checksum_address
-from genesis.presets import DEVNET_ACCOUNTS, DEVNET_BALANCE_WEI, DEVNET_MNEMONIC
+from genesis.dev_accounts import DEVNET_ACCOUNTS, DEVNET_MNEMONIC
+from genesis.presets import DEVNET_BALANCE_WEI
 from genesis.schema import GenesisFile
 
 DERIVATION_PATH: Final = "m/44'/60'/0'/0/0 to 9"
@@ -57,8 +58,8 @@ def read_chain(client: RpcClient, genesis: GenesisFile) -> ChainNow:
 # --- For people ----------------------------------------------------------------------------------------------------
 
 
-def screen(node: Mapping[str, Any], genesis: GenesisFile, config: NodeConfig, now: ChainNow) -> str:
-    """Of a devnet of one validator. `node` is the object of its ready line."""
+def screen(node: Mapping[str, Any], genesis: GenesisFile, config: NodeConfig, now: ChainNow, *, unlocked: bool) -> str:
+    """Of a devnet of one validator. `node` is the object of its ready line; `unlocked`: it signs for the accounts."""
     rows = [
         ("RPC URL", node["rpcUrl"]),
         ("WebSocket URL", node["wsUrl"]),
@@ -66,7 +67,8 @@ def screen(node: Mapping[str, Any], genesis: GenesisFile, config: NodeConfig, no
         ("Validator", f"0x{genesis.validators[0].voting_key.hex()[:40]}..."),
         ("Data folder", node["dataDir"]),
     ]
-    return _screen(TITLE, rows, "", str(node["rpcUrl"]), now, "Ctrl-C stops the node and keeps its chain.")
+    last_line = "Ctrl-C stops the node and keeps its chain."
+    return _screen(TITLE, rows, "", str(node["rpcUrl"]), now, last_line, unlocked=unlocked)
 
 
 def network_screen(
@@ -76,6 +78,8 @@ def network_screen(
     genesis: GenesisFile,
     config: NodeConfig,
     now: ChainNow,
+    *,
+    unlocked: bool,
 ) -> str:
     """Of several validators. Beside the ready lines' fields each of `nodes` has `p2pAddress`."""
     listed = "".join(
@@ -85,7 +89,8 @@ def network_screen(
     rows = [*_chain_rows(genesis, config, now), ("Folder", folder)]
     middle = f"\nNodes, each a process of its own: RPC URL, voting key; folder; where others connect\n{listed}"
     title = f"{TITLE} of {len(nodes)} validators"
-    return _screen(title, rows, middle, str(nodes[0]["rpcUrl"]), now, "Ctrl-C stops all of them and keeps their chain.")
+    last_line = "Ctrl-C stops all of them and keeps their chain."
+    return _screen(title, rows, middle, str(nodes[0]["rpcUrl"]), now, last_line, unlocked=unlocked)
 
 
 def _chain_rows(genesis: GenesisFile, config: NodeConfig, now: ChainNow) -> list[tuple[str, str]]:
@@ -115,7 +120,14 @@ def _seconds(milliseconds: int) -> str:
 
 
 def _screen(
-    title: str, rows: Sequence[tuple[str, str]], middle: str, rpc_url: str, now: ChainNow, last_line: str
+    title: str,
+    rows: Sequence[tuple[str, str]],
+    middle: str,
+    rpc_url: str,
+    now: ChainNow,
+    last_line: str,
+    *,
+    unlocked: bool,
 ) -> str:
     facts = "\n".join(f"  {label:<{_LABEL_COLUMNS}}{text}" for label, text in rows)
     accounts = "\n".join(
@@ -124,7 +136,12 @@ def _screen(
     )
     keys = "\n".join(f"  ({number}) 0x{account.private_key.hex()}" for number, account in enumerate(DEVNET_ACCOUNTS))
     receiver = checksum_address(DEVNET_ACCOUNTS[1].address)
-    sender = checksum_address(DEVNET_ACCOUNTS[0].address)
+    sender = DEVNET_ACCOUNTS[0]
+    signer = f"--private-key 0x{sender.private_key.hex()}"
+    faucet = ""
+    if unlocked:
+        signer = f"--from {checksum_address(sender.address)} --unlocked"
+        faucet = f"  astralink-node faucet ADDRESS --rpc-url {rpc_url}\n"
     return f"""
 {title}
 
@@ -136,15 +153,14 @@ Accounts
 Private keys: known to everybody, so never send real funds to these accounts
 {keys}
 
-  Mnemonic        {DEVNET_MNEMONIC[:49]}
-                  {DEVNET_MNEMONIC[50:]}
+  Mnemonic        {DEVNET_MNEMONIC}
   Derivation      {DERIVATION_PATH}
 
 Try next
   cast send {receiver} --value 1ether \\
-    --from {sender} --unlocked --rpc-url {rpc_url}
-  astralink-node faucet ADDRESS --rpc-url {rpc_url}
-  astralink-node watch --rpc-url {rpc_url}
+    {signer} \\
+    --rpc-url {rpc_url}
+{faucet}  astralink-node watch --rpc-url {rpc_url}
   curl -s -H 'content-type: application/json' {rpc_url} \\
     -d '{{"jsonrpc":"2.0","id":1,"method":"eth_blockNumber","params":[]}}'
 

@@ -1,4 +1,4 @@
-"""Making transactions: encode and sign. The node itself only decodes; tools and tests come here."""
+"""Making transactions: encode and sign. A node decodes; tools, tests and a devnet's gateway come here."""
 
 from __future__ import annotations
 
@@ -67,6 +67,12 @@ def encoded(transaction: Transaction) -> Transaction:
         v += 27 if transaction.chain_id is None else 35 + 2 * transaction.chain_id
     signature = [rlp.big_endian(value) for value in (v, transaction.r, transaction.s)]
     return decode_transaction(_envelope(transaction, signature))
+
+
+def unsigned_bytes(transaction: Transaction) -> bytes:
+    """The EIP-2718 encoding with zeros in the signature's place, as geth gives a transaction that is yet to be
+    signed."""
+    return _envelope(transaction, [b"", b"", b""])
 
 
 def sign_authorization(*, chain_id: int, address: Address, nonce: int, private_key: bytes) -> Authorization:

@@ -97,7 +97,7 @@ class GatewayConfig:
     metrics: bool = False
     """Serve the node's metrics at /metrics."""
     dev_accounts: bool = False
-    """Sign for the public test accounts of genesis.presets, and serve a faucet: on a devnet alone."""
+    """Sign for the public test accounts of genesis.dev_accounts, and serve a faucet: on a devnet alone."""
     limits: GatewayLimits = field(default_factory=GatewayLimits)
 
     def __post_init__(self) -> None:

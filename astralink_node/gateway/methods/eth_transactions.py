@@ -1,7 +1,5 @@
 """eth_*: transactions and receipts, and the way in for signed ones."""
 
-# ruff: noqa: ARG001 - handlers take what the table declares, used or not
-
 from __future__ import annotations
 
 from astralink_node.chain.messages import AtHash, AtPending, BlockSelector
@@ -12,9 +10,8 @@ from astralink_node.gateway.context import RpcContext
 from astralink_node.gateway.encoding import data, receipt_fields, transaction_fields
 from astralink_node.gateway.jsonrpc import Json
 from astralink_node.gateway.methods.eth_blocks import BLOCK_HASH, BLOCK_NUMBER, INDEX
-from astralink_node.gateway.methods.table import Handler, Method, Parameter
-from astralink_node.gateway.parameters import anything, byte_string, hash32
-from astralink_node.gateway.rpc_errors import accounts_not_managed
+from astralink_node.gateway.methods.table import Method, Parameter
+from astralink_node.gateway.parameters import byte_string, hash32
 
 TRANSACTION_HASH = Parameter("transactionHash", hash32)
 
@@ -71,16 +68,6 @@ async def get_transaction_receipt(context: RpcContext, transaction_hash: bytes) 
     )
 
 
-def _refusal(method: str) -> Handler:
-    async def refuse(context: RpcContext, *arguments: object) -> Json:
-        raise accounts_not_managed(method)
-
-    return refuse
-
-
-_ACCOUNT_METHODS = ("eth_sendTransaction", "eth_signTransaction", "eth_sign", "eth_signTypedData_v4", "personal_sign")
-_IGNORED = tuple(Parameter(f"argument{index}", anything, None) for index in range(3))
-
 METHODS = (
     Method("eth_sendRawTransaction", send_raw_transaction, (Parameter("transaction", byte_string),)),
     Method("eth_getTransactionByHash", get_transaction_by_hash, (TRANSACTION_HASH,)),
@@ -88,5 +75,4 @@ METHODS = (
     Method("eth_getTransactionByBlockNumberAndIndex", get_transaction_by_block_number, (BLOCK_NUMBER, INDEX)),
     Method("eth_getTransactionByBlockHashAndIndex", get_transaction_by_block_hash, (BLOCK_HASH, INDEX)),
     Method("eth_getTransactionReceipt", get_transaction_receipt, (TRANSACTION_HASH,)),
-    *(Method(name, _refusal(name), _IGNORED) for name in _ACCOUNT_METHODS),
 )
