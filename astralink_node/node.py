@@ -76,6 +76,8 @@ CLIENT_VERSION: Final = (
 _BACKLOG: Final = 16
 FIRST_PEER_WAIT_S: Final = 5.0
 """How long a new node that was told of others waits to hear how far they are, before it begins at genesis."""
+MINED_WAIT_MS: Final = 1000
+"""On a devnet that mines at once; many times what a block takes."""
 _SWITCH_INTERVAL_S: Final = 0.0005
 """Worker threads verify and sync for a millisecond at a time; with Python's 5 ms each would wait longer than that."""
 _COLLECT_AFTER: Final = (50_000, 20, 20)
@@ -418,6 +420,7 @@ def _gateway_config(config: NodeConfig, sockets: Path, *, dev_accounts: bool) ->
         log_level=config.log.level,
         metrics=config.metrics.enabled,
         dev_accounts=dev_accounts,
+        mined_wait_ms=MINED_WAIT_MS if dev_accounts and config.blocks.builds_on_demand else 0,
     )
 
 

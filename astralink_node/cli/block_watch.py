@@ -202,8 +202,11 @@ class BlockFollower:
             yield read_block(fields)
 
 
-def watch(client: RpcClient, view: View, stop: threading.Event) -> None:
-    """Until `stop` is set. A node that goes away is asked again until it is back; raises NotServed."""
+def watch(client: RpcClient, view: View, stop: threading.Event, *, says_if_lost: bool = True) -> None:
+    """Until `stop` is set. A node that goes away is asked again until it is back; raises NotServed.
+
+    `says_if_lost`: not of a node that this process itself runs, and is about to stop.
+    """
     follower, is_first = BlockFollower(client), True
     try:
         while not stop.is_set():
@@ -215,7 +218,7 @@ def watch(client: RpcClient, view: View, stop: threading.Event) -> None:
                     view.block(block, is_first=is_first)
                     is_first = False
             except (NodeUnreachable, RequestFailed) as error:
-                if not stop.is_set():
+                if says_if_lost:
                     view.lost(f"{error}; asking again")
             view.tick()
             stop.wait(POLL_S)

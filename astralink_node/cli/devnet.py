@@ -354,7 +354,8 @@ class Console:
                 click.echo(text(read_chain(client, genesis)))
             if self._is_watching:
                 try:
-                    watch(client, view_for(sys.stdout, as_json=self._as_json), self._stop)
+                    view = view_for(sys.stdout, as_json=self._as_json)
+                    watch(client, view, self._stop, says_if_lost=False)
                 except NotServed as error:
                     click.echo(f"--watch: {error}", err=True)
 

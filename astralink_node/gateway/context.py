@@ -30,5 +30,6 @@ class RpcContext:
     limits: GatewayLimits
     accounts: DevAccounts | None = None
     """None everywhere but on a devnet that unlocked its test accounts."""
+    mined_wait_ms: int = 0
     connection: Connection | None = None
     """None over HTTP, where nothing can be pushed."""

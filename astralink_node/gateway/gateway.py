@@ -66,6 +66,7 @@ class Gateway:
             filters=feed.filters,
             limits=limits,
             accounts=DevAccounts() if config.dev_accounts else None,
+            mined_wait_ms=config.mined_wait_ms,
         )
 
     async def answer(self, body: bytes) -> bytes | None:

@@ -8,8 +8,9 @@ from astralink_node.gateway.account_parameters import faucet_amount
 from astralink_node.gateway.context import RpcContext
 from astralink_node.gateway.dev_accounts import DevAccounts
 from astralink_node.gateway.encoding import data
-from astralink_node.gateway.filling import Draft, fill
+from astralink_node.gateway.filling import Draft
 from astralink_node.gateway.jsonrpc import Json
+from astralink_node.gateway.methods.eth_accounts import send_as
 from astralink_node.gateway.methods.table import Method, Parameter, Specification
 from astralink_node.gateway.parameters import address
 from astralink_node.gateway.rpc_errors import server_error
@@ -37,9 +38,7 @@ async def faucet(context: RpcContext, recipient: bytes, amount_wei: int) -> Json
         authorizations=(),
     )
     draft = Draft(request, nonce=None, chain_id=None, has_access_list=False)
-    async with ours.turn(sender):
-        transaction = await fill(context.read, draft, context.identity.chain_id)
-        return data(await context.submissions.submit(ours.sign_transaction(sender, transaction).raw))
+    return data(await send_as(context, ours, draft))
 
 
 async def _payer(context: RpcContext, ours: DevAccounts, amount_wei: int) -> bytes:

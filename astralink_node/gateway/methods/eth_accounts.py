@@ -15,6 +15,7 @@ from astralink_node.gateway.encoding import JsonObject, data, transaction_fields
 from astralink_node.gateway.filling import Draft, fill, unsigned
 from astralink_node.gateway.jsonrpc import Json
 from astralink_node.gateway.methods.table import Handler, Method, Parameter, Specification
+from astralink_node.gateway.mined_wait import until_mined
 from astralink_node.gateway.parameters import address, anything
 from astralink_node.gateway.rpc_errors import accounts_not_managed, server_error
 from astralink_node.types import ZERO_ADDRESS
@@ -33,12 +34,18 @@ async def request_accounts(context: RpcContext) -> Json:
 
 
 async def send_transaction(context: RpcContext, draft: Draft) -> Json:
-    ours = _unlocked(context)
+    return data(await send_as(context, _unlocked(context), draft))
+
+
+async def send_as(context: RpcContext, ours: DevAccounts, draft: Draft) -> bytes:
+    """Fill, sign and send as the draft's sender; the transaction's hash."""
     sender = draft.request.sender
     # The next transaction of this account chooses its nonce when the mempool has this one.
     async with ours.turn(sender):
-        transaction = await fill(context.read, draft, context.identity.chain_id)
-        return data(await context.submissions.submit(ours.sign_transaction(sender, transaction).raw))
+        signed = ours.sign_transaction(sender, await fill(context.read, draft, context.identity.chain_id))
+        await context.submissions.submit(signed.raw)
+    await until_mined(context.read, signed.raw, context.mined_wait_ms)
+    return signed.hash
 
 
 async def sign_transaction(context: RpcContext, draft: Draft) -> Json:

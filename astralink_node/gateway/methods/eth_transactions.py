@@ -11,13 +11,16 @@ from astralink_node.gateway.encoding import data, receipt_fields, transaction_fi
 from astralink_node.gateway.jsonrpc import Json
 from astralink_node.gateway.methods.eth_blocks import BLOCK_HASH, BLOCK_NUMBER, INDEX
 from astralink_node.gateway.methods.table import Method, Parameter
+from astralink_node.gateway.mined_wait import until_mined
 from astralink_node.gateway.parameters import byte_string, hash32
 
 TRANSACTION_HASH = Parameter("transactionHash", hash32)
 
 
 async def send_raw_transaction(context: RpcContext, raw: bytes) -> Json:
-    return data(await context.submissions.submit(raw))
+    transaction_hash = await context.submissions.submit(raw)
+    await until_mined(context.read, raw, context.mined_wait_ms)
+    return data(transaction_hash)
 
 
 async def get_transaction_by_hash(context: RpcContext, transaction_hash: bytes) -> Json:

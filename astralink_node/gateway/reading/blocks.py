@@ -98,6 +98,10 @@ class BlockReader:
         told.learn_receipts(answer.receipts)
         return told
 
+    async def mined(self, transaction_hash: bytes) -> None:
+        """Wait until one of the newest blocks holds the transaction; how long, the caller bounds."""
+        await self._source.heads.holds(transaction_hash)
+
     async def transaction(self, transaction_hash: bytes) -> CommittedTransaction | None:
         cached = self._heads.transaction(transaction_hash)
         if cached is not None:
