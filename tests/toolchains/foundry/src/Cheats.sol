@@ -5,8 +5,7 @@ pragma solidity ^0.8.24;
 interface Cheats {
     function startBroadcast() external;
     function stopBroadcast() external;
-    function expectRevert(bytes4 selector) external;
-    function prank(address sender) external;
+    function expectPartialRevert(bytes4 selector) external;
 }
 
 Cheats constant cheats = Cheats(address(uint160(uint256(keccak256("hevm cheat code")))));
