@@ -11,14 +11,20 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any, Final, TextIO
+from typing import Any, Final, Protocol, TextIO
 
-from astralink_node.cli.rpc_client import NodeUnreachable, RequestFailed, RpcClient
+from astralink_node.cli.rpc_client import NodeUnreachable, RequestFailed
 
 POLL_S: Final = 0.2
 MAX_BLOCKS_BEHIND: Final = 256
 """Blocks that are fetched one by one when many came at once; of more, the older ones are passed over and counted."""
 _GWEI: Final = 10**9
+
+
+class Rpc(Protocol):
+    """:class:`~astralink_node.cli.rpc_client.RpcClient`, or a small one of a test's."""
+
+    def call(self, method: str, *params: object) -> Any: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,7 +172,18 @@ class Lines:
         self._stream.flush()
 
 
-View = LiveLine | Lines
+class View(Protocol):
+    """Where blocks are shown."""
+
+    def block(self, block: SeenBlock, *, is_first: bool) -> None: ...
+
+    def passed_over(self, count: int) -> None: ...
+
+    def lost(self, why: str) -> None: ...
+
+    def tick(self) -> None: ...
+
+    def close(self) -> None: ...
 
 
 def view_for(stream: TextIO, *, as_json: bool) -> View:
@@ -181,7 +198,7 @@ def view_for(stream: TextIO, *, as_json: bool) -> View:
 class BlockFollower:
     """Which blocks came since it was asked last."""
 
-    def __init__(self, client: RpcClient) -> None:
+    def __init__(self, client: Rpc) -> None:
         self._client = client
         self._next: int | None = None
         self.passed_over = 0
@@ -202,7 +219,7 @@ class BlockFollower:
             yield read_block(fields)
 
 
-def watch(client: RpcClient, view: View, stop: threading.Event, *, says_if_lost: bool = True) -> None:
+def watch(client: Rpc, view: View, stop: threading.Event, *, says_if_lost: bool = True) -> None:
     """Until `stop` is set. A node that goes away is asked again until it is back; raises NotServed.
 
     `says_if_lost`: not of a node that this process itself runs, and is about to stop.
@@ -226,7 +243,7 @@ def watch(client: RpcClient, view: View, stop: threading.Event, *, says_if_lost:
         view.close()
 
 
-def watch_until_interrupted(client: RpcClient, *, as_json: bool) -> None:
+def watch_until_interrupted(client: Rpc, *, as_json: bool) -> None:
     """On standard output; Ctrl-C ends it. Raises NodeUnreachable if no node answers to begin with."""
     client.call("eth_chainId")
     try:

@@ -10,8 +10,8 @@ from datetime import datetime
 from typing import Any, Final
 
 from astralink_node.cli.amounts import WEI_PER_BWT
-from astralink_node.cli.block_watch import gwei
-from astralink_node.cli.rpc_client import NodeUnreachable, NotServed, RequestFailed, RpcClient
+from astralink_node.cli.block_watch import Rpc, gwei
+from astralink_node.cli.rpc_client import NodeUnreachable, NotServed, RequestFailed
 from astralink_node.config import NodeConfig
 from astralink_node.crypto.addresses import checksum_address
 from genesis.dev_accounts import DEVNET_ACCOUNTS, DEVNET_MNEMONIC
@@ -38,7 +38,7 @@ def chain_at_genesis(genesis: GenesisFile) -> ChainNow:
     return ChainNow(0, genesis.base_fee_wei, genesis.fees.gas_limit, (DEVNET_BALANCE_WEI,) * len(DEVNET_ACCOUNTS))
 
 
-def read_chain(client: RpcClient, genesis: GenesisFile) -> ChainNow:
+def read_chain(client: Rpc, genesis: GenesisFile) -> ChainNow:
     """The chain now; as it was at genesis where the node serves no `eth` or is about to stop."""
     try:
         head = client.call("eth_getBlockByNumber", "latest", False)  # noqa: FBT003

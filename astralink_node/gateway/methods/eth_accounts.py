@@ -7,7 +7,7 @@ wallets.
 from __future__ import annotations
 
 from astralink_node.evm.transaction_encoding import unsigned_bytes
-from astralink_node.evm.transactions import ACCESS_LIST_TYPE, LEGACY_TYPE, Transaction
+from astralink_node.evm.transactions import Transaction
 from astralink_node.gateway.account_parameters import message, signed_text, transaction_draft, typed_data
 from astralink_node.gateway.context import RpcContext
 from astralink_node.gateway.dev_accounts import DevAccounts
@@ -98,8 +98,6 @@ def _refusal(method: str) -> Handler:
 def _fields(transaction: Transaction) -> JsonObject:
     """A transaction that is nowhere yet."""
     fields = transaction_fields(transaction, ZERO_ADDRESS, None)
-    if transaction.tx_type not in (LEGACY_TYPE, ACCESS_LIST_TYPE):
-        del fields["gasPrice"]
     return {name: value for name, value in fields.items() if name not in _PLACE_FIELDS}
 
 
