@@ -25,7 +25,7 @@ from astralink_node.chain.messages import AtLatest, BlockAnswer, BlockQuestion, 
 from astralink_node.clock import now_ms
 from astralink_node.config import NodeConfig
 from astralink_node.crypto.addresses import parse_address
-from astralink_node.errors import AstraLinkError
+from astralink_node.errors import AstraLinkError, UserError
 from astralink_node.gateway.config import GatewayConfig
 from astralink_node.gateway.link_messages import ConsensusState, NodeStatus
 from astralink_node.log import Log, configure
@@ -61,6 +61,7 @@ from astralink_node.txpool.admission import PoolTransaction
 from astralink_node.txpool.pool import PoolLimits
 from astralink_node.types import Address
 from astralink_node.validator.local_signer import Signer
+from genesis.presets import is_devnet
 from genesis.schema import GenesisFile
 from p2p.memory_transport import MemoryNetwork
 from p2p.peer_id import PeerId
@@ -75,6 +76,8 @@ CLIENT_VERSION: Final = (
 _BACKLOG: Final = 16
 FIRST_PEER_WAIT_S: Final = 5.0
 """How long a new node that was told of others waits to hear how far they are, before it begins at genesis."""
+MINED_WAIT_MS: Final = 1000
+"""On a devnet that mines at once; many times what a block takes."""
 _SWITCH_INTERVAL_S: Final = 0.0005
 """Worker threads verify and sync for a millisecond at a time; with Python's 5 ms each would wait longer than that."""
 _COLLECT_AFTER: Final = (50_000, 20, 20)
@@ -98,6 +101,8 @@ class NodeSetup:
     """A block that the operator vouches for, where the node's own newest one is too old to begin from."""
     accept_lost_history: bool = False
     """The operator says that no other node signs with this key, although its signing history begins anew."""
+    unlocks_dev_accounts: bool = False
+    """Sign for a devnet's accounts, whose keys everybody knows; any other chain is refused."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,6 +114,10 @@ class NodeReady:
     genesis_hash: bytes
     head_height: int
     is_validator: bool
+
+
+class NotADevnet(UserError):
+    """Accounts are unlocked on a devnet alone."""
 
 
 OnReady = Callable[[NodeReady], None]
@@ -137,6 +146,11 @@ async def run_node(setup: NodeSetup, on_ready: OnReady) -> None:
     """The whole node; returns after a signal, when everything has been taken down."""
     folder, config = setup.folder, setup.config
     genesis = load_genesis(folder.root)
+    if setup.unlocks_dev_accounts and not is_devnet(genesis):
+        raise NotADevnet(
+            f"the chain {genesis.network_name!r} with chain id {genesis.chain_id} is no devnet: nobody signs for its "
+            "accounts here"
+        )
     with trio.open_signal_receiver(*_STOP_SIGNALS) as signals:
         async with trio.open_nursery() as processes:
             shutdown = _Shutdown(processes.cancel_scope)
@@ -176,7 +190,8 @@ async def _run_services(
     with ExitStack() as resources:
         async with trio.open_nursery() as services:
             ready = _ReadyOnce(on_ready)
-            keeper = GatewayKeeper(_gateway_config(config, sockets), ready.serving)
+            gateway = _gateway_config(config, sockets, dev_accounts=setup.unlocks_dev_accounts)
+            keeper = GatewayKeeper(gateway, ready.serving)
             shutdown.before = keeper.stop
             # Its imports take a second: it starts while keys are decrypted and the database opens. It connects
             # to the listener at once and is answered when the rest is there.
@@ -394,7 +409,7 @@ async def _committed_head(execution: ExecutionClient, status: Status) -> Committ
     return Committed(answer.block, (), (), status.next_base_fee_wei, status.next_gas_limit)
 
 
-def _gateway_config(config: NodeConfig, sockets: Path) -> GatewayConfig:
+def _gateway_config(config: NodeConfig, sockets: Path, *, dev_accounts: bool) -> GatewayConfig:
     return GatewayConfig(
         node_socket=str(sockets / "node.sock"),
         execution_socket=str(sockets / "execution.sock"),
@@ -405,6 +420,8 @@ def _gateway_config(config: NodeConfig, sockets: Path) -> GatewayConfig:
         vhosts=config.rpc.vhosts,
         log_level=config.log.level,
         metrics=config.metrics.enabled,
+        dev_accounts=dev_accounts,
+        mined_wait_ms=MINED_WAIT_MS if dev_accounts and config.blocks.builds_on_demand else 0,
     )
 
 

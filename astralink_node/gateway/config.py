@@ -105,6 +105,10 @@ class GatewayConfig:
     log_level: str = "info"
     metrics: bool = False
     """Serve the node's metrics at /metrics."""
+    dev_accounts: bool = False
+    """Sign for the public test accounts of genesis.dev_accounts, and serve a faucet: on a devnet alone."""
+    mined_wait_ms: int = 0
+    """How long a transaction's sender is left to wait for its block (gateway.mined_wait); 0: not at all."""
     limits: GatewayLimits = field(default_factory=GatewayLimits)
 
     def __post_init__(self) -> None:
@@ -140,6 +144,8 @@ class GatewayConfig:
             default_priority_fee_wei=fields.integer("default_priority_fee_wei", 1_000_000_000),
             log_level=fields.text("log_level", "info"),
             metrics=fields.boolean("metrics", default=False),
+            dev_accounts=fields.boolean("dev_accounts", default=False),
+            mined_wait_ms=fields.integer("mined_wait_ms", 0),
             limits=_limits(fields.take("limits", {})),
         )
         fields.done()

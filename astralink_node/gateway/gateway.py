@@ -13,6 +13,7 @@ from dataclasses import replace
 from astralink_node.gateway.backend import Backend
 from astralink_node.gateway.config import GatewayConfig
 from astralink_node.gateway.context import ChainIdentity, RpcContext
+from astralink_node.gateway.dev_accounts import DevAccounts
 from astralink_node.gateway.dispatch import Dispatcher
 from astralink_node.gateway.filters import Filters
 from astralink_node.gateway.link_messages import NewHead, NewPendingTransactions, Push
@@ -52,7 +53,7 @@ class Gateway:
         self._limits = limits
         self.read = Reader(config, backend, feed.heads)
         self._hub = feed.hub
-        self._dispatcher = Dispatcher(methods_of(config.apis), limits)
+        self._dispatcher = Dispatcher(methods_of(config.apis, dev_accounts=config.dev_accounts), limits)
         self.submissions = Submissions(
             backend,
             identity.chain_id,
@@ -66,6 +67,8 @@ class Gateway:
             submissions=self.submissions,
             filters=feed.filters,
             limits=limits,
+            accounts=DevAccounts() if config.dev_accounts else None,
+            mined_wait_ms=config.mined_wait_ms,
         )
 
     async def answer(self, body: bytes) -> bytes | None:

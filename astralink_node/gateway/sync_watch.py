@@ -30,7 +30,7 @@ class SyncWatch:
 
     async def run(self) -> None:
         """Watch until cancelled."""
-        height = self._read.blocks.head.height
+        height = -1
         while True:
             try:
                 async with asyncio.timeout(POLL_S if self._is_behind else None):

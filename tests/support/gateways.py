@@ -278,12 +278,21 @@ def with_client(
     apis: tuple[str, ...] = DEFAULT_APIS,
     limits: GatewayLimits | None = None,
     now: Callable[[], float] = time.monotonic,
+    dev_accounts: bool = False,
+    mined_wait_ms: int = 0,
 ) -> None:
     """Run a test body against a gateway in front of a small node, all in this process."""
     node = SmallNode() if node is None else node
 
     async def main() -> None:
-        config = GatewayConfig("", "", apis=apis, limits=limits or GatewayLimits())
+        config = GatewayConfig(
+            "",
+            "",
+            apis=apis,
+            limits=limits or GatewayLimits(),
+            dev_accounts=dev_accounts,
+            mined_wait_ms=mined_wait_ms,
+        )
         feed = HeadFeed(config, now)
         node.followers.append(feed.on_push)
         feed.on_push(NewHead(node.head))

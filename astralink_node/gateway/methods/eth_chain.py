@@ -33,11 +33,6 @@ async def syncing(context: RpcContext) -> Json:
     return sync_fields(sync)
 
 
-async def accounts(context: RpcContext) -> Json:
-    """Keys belong in wallets; this node manages none."""
-    return []
-
-
 async def gas_price(context: RpcContext) -> Json:
     """What a legacy transaction should offer to be in the next block: its base fee and the usual tip."""
     return quantity(context.read.fees.next_base_fee_wei + context.read.fees.suggested_priority_fee_wei())
@@ -101,7 +96,6 @@ METHODS = (
     Method("eth_chainId", chain_id),
     Method("eth_blockNumber", block_number_now),
     Method("eth_syncing", syncing),
-    Method("eth_accounts", accounts),
     Method("eth_gasPrice", gas_price),
     Method("eth_maxPriorityFeePerGas", max_priority_fee_per_gas),
     Method("eth_baseFee", base_fee),

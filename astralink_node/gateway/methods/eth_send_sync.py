@@ -15,11 +15,10 @@ from astralink_node.gateway.rpc_errors import still_pending
 async def send_raw_transaction_sync(context: RpcContext, raw: bytes, timeout_ms: int) -> Json:
     """EIP-7966: the receipt of a transaction, which is final here as soon as there is one."""
     wait_ms = min(timeout_ms or context.limits.transaction_wait_ms, context.limits.longest_transaction_wait_ms)
-    height = context.read.blocks.head.height
     transaction_hash = await context.submissions.submit(raw)
     try:
         async with asyncio.timeout(wait_ms / 1000):
-            await context.read.blocks.inclusion(transaction_hash, after=height)
+            await context.read.blocks.mined(transaction_hash)
     except TimeoutError:
         raise still_pending(transaction_hash, wait_ms) from None
     return await get_transaction_receipt(context, transaction_hash)

@@ -1,7 +1,5 @@
 """eth_*: transactions and receipts, and the way in for signed ones."""
 
-# ruff: noqa: ARG001 - handlers take what the table declares, used or not
-
 from __future__ import annotations
 
 from astralink_node.chain.messages import AtHash, AtPending, BlockSelector
@@ -12,15 +10,17 @@ from astralink_node.gateway.context import RpcContext
 from astralink_node.gateway.encoding import data, receipt_fields, transaction_fields
 from astralink_node.gateway.jsonrpc import Json
 from astralink_node.gateway.methods.eth_blocks import BLOCK_HASH, BLOCK_NUMBER, INDEX
-from astralink_node.gateway.methods.table import Handler, Method, Parameter, Specification
-from astralink_node.gateway.parameters import anything, byte_string, hash32
-from astralink_node.gateway.rpc_errors import accounts_not_managed
+from astralink_node.gateway.methods.table import Method, Parameter, Specification
+from astralink_node.gateway.mined_wait import until_mined
+from astralink_node.gateway.parameters import byte_string, hash32
 
 TRANSACTION_HASH = Parameter("transactionHash", hash32)
 
 
 async def send_raw_transaction(context: RpcContext, raw: bytes) -> Json:
-    return data(await context.submissions.submit(raw))
+    transaction_hash = await context.submissions.submit(raw)
+    await until_mined(context.read, raw, context.mined_wait_ms)
+    return data(transaction_hash)
 
 
 async def get_transaction_by_hash(context: RpcContext, transaction_hash: bytes) -> Json:
@@ -74,8 +74,15 @@ async def get_raw_transaction_by_block_hash(context: RpcContext, block_hash: byt
 
 
 async def pending_transactions(context: RpcContext) -> Json:
-    """Of the node's own accounts, of which it has none."""
-    return []
+    """Of the node's own accounts: a devnet's unlocked ones."""
+    if context.accounts is None:
+        return []
+    ours = frozenset(context.accounts.addresses)
+    return [
+        transaction_fields(decode_transaction(each.raw_transaction), each.sender, None)
+        for each in (await context.read.pool.content()).pending
+        if each.sender in ours
+    ]
 
 
 async def get_transaction_receipt(context: RpcContext, transaction_hash: bytes) -> Json:
@@ -90,16 +97,6 @@ async def get_transaction_receipt(context: RpcContext, transaction_hash: bytes) 
         found.place,
     )
 
-
-def _refusal(method: str) -> Handler:
-    async def refuse(context: RpcContext, *arguments: object) -> Json:
-        raise accounts_not_managed(method)
-
-    return refuse
-
-
-_ACCOUNT_METHODS = ("eth_sendTransaction", "eth_signTransaction", "eth_sign", "eth_signTypedData_v4", "personal_sign")
-_IGNORED = tuple(Parameter(f"argument{index}", anything, None) for index in range(3))
 
 METHODS = (
     Method("eth_sendRawTransaction", send_raw_transaction, (Parameter("transaction", byte_string),)),
@@ -123,8 +120,7 @@ METHODS = (
         "eth_pendingTransactions",
         pending_transactions,
         source=Specification.GETH,
-        note="Always empty: they would be those of the node's own accounts; `txpool_content` has all.",
+        note="Of the node's own accounts, which only a devnet has; `txpool_content` has all.",
     ),
     Method("eth_getTransactionReceipt", get_transaction_receipt, (TRANSACTION_HASH,)),
-    *(Method(name, _refusal(name), _IGNORED) for name in _ACCOUNT_METHODS),
 )

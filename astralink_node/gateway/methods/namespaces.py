@@ -6,8 +6,10 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from astralink_node.gateway.methods import (
     astralink,
+    astralink_faucet,
     astralink_network,
     astralink_staking,
+    eth_accounts,
     eth_blocks,
     eth_calls,
     eth_chain,
@@ -27,6 +29,7 @@ NAMESPACES: Mapping[str, Sequence[Method]] = {
     "eth": (
         *eth_chain.METHODS,
         *eth_node.METHODS,
+        *eth_accounts.METHODS,
         *eth_state.METHODS,
         *eth_blocks.METHODS,
         *eth_transactions.METHODS,
@@ -37,11 +40,27 @@ NAMESPACES: Mapping[str, Sequence[Method]] = {
     ),
     "net": net.METHODS,
     "web3": web3.METHODS,
-    "astralink": (*astralink.METHODS, *astralink_network.METHODS, *astralink_staking.METHODS),
+    "astralink": (
+        *astralink.METHODS,
+        *astralink_network.METHODS,
+        *astralink_staking.METHODS,
+        *astralink_faucet.METHODS,
+    ),
     "txpool": txpool.METHODS,
 }
 
 
-def methods_of(apis: Iterable[str]) -> Mapping[str, Method]:
-    """The table of the enabled APIs; each name once, however often it was given."""
-    return method_table(NAMESPACES[api] for api in dict.fromkeys(apis))
+NEED_DEV_ACCOUNTS = frozenset(method.name for method in astralink_faucet.METHODS)
+"""Not there at all where no accounts are unlocked."""
+
+
+def methods_of(apis: Iterable[str], *, dev_accounts: bool = False) -> Mapping[str, Method]:
+    """The table of the enabled APIs; each name once, however often it was given.
+
+    `dev_accounts`: the node signs for a devnet's test accounts.
+    """
+    table = method_table(NAMESPACES[api] for api in dict.fromkeys(apis))
+    if dev_accounts:
+        return table
+    locked = {method.name: method for method in eth_accounts.LOCKED}
+    return {name: locked.get(name, method) for name, method in table.items() if name not in NEED_DEV_ACCOUNTS}

@@ -98,6 +98,10 @@ class BlockReader:
         told.learn_receipts(answer.receipts)
         return told
 
+    async def mined(self, transaction_hash: bytes) -> None:
+        """Wait until one of the newest blocks holds the transaction; how long, the caller bounds."""
+        await self._source.heads.holds(transaction_hash)
+
     async def transaction(self, transaction_hash: bytes) -> CommittedTransaction | None:
         cached = self._heads.transaction(transaction_hash)
         if cached is not None:
@@ -119,13 +123,6 @@ class BlockReader:
     async def reach(self, height: int) -> None:
         """Wait until the head is at least at ``height``; the caller bounds how long."""
         await self._heads.reach(height)
-
-    async def inclusion(self, transaction_hash: bytes, *, after: int) -> None:
-        """Wait until a block above ``after``, which was the head, holds the transaction; the caller bounds how long."""
-        # Heads stay cached for longer than a waiting task needs to look at each of them.
-        while self._heads.transaction(transaction_hash) is None:
-            await self._heads.reach(after + 1)
-            after = self._heads.head.height
 
     async def protocol_log(self, at: BlockSelector) -> ProtocolLogAnswer | None:
         """What the protocol's own calls did at a block, beside its transactions."""
