@@ -438,3 +438,12 @@ def test_simulated_blocks_return_no_more_than_an_answer_may_hold() -> None:
     assert isinstance(chain.execution.query(Query(AtLatest(), once)), SimulateAnswer)
     twice = SimulateQuestion((*once.blocks, BlockCalls(calls=(request(COUNTER),))))
     assert isinstance(chain.execution.query(Query(AtLatest(), twice)), LimitExceeded)
+
+
+def test_overrides_are_bounded_over_all_simulated_blocks_together(chain: LocalChain) -> None:
+    half = tuple(StateOverride(number.to_bytes(20, "big"), 1, None, None, None, ()) for number in range(500))
+    whole = SimulateQuestion((BlockCalls(overrides=half), BlockCalls(overrides=half)))
+    assert isinstance(chain.execution.query(Query(AtLatest(), whole)), SimulateAnswer)
+    more = SimulateQuestion((*whole.blocks, BlockCalls(overrides=half[:1])))
+    answer = chain.execution.query(Query(AtLatest(), more))
+    assert answer == CallFailed("invalid", "state overrides: expected at most 1000 accounts")
