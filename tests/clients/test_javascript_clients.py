@@ -26,6 +26,8 @@ CHECKS = (
     "logs",
     "filter-polling",
     "state-override",
+    "simulate-blocks",
+    "send-and-wait",
     "unlocked-account",
     "custom-error",
     "set-code-7702",

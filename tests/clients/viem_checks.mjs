@@ -174,6 +174,38 @@ await check("state-override", async () => {
   expectEqual(await client.estimateGas({ ...spend, stateOverride: rich }), 21_000n, "the gas of money that is not there");
 });
 
+await check("simulate-blocks", async () => {
+  const probe = "0x00000000000000000000000000000000000a11ce";
+  const blocks = await client.simulateBlocks({
+    blocks: [
+      { calls: [{ account: sender.address, to: probe, value: parseEther("1") }] },
+      {
+        blockOverrides: { number: (await client.getBlockNumber()) + 9n },
+        stateOverrides: [{ address: token.address, stateDiff: [] }],
+        calls: [{ account: sender.address, abi: token.abi, to: token.address, functionName: "balanceOf", args: [probe] }],
+      },
+    ],
+    traceTransfers: true,
+  });
+  expect(blocks.length >= 8, "the blocks between the two");
+  expectEqual(blocks[0].calls[0].logs.length, 1, "the transfer's log");
+  expectEqual(blocks[1].parentHash, blocks[0].hash, "the chain of simulated blocks");
+  expectEqual(blocks.at(-1).calls[0].result, 0n, "balanceOf in the last block");
+  const { assetChanges, results } = await client.simulateCalls({
+    account: sender.address,
+    calls: [{ to: probe, value: 5n }],
+    traceAssetChanges: true,
+  });
+  expectEqual([results[0].status, assetChanges[0].value.diff], ["success", -5n], "the sender's loss");
+});
+
+await check("send-and-wait", async () => {
+  const request = await wallet.prepareTransactionRequest({ to: receiver.address, value: 3n });
+  const serializedTransaction = await wallet.signTransaction(request);
+  const receipt = await client.sendRawTransactionSync({ serializedTransaction });
+  expectEqual([receipt.status, receipt.to], ["success", receiver.address.toLowerCase()], "the receipt");
+});
+
 await check("unlocked-account", async () => {
   const unlocked = createWalletClient({ chain, account: sender.address, transport: http() });
   expect((await unlocked.getAddresses()).includes(sender.address), "eth_accounts");
