@@ -63,7 +63,7 @@ def answer_simulation(
     except CallRefused as refusal:
         return CallFailed(refusal.kind, refusal.message, refusal.output)
     except DeadlinePassed:
-        return CallFailed("timeout", f"execution aborted: it takes longer than {limits.time_ms} ms")
+        return CallFailed("timeout", f"execution aborted (timeout = {limits.time_ms / 1000:g}s)")
     size = sum(_bytes_of(call) for block in simulated for call in block.calls)
     if size > limits.max_simulated_bytes:
         return LimitExceeded(
