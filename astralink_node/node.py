@@ -22,12 +22,13 @@ from astralink_node import __version__
 from astralink_node.chain.client import ExecutionClient, ExecutionGone
 from astralink_node.chain.data_folder import load_genesis
 from astralink_node.chain.messages import AtLatest, BlockAnswer, BlockQuestion, Committed, Query, Status
+from astralink_node.chain.query_limits import query_limits
 from astralink_node.clock import now_ms
 from astralink_node.config import NodeConfig
 from astralink_node.crypto.addresses import parse_address
 from astralink_node.errors import AstraLinkError, UserError
-from astralink_node.gateway.config import GatewayConfig
 from astralink_node.gateway.link_messages import ConsensusState, NodeStatus
+from astralink_node.gateway.settings import gateway_config
 from astralink_node.log import Log, configure
 from astralink_node.metrics import NodeMetrics
 from astralink_node.services.block_sync import BlockSync
@@ -76,8 +77,6 @@ CLIENT_VERSION: Final = (
 _BACKLOG: Final = 16
 FIRST_PEER_WAIT_S: Final = 5.0
 """How long a new node that was told of others waits to hear how far they are, before it begins at genesis."""
-MINED_WAIT_MS: Final = 1000
-"""On a devnet that mines at once; many times what a block takes."""
 _SWITCH_INTERVAL_S: Final = 0.0005
 """Worker threads verify and sync for a millisecond at a time; with Python's 5 ms each would wait longer than that."""
 _COLLECT_AFTER: Final = (50_000, 20, 20)
@@ -163,6 +162,7 @@ async def run_node(setup: NodeSetup, on_ready: OnReady) -> None:
                 folder.genesis_file,
                 sockets / "execution.sock",
                 None if config.history.archive else config.history.state_heights,
+                query_limits(config.rpc),
                 shutdown.asked,
             )
             try:
@@ -190,7 +190,7 @@ async def _run_services(
     with ExitStack() as resources:
         async with trio.open_nursery() as services:
             ready = _ReadyOnce(on_ready)
-            gateway = _gateway_config(config, sockets, dev_accounts=setup.unlocks_dev_accounts)
+            gateway = gateway_config(config, sockets, dev_accounts=setup.unlocks_dev_accounts)
             keeper = GatewayKeeper(gateway, ready.serving)
             shutdown.before = keeper.stop
             # Its imports take a second: it starts while keys are decrypted and the database opens. It connects
@@ -407,22 +407,6 @@ async def _committed_head(execution: ExecutionClient, status: Status) -> Committ
     if not isinstance(answer, BlockAnswer):
         raise ExecutionGone(f"the execution process did not give its head: {answer}")
     return Committed(answer.block, (), (), status.next_base_fee_wei, status.next_gas_limit)
-
-
-def _gateway_config(config: NodeConfig, sockets: Path, *, dev_accounts: bool) -> GatewayConfig:
-    return GatewayConfig(
-        node_socket=str(sockets / "node.sock"),
-        execution_socket=str(sockets / "execution.sock"),
-        host=config.rpc.host,
-        port=config.rpc.port,
-        apis=config.rpc.api,
-        cors_origins=config.rpc.cors_origins,
-        vhosts=config.rpc.vhosts,
-        log_level=config.log.level,
-        metrics=config.metrics.enabled,
-        dev_accounts=dev_accounts,
-        mined_wait_ms=MINED_WAIT_MS if dev_accounts and config.blocks.builds_on_demand else 0,
-    )
 
 
 def _pool_limits(config: NodeConfig) -> PoolLimits:

@@ -23,6 +23,7 @@ from astralink_node.chain.facts_messages import ChainFacts, ChainFactsQuestion
 from astralink_node.chain.protocol_messages import ProtocolLogAnswer, ProtocolLogQuestion
 from astralink_node.chain.simulate_messages import SimulateAnswer, SimulateQuestion
 from astralink_node.chain.sync_messages import ImportAnswer, ImportWork, SyncAnswer, SyncQuestion
+from astralink_node.chain.trace_messages import LongQuestion, TraceAnswer
 from astralink_node.chain.view_messages import ViewsAnswer, ViewsQuestion
 
 # --- Block work: Build, Validate, Commit, GetDecided, Status ---------------------------------------------------
@@ -462,6 +463,7 @@ Question = (
     | ChainFactsQuestion
     | GetStatus
     | SyncQuestion
+    | LongQuestion
 )
 Answer = (
     AccountsAnswer
@@ -484,6 +486,7 @@ Answer = (
     | HistoryUnavailable
     | LimitExceeded
     | SyncAnswer
+    | TraceAnswer
 )
 
 

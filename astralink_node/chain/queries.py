@@ -18,8 +18,10 @@ from astralink_node.chain.consensus_messages import (
     ValidatorsAnswer,
     ValidatorsQuestion,
 )
+from astralink_node.chain.contexts import ChainRecords
 from astralink_node.chain.facts_messages import ChainFactsQuestion
 from astralink_node.chain.fee_history import fee_history
+from astralink_node.chain.json_stream import Emit
 from astralink_node.chain.ledger import Ledger
 from astralink_node.chain.log_search import LogLimitReached, search_logs
 from astralink_node.chain.messages import (
@@ -68,6 +70,8 @@ from astralink_node.chain.sync_messages import (
     SnapshotHeightsQuestion,
     SnapshotManifestQuestion,
 )
+from astralink_node.chain.trace_messages import LongQuestion, TraceBlock, TraceCalls, TracePart, TraceTransaction
+from astralink_node.chain.tracing import Tracing
 from astralink_node.chain.view_messages import ViewsQuestion
 from astralink_node.crypto.keccak import keccak256
 from astralink_node.evm.blocks import Header, encode_header
@@ -93,6 +97,11 @@ MAX_EPOCH = 2**64 - 1
 
 def no_interrupt() -> None:
     """For callers with no other work to give way to."""
+
+
+def no_stream(part: TracePart) -> None:
+    """For callers that ask for nothing that comes in parts."""
+    raise TypeError(f"{type(part).__name__}: a part of an answer that nobody takes")
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,9 +133,10 @@ class Queries:
         self._now_ns = now_ns
         self._state_heights = state_heights
 
-    def answer(self, reader: Reader, query: Query, interrupt: Interrupt) -> Answer:
+    def answer(self, reader: Reader, query: Query, interrupt: Interrupt, emit: Emit = no_stream) -> Answer:
         """`reader` is a snapshot. Never raises for anything that a question may contain."""
-        deadline_ns = self._now_ns() + self._limits.time_ms * NANOSECONDS_PER_MS
+        time_ms = self._time_ms(query.question)
+        deadline_ns = self._now_ns() + time_ms * NANOSECONDS_PER_MS
 
         def check_time() -> None:
             interrupt()
@@ -134,15 +144,20 @@ class Queries:
                 raise DeadlinePassed
 
         try:
-            return self._answer(reader, query, check_time)
+            return self._answer(reader, query, check_time, emit)
         except DeadlinePassed:
-            return LimitExceeded(f"the answer takes longer than {self._limits.time_ms} ms")
+            return LimitExceeded(f"the answer takes longer than {time_ms} ms")
         except LogLimitReached as error:
             return LimitExceeded(
                 f"more than {self._limits.max_logs} logs match, the last one at height {error.height}: ask for less"
             )
 
-    def _answer(self, reader: Reader, query: Query, check_time: Callable[[], None]) -> Answer:
+    def _time_ms(self, question: Question) -> int:
+        if not isinstance(question, LongQuestion):
+            return self._limits.time_ms
+        return min(question.time_ms or self._limits.trace_time_ms, self._limits.max_trace_time_ms)
+
+    def _answer(self, reader: Reader, query: Query, check_time: Callable[[], None], emit: Emit) -> Answer:
         question = query.question
         ledger = Ledger(reader)
         match question:
@@ -166,6 +181,10 @@ class Queries:
                 return answer_sync(reader, self._genesis, question, check_time)
             case LogsQuestion():
                 return self._logs(reader, ledger, question, check_time)
+            case TraceTransaction() | TraceBlock() | TraceCalls():
+                records = ChainRecords(self._genesis, self._rules, self._genesis_hash, ledger)
+                tracing = Tracing(reader, records, self._limits, check_time, emit)
+                return self._traced(tracing, query.at, question)
             case BlockQuestion() | ReceiptsQuestion() | ProtocolLogQuestion() | FeeHistoryQuestion():
                 height = _height_of(ledger, query.at)
                 if not isinstance(height, int):
@@ -179,6 +198,22 @@ class Queries:
                 if not isinstance(view, StateView):
                     return view
                 return self._about_state(view, question, check_time)
+
+    def _traced(
+        self, tracing: Tracing, at: BlockSelector, question: TraceTransaction | TraceBlock | TraceCalls
+    ) -> Answer:
+        ledger = tracing.records.ledger
+        match question:
+            case TraceTransaction():
+                return tracing.trace_transaction(question)
+            case TraceBlock():
+                height = _height_of(ledger, at)
+                return tracing.trace_block(question, height) if isinstance(height, int) else height
+            case TraceCalls():
+                if question.transaction_index is not None and isinstance(at, AtPending):
+                    return NotFound("transactions of the pending block: blocks exist once they are final")
+                view = self._state_view(tracing.reader, ledger, at)
+                return tracing.trace_calls(question, view.block, view.state) if isinstance(view, StateView) else view
 
     # --- Blocks ----------------------------------------------------------------------------------------------------
 

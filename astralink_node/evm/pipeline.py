@@ -26,8 +26,10 @@ from astralink_node.evm.blocks import (
     encode_withdrawal,
     ethereum_block_rlp,
 )
+from astralink_node.evm.delegation import is_delegation
 from astralink_node.evm.fork_rules import ChainRules
-from astralink_node.evm.transaction_execution import Outcome, RawLog, execute_transaction, is_delegation, log_of
+from astralink_node.evm.tracing.hooks import Tracer
+from astralink_node.evm.transaction_execution import Outcome, RawLog, execute_transaction, log_of
 from astralink_node.evm.transactions import (
     InvalidTransaction,
     Transaction,
@@ -36,7 +38,7 @@ from astralink_node.evm.transactions import (
     recover_sender,
     validate_stateless,
 )
-from astralink_node.evm.vm import ExecutionState, Precompiles, Tracer
+from astralink_node.evm.vm import Computation, ExecutionState, Precompiles
 from astralink_node.state.accounts import EMPTY_ACCOUNT
 from astralink_node.state.overlay import Overlay
 from astralink_node.state.trie import ordered_root
@@ -133,6 +135,10 @@ class BlockExecution:
 
     def set_tracer(self, tracer: Tracer | None) -> None:
         self._state.tracer = tracer
+
+    def set_frame_watcher(self, watcher: Callable[[Computation], None] | None) -> None:
+        """Have ``watcher`` called with every finished call and creation; a plain transfer makes none."""
+        self._state.frame_watcher = watcher
 
     def apply_system_start(self) -> None:
         """EIP-4788 and EIP-2935."""
@@ -262,11 +268,13 @@ def execute_block(
     ancestor_hash: AncestorHash,
     senders: Sequence[Address] = (),
     transactions: Sequence[Transaction] = (),
+    prepare: Callable[[BlockExecution], None] | None = None,
 ) -> ExecutedBlock:
     """Execute a whole block and hold the result against its header, all but the state root.
 
     The header itself is judged by ``header_rules.validate_header``. Senders and decoded transactions that the
-    caller has already are not computed again. Raises :class:`InvalidBlock` and :class:`InvalidTransaction`.
+    caller has already are not computed again. ``prepare`` is given the execution before it starts, to set what
+    watches it. Raises :class:`InvalidBlock` and :class:`InvalidTransaction`.
     """
     check_block_size(rules, block)
     if not transactions:
@@ -274,6 +282,8 @@ def execute_block(
     if not senders:
         senders = [recover_sender(transaction) for transaction in transactions]
     execution = BlockExecution(rules, BlockContext.of_header(block.header, ancestor_hash), overlay)
+    if prepare is not None:
+        prepare(execution)
     execution.apply_system_start()
     for transaction, sender in zip(transactions, senders, strict=True):
         execution.apply_transaction(transaction, sender)

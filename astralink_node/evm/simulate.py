@@ -8,7 +8,7 @@ here, field by field; nothing here changes the state that it reads.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -16,7 +16,7 @@ from eth.exceptions import OutOfGas, Revert, VMError
 
 from astralink_node.crypto.eip55 import checksum_address
 from astralink_node.errors import AstraLinkError
-from astralink_node.evm.access_list_tracer import AccessListTracer
+from astralink_node.evm.created_addresses import contract_address
 from astralink_node.evm.fork_rules import ChainRules, ForkRules
 from astralink_node.evm.overrides import (
     NO_BLOCK_OVERRIDES,
@@ -27,9 +27,10 @@ from astralink_node.evm.overrides import (
     overridden_precompiles,
 )
 from astralink_node.evm.pipeline import BlockContext
-from astralink_node.evm.tracer import describe
+from astralink_node.evm.tracing.access_list import AccessListTracer
+from astralink_node.evm.tracing.hooks import Tracer, describe
 from astralink_node.evm.transaction_encoding import new_transaction
-from astralink_node.evm.transaction_execution import Outcome, contract_address, execute_transaction
+from astralink_node.evm.transaction_execution import Outcome, execute_transaction
 from astralink_node.evm.transactions import (
     DYNAMIC_FEE_TYPE,
     MAX_INITCODE_BYTES,
@@ -189,10 +190,22 @@ class Simulation:
             access_list = found
         return AccessListResult(access_list, outcome.gas_used, _reason(outcome.error))
 
+    def trace(self, calls: Iterable[tuple[CallParameters, Tracer]]) -> Iterator[Outcome]:
+        """Each call under its tracer, on what the one before left. Raises :class:`CallRefused`."""
+        overlay = self._overlay()
+        for call, tracer in calls:
+            gas = self._gas_cap if call.gas is None else min(call.gas, self._gas_cap)
+            try:
+                yield self._execute(call, gas, tracer, overlay)
+            except CallRefused as refusal:
+                raise supplied(refusal, gas) from None
+
     # --- One execution -------------------------------------------------------------------------------------------
 
-    def _execute(self, call: CallParameters, gas: int, tracer: AccessListTracer | None = None) -> Outcome:
-        overlay = self._overlay()
+    def _execute(
+        self, call: CallParameters, gas: int, tracer: Tracer | None = None, overlay: Overlay | None = None
+    ) -> Outcome:
+        overlay = self._overlay() if overlay is None else overlay
         transaction = _unsigned(call, gas)
         block = self._block if transaction.max_fee_per_gas else replace(self._block, base_fee_per_gas=0)
         intrinsic, floor = self._check(call, transaction, overlay, block.base_fee_per_gas)

@@ -9,8 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final, NamedTuple
 
-from eth.exceptions import VMError
-
+from astralink_node.evm.tracing.hooks import CALLCODE, SilentTracer
 from astralink_node.evm.transaction_execution import Outcome, RawLog
 from astralink_node.evm.transactions import Transaction
 from astralink_node.evm.vm import Computation
@@ -21,10 +20,6 @@ TRANSFER_ADDRESS: Final = Address(b"\xee" * 20)
 TRANSFER_TOPIC: Final = int("ddf252ad1be2c89b69c2b068fc378daa952ba7f163c4a11628f55a4df523b3ef", 16)
 """keccak256("Transfer(address,address,uint256)")."""
 
-_CALLCODE: Final = 0xF2
-_SELFDESTRUCT: Final = 0xFF
-_ADDRESS_MASK: Final = (1 << 160) - 1
-
 
 class TransferLog(NamedTuple):
     """A RawLog that no contract emitted."""
@@ -34,34 +29,19 @@ class TransferLog(NamedTuple):
     data: bytes
 
 
-class TransferTracer:
+class TransferTracer(SilentTracer):
     """Sees one transaction after another."""
-
-    def __init__(self) -> None:
-        self._opcode = 0
-        """The one that runs: what a call that begins was started by."""
 
     def enter(self, computation: Computation) -> None:
         message = computation.msg
         # CALLCODE names a value, but the coin stays where it is.
-        by_callcode = message.depth > 0 and self._opcode == _CALLCODE
+        by_callcode = computation.state.call_site.opcode == CALLCODE
         if message.value and message.should_transfer_value and not by_callcode:
             computation.state.logs.append(transfer_log(message.sender, message.storage_address, message.value))
 
-    def leave(self) -> None:
-        """A call that failed has taken its logs with it."""
-
-    def before_opcode(self, computation: Computation, program_counter: int, opcode: int) -> None:  # noqa: ARG002
-        self._opcode = opcode
-        if opcode == _SELFDESTRUCT and computation.stack_values:
-            beneficiary = Address((computation.stack_values[-1] & _ADDRESS_MASK).to_bytes(20, "big"))
-            holder = computation.storage_address
-            balance = computation.state.overlay.get_balance(holder)
-            if balance:
-                computation.state.logs.append(transfer_log(holder, beneficiary, balance))
-
-    def after_opcode(self, computation: Computation, error: VMError | None) -> None:
-        """Everything is known beforehand."""
+    def selfdestruct(self, computation: Computation, beneficiary: Address, balance: int) -> None:
+        if balance:
+            computation.state.logs.append(transfer_log(computation.storage_address, beneficiary, balance))
 
 
 def transfer_log(sender: Address, recipient: Address, value: int) -> TransferLog:

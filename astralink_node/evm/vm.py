@@ -15,7 +15,15 @@ from collections.abc import Callable, Mapping
 from functools import lru_cache
 from typing import Any, ClassVar, Final, Protocol
 
-from eth.exceptions import FullStack, Halt, InsufficientStack, InvalidJumpDestination, OutOfGas, VMError
+from eth.exceptions import (
+    FullStack,
+    Halt,
+    InsufficientStack,
+    InvalidJumpDestination,
+    OutOfGas,
+    ReservedBytesInCode,
+    VMError,
+)
 from eth.vm.forks.prague.computation import PragueComputation
 from eth.vm.forks.prague.state import PragueState
 
@@ -23,8 +31,18 @@ from astralink_node.evm.code import Code
 from astralink_node.evm.fee_rules import blob_base_fee
 from astralink_node.evm.fork_rules import ForkRules
 from astralink_node.evm.machine import STACK_LIMIT, Memory, Message, Meter, Stack, memory_gas
-from astralink_node.evm.opcodes import JUMPI, ON_COMPUTATION, ON_STACK, DispatchTable, dispatch_table, traced_operation
+from astralink_node.evm.opcodes import (
+    JUMPI,
+    ON_COMPUTATION,
+    ON_STACK,
+    DispatchTable,
+    Operation,
+    dispatch_table,
+    traced_operations,
+)
 from astralink_node.evm.precompiles.registry import NATIVE, PrecompileCall, precompiles_for
+from astralink_node.evm.tracing.hooks import ROOT_CREATION, CallSite, Tracer
+from astralink_node.evm.tracing.run import run_traced
 from astralink_node.state.overlay import Overlay
 from astralink_node.types import Address, Hash32
 
@@ -41,6 +59,12 @@ Precompiles = Mapping[Address, PrecompileCall]
 
 OPCODES_PER_CHECK: Final = 1024
 """How many opcodes one call runs between two looks at the interrupt."""
+
+MAX_CODE_BYTES: Final = 24_576
+"""EIP-170."""
+RESERVED_FIRST_BYTE: Final = 0xEF
+"""EIP-3541."""
+CODE_DEPOSIT_GAS: Final = 200
 
 _CHECK_PERIOD: Final = range(OPCODES_PER_CHECK)
 
@@ -72,13 +96,12 @@ class BlockEnvironment(Protocol):
         ...
 
 
-class Tracer(Protocol):
-    """Sees every call begin and end, and every opcode before and after it runs."""
+class CodeDepositOutOfGas(OutOfGas):
+    """Of a creation that cannot pay for the code that it returned."""
 
-    def enter(self, computation: Computation) -> None: ...
-    def leave(self) -> None: ...
-    def before_opcode(self, computation: Computation, program_counter: int, opcode: int) -> None: ...
-    def after_opcode(self, computation: Computation, error: VMError | None) -> None: ...
+
+class CodeTooLarge(OutOfGas):
+    """EIP-170."""
 
 
 class ExecutionContext:
@@ -172,6 +195,12 @@ class ExecutionState(PragueState):
         self.accounts_to_delete: list[Address] = []
         """Of the last root call, if it succeeded."""
         self.tracer: Tracer | None = None
+        self.call_site: CallSite = ROOT_CREATION
+        """The opcode that made the newest call; kept for a tracer only."""
+        self.frames_entered = 0
+        """How many calls a tracer was shown."""
+        self.frame_watcher: Callable[[Computation], None] | None = None
+        """Called with every finished call and creation, inner ones first; for who indexes addresses. No tracer."""
         self.interrupt: Callable[[], None] | None = None
         """Called now and then while code runs. What it raises, which is no VMError, ends all and voids the state."""
         for name in _OVERLAY_METHODS:
@@ -226,6 +255,8 @@ class Computation(PragueComputation):
     """One message call. Fork classes made by :func:`computation_class` give it opcodes and precompiles."""
 
     dispatch: ClassVar[DispatchTable]
+    traced_operations: ClassVar[tuple[Operation, ...]]
+    """By opcode, each to be called with the computation."""
 
     state: ExecutionState
     msg: Message
@@ -287,7 +318,52 @@ class Computation(PragueComputation):
         if computation._error is not None:
             overlay.discard(checkpoint)
             del state.logs[log_count:]
+        if not message.is_create:
+            if state.tracer is not None:
+                state.tracer.leave(computation)
+            if state.frame_watcher is not None:
+                state.frame_watcher(computation)
         return computation
+
+    @classmethod
+    def apply_create_message(
+        cls,
+        state: ExecutionState,
+        message: Message,
+        transaction_context: TransactionContext,
+        parent_computation: Computation | None = None,
+    ) -> Computation:
+        """Run initcode and deploy what it returns, or undo it all. Callers have checked that nothing is there."""
+        snapshot = state.snapshot()
+        state.overlay.increment_nonce(message.storage_address)
+        computation = cls.apply_message(state, message, transaction_context, parent_computation)
+        if computation._error is None:
+            try:
+                computation.deploy()
+            except VMError as error:
+                computation.fail(error)
+        if computation._error is not None:
+            state.revert(snapshot)
+        if state.tracer is not None:
+            state.tracer.leave(computation)
+        if state.frame_watcher is not None:
+            state.frame_watcher(computation)
+        return computation
+
+    def deploy(self) -> None:
+        """Pay for the code that this initcode returned, and set it."""
+        code = self._output
+        if not code:
+            return
+        if len(code) > MAX_CODE_BYTES:
+            raise CodeTooLarge(f"{len(code)} bytes of code, at most {MAX_CODE_BYTES} (EIP-170)")
+        if code[0] == RESERVED_FIRST_BYTE:
+            raise ReservedBytesInCode("code begins with 0xef (EIP-3541)")
+        cost = len(code) * CODE_DEPOSIT_GAS
+        if cost > self._gas_meter.gas_remaining:
+            raise CodeDepositOutOfGas(f"{cost} gas for {len(code)} bytes of code")
+        self._gas_meter.gas_remaining -= cost
+        self.state.overlay.set_code(self.storage_address, code)
 
     @classmethod
     def apply_computation(
@@ -305,6 +381,7 @@ class Computation(PragueComputation):
         if message.is_create:
             computation.contracts_created.add(message.storage_address)
         if state.tracer is not None:
+            state.frames_entered += 1
             state.tracer.enter(computation)
         try:
             precompile = cls._precompiles.get(message.code_address)
@@ -315,18 +392,16 @@ class Computation(PragueComputation):
                 precompile(computation)
         except VMError as error:
             computation.fail(error)
-        if state.tracer is not None:
-            state.tracer.leave()
         return computation
 
     def run_code(self) -> None:
         """Run this call's code from its program counter to its end. Raises VMError where the call fails.
 
-        The one place where code is run: a translator overrides it, a tracer takes the slower loop below it.
+        The one place where code is run: a translator overrides it, a tracer takes the slower loop of tracing.run.
         """
         state = self.state
         if state.tracer is not None:
-            self._run_traced(state.tracer)
+            run_traced(self, state.tracer)
             return
         code, meter, dispatch, values = self.code, self._gas_meter, self.dispatch, self.stack_values
         padded, interrupt, destinations = code.padded, state.interrupt, None
@@ -370,27 +445,6 @@ class Computation(PragueComputation):
             if way == ON_COMPUTATION:
                 raise
             raise InsufficientStack(mnemonic) from None
-
-    def _run_traced(self, tracer: Tracer) -> None:
-        code, interrupt = self.code, self.state.interrupt
-        while True:
-            if interrupt is not None:
-                interrupt()
-            position = code.program_counter
-            opcode = code.padded[position]
-            code.program_counter = position + 1
-            gas, mnemonic, way, run = self.dispatch[opcode]
-            tracer.before_opcode(self, position, opcode)
-            try:
-                self._gas_meter.consume_gas(gas, mnemonic)
-                traced_operation(way, run)(self)
-            except Halt:
-                tracer.after_opcode(self, None)
-                return
-            except VMError as error:
-                tracer.after_opcode(self, error)
-                raise
-            tracer.after_opcode(self, None)
 
     @property
     def failure(self) -> VMError | None:
@@ -439,8 +493,9 @@ class Computation(PragueComputation):
             self._gas_meter.gas_refunded += child._gas_meter.gas_refunded
             self.accounts_to_delete.extend(child.accounts_to_delete)
 
-    def register_account_for_deletion(self, beneficiary: Address) -> None:  # noqa: ARG002 (py-evm's signature)
+    def register_account_for_deletion(self, beneficiary: Address) -> None:
         self.accounts_to_delete.append(self.msg.storage_address)
+        self.beneficiaries.append(beneficiary)
 
     def get_gas_refund(self) -> int:
         return 0 if self._error is not None else self._gas_meter.gas_refunded
@@ -496,7 +551,8 @@ class Computation(PragueComputation):
 def computation_class(fork: ForkRules, *, native_precompiles: bool = False) -> type[Computation]:
     """py-evm's Prague computation with this fork's opcodes and precompiles, and the chain's own if it has any."""
     members: dict[str, object] = {
-        "dispatch": dispatch_table(fork),
+        "dispatch": (dispatch := dispatch_table(fork)),
+        "traced_operations": traced_operations(dispatch),
         "_precompiles": precompiles_for(fork.p256verify, native=NATIVE if native_precompiles else ()),
     }
     return type(f"{fork.name}Computation", (Computation,), members)

@@ -6,6 +6,7 @@ and log filters, which are larger, have modules of their own beside this one.
 
 from __future__ import annotations
 
+import reprlib
 from typing import NoReturn
 
 from astralink_node.chain.messages import AtHash, AtHeight, AtLatest, AtPending, BlockSelector
@@ -17,6 +18,9 @@ MAX_INT64 = 2**63 - 1
 MAX_ADDRESSES = 64
 """In a parameter that is a list of them."""
 
+_PICTURE = reprlib.Repr()
+_PICTURE.maxlevel = 3
+_PICTURE.maxstring = 60
 _HEX_DIGITS = frozenset("0123456789abcdefABCDEF")
 _TAGS: dict[str, BlockSelector] = {
     "earliest": AtHeight(0),
@@ -36,8 +40,8 @@ class BadValue(ValueError):
 
 
 def _shown(value: object) -> str:
-    """A bounded picture of a client's value for an error message."""
-    text = repr(value)
+    """A bounded picture of a client's value for an error message, however large or deep that is."""
+    text = _PICTURE.repr(value)
     return text if len(text) <= 60 else text[:57] + "..."
 
 

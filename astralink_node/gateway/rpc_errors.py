@@ -6,7 +6,10 @@ and code 3), so they change only with a reason.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from astralink_node.errors import AstraLinkError
+from astralink_node.evm.revert_reason import revert_reason
 from astralink_node.gateway.reading.errors import CallHalted, CallReverted, ReadError, SimulationRefused, TooMuch
 
 PARSE_ERROR = -32700
@@ -15,6 +18,7 @@ METHOD_NOT_FOUND = -32601
 INVALID_PARAMS = -32602
 INTERNAL_ERROR = -32603
 SERVER_ERROR = -32000
+RESOURCE_NOT_FOUND = -32001
 TIMEOUT = -32002
 RESPONSE_TOO_LARGE = -32003
 LIMIT_EXCEEDED = -32005
@@ -43,37 +47,18 @@ SIMULATION_CODES = {
 }
 """eth_simulateV1's, by the kind of refusal. -38022, -38023 (here as in geth an ``override``) and -38024 have no use."""
 
-ERROR_SELECTOR = bytes.fromhex("08c379a0")
-"""Error(string)."""
-PANIC_SELECTOR = bytes.fromhex("4e487b71")
-"""Panic(uint256)."""
-
-_PANIC_REASONS = {
-    0x00: "generic panic",
-    0x01: "assert(false)",
-    0x11: "arithmetic underflow or overflow",
-    0x12: "division or modulo by zero",
-    0x21: "enum overflow",
-    0x22: "invalid encoded storage byte array accessed",
-    0x31: "out-of-bounds array access; popping on an empty array",
-    0x32: "out-of-bounds access of an array or bytesN",
-    0x41: "out of memory",
-    0x51: "uninitialized function",
-}
-"""The Solidity documentation's panic codes, in geth's words."""
-
 
 class RpcError(AstraLinkError):
     """What a client is told instead of a result."""
 
-    def __init__(self, code: int, message: str, data: str | None = None) -> None:
+    def __init__(self, code: int, message: str, data: str | Mapping[str, int | str] | None = None) -> None:
         super().__init__(message)
         self.code = code
         self.message = message
         self.data = data
 
-    def to_json(self) -> dict[str, int | str]:
-        error: dict[str, int | str] = {"code": self.code, "message": self.message}
+    def to_json(self) -> dict[str, int | str | Mapping[str, int | str]]:
+        error: dict[str, int | str | Mapping[str, int | str]] = {"code": self.code, "message": self.message}
         if self.data is not None:
             error["data"] = self.data
         return error
@@ -92,6 +77,15 @@ def of_read_error(error: ReadError) -> RpcError:
             return RpcError(LIMIT_EXCEEDED, str(error))
         case _:
             return server_error(str(error))
+
+
+def too_many_requests(per_second: int, whose: str, retry_after_ms: int) -> RpcError:
+    """`whose` rate: of one ``connection`` or one ``address``."""
+    return RpcError(
+        LIMIT_EXCEEDED,
+        f"too many requests: at most {per_second} a second of one {whose}; try again in {retry_after_ms} ms",
+        {"requestsPerSecond": per_second, "retryAfterMs": retry_after_ms},
+    )
 
 
 def invalid_params(message: str) -> RpcError:
@@ -152,21 +146,3 @@ def failed_call(status: str, output: bytes, halt_reason: str) -> RpcError | None
             return RpcError(VM_ERROR, halted(halt_reason).message)
         case _:
             return None
-
-
-def revert_reason(output: bytes) -> str | None:
-    """The text of an ABI-encoded ``Error(string)`` or ``Panic(uint256)``; None for custom errors and rubbish."""
-    selector, arguments = output[:4], output[4:]
-    if selector == PANIC_SELECTOR and len(arguments) >= 32:
-        code = int.from_bytes(arguments[:32], "big")
-        return _PANIC_REASONS.get(code, f"unknown panic code: {code:#x}")
-    if selector != ERROR_SELECTOR or len(arguments) < 64:
-        return None
-    offset = int.from_bytes(arguments[:32], "big")
-    if offset + 32 > len(arguments):
-        return None
-    length = int.from_bytes(arguments[offset : offset + 32], "big")
-    text = arguments[offset + 32 : offset + 32 + length]
-    if len(text) != length:
-        return None
-    return text.decode("utf-8", errors="replace")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import AsyncGenerator, Callable, Coroutine, Mapping
 from typing import Any
 
 import orjson
@@ -144,6 +144,14 @@ class SmallNode:
         self.queries += 1
         await asyncio.sleep(0)
         return self.execution.query(query)
+
+    async def stream(self, query: Query) -> AsyncGenerator[Answer]:
+        self.queries += 1
+        await asyncio.sleep(0)
+        chunks: list[Answer] = []
+        ending = self.execution.query(query, emit=chunks.append)
+        for answer in (*chunks, ending):
+            yield answer
 
     async def ask_node(self, request: Request) -> Reply:
         await asyncio.sleep(0)

@@ -129,14 +129,24 @@ async def get_block_receipts(context: RpcContext, at: BlockSelector) -> Json:
 
 
 METHODS = (
-    Method("eth_getBlockByNumber", get_block_by_number, (BLOCK_NUMBER, Parameter("fullTransactions", boolean))),
+    Method(
+        "eth_getBlockByNumber",
+        get_block_by_number,
+        (BLOCK_NUMBER, Parameter("fullTransactions", boolean)),
+        note="`latest`, `safe`, `finalized` and `pending` are all the head: a block exists once it is final.",
+    ),
     Method("eth_getBlockByHash", get_block_by_hash, (BLOCK_HASH, Parameter("fullTransactions", boolean))),
     Method("eth_getBlockTransactionCountByNumber", get_transaction_count_by_number, (BLOCK_NUMBER,)),
     Method("eth_getBlockTransactionCountByHash", get_transaction_count_by_hash, (BLOCK_HASH,)),
-    Method("eth_getUncleCountByBlockNumber", get_uncle_count_by_number, (BLOCK_NUMBER,)),
-    Method("eth_getUncleCountByBlockHash", get_uncle_count_by_hash, (BLOCK_HASH,)),
-    Method("eth_getUncleByBlockNumberAndIndex", no_uncle, (BLOCK_NUMBER, INDEX)),
-    Method("eth_getUncleByBlockHashAndIndex", no_uncle, (BLOCK_HASH, INDEX)),
+    *(
+        Method(name, handler, parameters, Specification.GETH, note="There are no uncles on this chain.")
+        for name, handler, parameters in (
+            ("eth_getUncleCountByBlockNumber", get_uncle_count_by_number, (BLOCK_NUMBER,)),
+            ("eth_getUncleCountByBlockHash", get_uncle_count_by_hash, (BLOCK_HASH,)),
+            ("eth_getUncleByBlockNumberAndIndex", no_uncle, (BLOCK_NUMBER, INDEX)),
+            ("eth_getUncleByBlockHashAndIndex", no_uncle, (BLOCK_HASH, INDEX)),
+        )
+    ),
     Method("eth_getBlockReceipts", get_block_receipts, (Parameter("block", block),)),
     Method("eth_getHeaderByNumber", get_header_by_number, (BLOCK_NUMBER,), source=Specification.GETH),
     Method("eth_getHeaderByHash", get_header_by_hash, (BLOCK_HASH,), source=Specification.GETH),

@@ -95,11 +95,11 @@ def _history_fields(history: FeeHistoryAnswer, *, with_rewards: bool) -> JsonObj
 METHODS = (
     Method("eth_chainId", chain_id),
     Method("eth_blockNumber", block_number_now),
-    Method("eth_syncing", syncing),
+    Method("eth_syncing", syncing, note="An object while the node is eight blocks or more behind a peer."),
     Method("eth_gasPrice", gas_price),
     Method("eth_maxPriorityFeePerGas", max_priority_fee_per_gas),
     Method("eth_baseFee", base_fee),
-    Method("eth_blobBaseFee", blob_base_fee),
+    Method("eth_blobBaseFee", blob_base_fee, note="Always 1 wei: the chain carries no blobs."),
     Method(
         "eth_feeHistory",
         fee_history,
@@ -108,5 +108,6 @@ METHODS = (
             Parameter("newestBlock", block_number),
             Parameter("rewardPercentiles", percentiles, ()),
         ),
+        note="At most 1024 blocks and 100 percentiles; blobs as for blocks without any.",
     ),
 )

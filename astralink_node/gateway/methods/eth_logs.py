@@ -10,7 +10,7 @@ from astralink_node.gateway.encoding import data, log_fields
 from astralink_node.gateway.filters import BlockPoll, LogPoll, PendingPoll
 from astralink_node.gateway.jsonrpc import Json
 from astralink_node.gateway.log_filters import LogFilter, check_bounds, log_filter
-from astralink_node.gateway.methods.table import Method, Parameter
+from astralink_node.gateway.methods.table import Method, Parameter, Specification
 from astralink_node.gateway.parameters import BadValue, anything, hash32, text
 from astralink_node.gateway.reading.log_pattern import LogPattern
 from astralink_node.gateway.rpc_errors import (
@@ -209,17 +209,30 @@ def _receipt_hashes(argument: object, limit: int) -> frozenset[bytes]:
 
 
 METHODS = (
-    Method("eth_getLogs", get_logs, (FILTER,)),
+    Method(
+        "eth_getLogs",
+        get_logs,
+        (FILTER,),
+        note="Bounded by `rpc.max_log_range` and `rpc.max_log_results`; a range beyond the head is an error.",
+    ),
     Method("eth_newFilter", new_filter, (FILTER,)),
     Method("eth_newBlockFilter", new_block_filter),
     Method(
         "eth_newPendingTransactionFilter",
         new_pending_transaction_filter,
         (Parameter("fullTransactions", anything, None),),
+        note="Hashes only: geth's flag for whole transactions changes nothing.",
     ),
     Method("eth_uninstallFilter", uninstall_filter, (FILTER_ID,)),
     Method("eth_getFilterChanges", get_filter_changes, (FILTER_ID,)),
     Method("eth_getFilterLogs", get_filter_logs, (FILTER_ID,)),
-    Method("eth_subscribe", subscribe, (Parameter("subscription", text), Parameter("argument", anything, None))),
-    Method("eth_unsubscribe", unsubscribe, (Parameter("subscriptionId", text),)),
+    Method(
+        "eth_subscribe",
+        subscribe,
+        (Parameter("subscription", text), Parameter("argument", anything, None)),
+        Specification.GETH,
+        note="WebSocket only. Nothing is ever taken back, so no log has `removed`; "
+        "`syncing` comes with the head after the change.",
+    ),
+    Method("eth_unsubscribe", unsubscribe, (Parameter("subscriptionId", text),), Specification.GETH),
 )

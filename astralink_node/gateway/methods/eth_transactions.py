@@ -99,9 +99,14 @@ async def get_transaction_receipt(context: RpcContext, transaction_hash: bytes) 
 
 
 METHODS = (
-    Method("eth_sendRawTransaction", send_raw_transaction, (Parameter("transaction", byte_string),)),
+    Method(
+        "eth_sendRawTransaction",
+        send_raw_transaction,
+        (Parameter("transaction", byte_string),),
+        note="Types 0, 1, 2 and 4; blob transactions do not exist on this chain.",
+    ),
     Method("eth_getTransactionByHash", get_transaction_by_hash, (TRANSACTION_HASH,)),
-    Method("eth_getRawTransactionByHash", get_raw_transaction_by_hash, (TRANSACTION_HASH,)),
+    Method("eth_getRawTransactionByHash", get_raw_transaction_by_hash, (TRANSACTION_HASH,), Specification.GETH),
     Method("eth_getTransactionByBlockNumberAndIndex", get_transaction_by_block_number, (BLOCK_NUMBER, INDEX)),
     Method("eth_getTransactionByBlockHashAndIndex", get_transaction_by_block_hash, (BLOCK_HASH, INDEX)),
     Method(

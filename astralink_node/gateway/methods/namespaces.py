@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 
 from astralink_node.gateway.methods import (
+    admin,
     astralink,
     astralink_faucet,
     astralink_network,
     astralink_staking,
+    debug,
+    debug_raw,
     eth_accounts,
     eth_blocks,
     eth_calls,
@@ -20,6 +23,9 @@ from astralink_node.gateway.methods import (
     eth_state,
     eth_transactions,
     net,
+    rpc,
+    trace,
+    trace_filter,
     txpool,
     web3,
 )
@@ -47,7 +53,17 @@ NAMESPACES: Mapping[str, Sequence[Method]] = {
         *astralink_faucet.METHODS,
     ),
     "txpool": txpool.METHODS,
+    "debug": (*debug.METHODS, *debug_raw.METHODS),
+    "trace": (*trace.METHODS, *trace_filter.METHODS),
+    "admin": admin.METHODS,
+    "rpc": rpc.METHODS,
 }
+ALWAYS_SERVED = ("rpc",)
+
+
+def served_apis(enabled: Iterable[str]) -> tuple[str, ...]:
+    """Each name once, however often it was given, and those that are served always."""
+    return tuple(dict.fromkeys((*enabled, *ALWAYS_SERVED)))
 
 
 NEED_DEV_ACCOUNTS = frozenset(method.name for method in astralink_faucet.METHODS)
@@ -55,11 +71,8 @@ NEED_DEV_ACCOUNTS = frozenset(method.name for method in astralink_faucet.METHODS
 
 
 def methods_of(apis: Iterable[str], *, dev_accounts: bool = False) -> Mapping[str, Method]:
-    """The table of the enabled APIs; each name once, however often it was given.
-
-    `dev_accounts`: the node signs for a devnet's test accounts.
-    """
-    table = method_table(NAMESPACES[api] for api in dict.fromkeys(apis))
+    """The table of these APIs. `dev_accounts`: the node signs for a devnet's test accounts."""
+    table = method_table(NAMESPACES[api] for api in apis)
     if dev_accounts:
         return table
     locked = {method.name: method for method in eth_accounts.LOCKED}

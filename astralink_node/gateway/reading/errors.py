@@ -16,6 +16,13 @@ class UnknownBlock(ReadError):
         super().__init__("header for hash not found" if by_hash else "header not found")
 
 
+class UnknownTransaction(ReadError):
+    """What would have to be executed again was never executed, or is not known."""
+
+    def __init__(self) -> None:
+        super().__init__("transaction not found")
+
+
 class StateUnavailable(ReadError):
     """The state of a block that is there, but older than this node keeps."""
 

@@ -16,6 +16,7 @@ from astralink_node.gateway.reading.pool import PoolReader
 from astralink_node.gateway.reading.source import Source
 from astralink_node.gateway.reading.staking import StakingReader
 from astralink_node.gateway.reading.state import StateReader
+from astralink_node.gateway.reading.traces import TraceReader
 
 
 class Reader:
@@ -33,6 +34,7 @@ class Reader:
         self.fees = FeeReader(source, default_priority_fee_wei=config.default_priority_fee_wei)
         self.pool = PoolReader(source)
         self.node = NodeReader(source)
+        self.traces = TraceReader(source)
 
     def staking(self, at: BlockSelector) -> StakingReader:
         """Of one block, so that what it gives belongs together."""

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from astralink_node.evm.tracer import Eip3155Tracer
+from astralink_node.evm.tracing.eip3155 import Eip3155Tracer
 from astralink_node.types import Address
 from tests.support.evm_worlds import World, address
 

@@ -346,3 +346,13 @@ def test_log_filters_are_bounded() -> None:
     choices = ["0x" + f"{n:064x}" for n in range(11)]
     with pytest.raises(RpcError, match="exceed max topics"):
         check_bounds(log_filter("f", {"topics": [choices]}).pattern, 10, 10)
+
+
+def test_what_is_refused_is_shown_in_few_words_however_large_or_deep_it_is() -> None:
+    deep: object = []
+    for _ in range(1000):
+        deep = [deep]
+    for value in (deep, ["x"] * 1_000_000, {str(number): number for number in range(1000)}):
+        with pytest.raises(BadValue) as refusal:
+            byte_string("data", value)
+        assert len(str(refusal.value)) < 120
