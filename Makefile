@@ -7,6 +7,7 @@ VENV = .venv
 BIN = $(VENV)/bin
 CLIENTS = tests/clients
 INTEROP = tests/interop
+TOOLCHAINS = tests/toolchains
 EELS = .venv-eels
 RUN = sh .ci/stage.sh
 
@@ -58,9 +59,9 @@ unit: $(VENV)/ready ## unit, property and architecture tests only (about a minut
 vectors: $(VENV)/ready ## published vectors and the execution-spec-tests
 	@$(PYTEST) tests/vectors
 
-clients-setup: $(VENV)/ready $(CLIENTS)/node_modules/.ready $(INTEROP)/node_modules/.ready
+clients-setup: $(VENV)/ready $(CLIENTS)/node_modules/.ready $(INTEROP)/node_modules/.ready $(TOOLCHAINS)/node_modules/.ready
 
-clients: clients-setup ## web3.py, ethers and viem against a real devnet process; js-libp2p on the p2p network
+clients: clients-setup ## web3.py, ethers, viem, hardhat, cast and forge against a devnet process; js-libp2p on the p2p network
 	@$(PYTEST) tests/clients $(INTEROP)
 
 crash: $(VENV)/ready ## 200 random SIGKILLs of a running node (about 20 minutes)
@@ -125,7 +126,7 @@ lock: $(VENV)/ready ## resolve pyproject.toml's ranges anew into requirements*.t
 	$(UV_COMPILE) --no-deps --group source -o requirements-source.txt
 
 clean: ## delete everything that set-up and tests made (not a devnet's chain)
-	rm -rf $(VENV) $(CLIENTS)/node_modules $(CLIENTS)/artifacts $(INTEROP)/node_modules tests/fixtures/unpacked build dist *.egg-info
+	rm -rf $(VENV) $(CLIENTS)/node_modules $(CLIENTS)/artifacts $(INTEROP)/node_modules $(TOOLCHAINS)/node_modules $(TOOLCHAINS)/artifacts tests/fixtures/unpacked build dist *.egg-info
 	rm -rf .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 
 $(VENV)/ready: requirements.txt requirements-source.txt pyproject.toml .ci/set_up.sh
@@ -133,3 +134,8 @@ $(VENV)/ready: requirements.txt requirements-source.txt pyproject.toml .ci/set_u
 
 $(CLIENTS)/node_modules/.ready $(INTEROP)/node_modules/.ready: %/node_modules/.ready: %/package-lock.json %/package.json .ci/set_up.sh
 	@sh .ci/set_up.sh clients $*
+
+# Installed by the Node.js 22 of the client tests, which hardhat needs: npm leaves out optional packages, and hardhat's
+# native half is one, that do not fit the Node.js it runs on.
+$(TOOLCHAINS)/node_modules/.ready: $(CLIENTS)/node_modules/.ready $(TOOLCHAINS)/package-lock.json $(TOOLCHAINS)/package.json .ci/set_up.sh
+	@PATH="$$(pwd)/$(CLIENTS)/node_modules/.bin:$$PATH" sh .ci/set_up.sh clients $(TOOLCHAINS)

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from astralink_node.chain.call_messages import CallFailed
+from astralink_node.chain.call_messages import CallFailed, CallQuestion, CallRequest
 from astralink_node.chain.execution import ExecutionConfig
 from astralink_node.chain.json_stream import CHUNK_BYTES
 from astralink_node.chain.messages import AtHeight, AtLatest, GetStatus, LimitExceeded, NotFound, Query, Status
@@ -60,6 +60,18 @@ def test_closing_the_connection_ends_the_work() -> None:
         asker = connect()
         asker.send(question)
         assert isinstance(asker.receive(), StreamChunk)
+        asker.close()
+        assert watched.ended.acquire(timeout=PATIENCE_S)
+        assert watched.endings == ["_Unwanted"]
+
+
+def test_an_ordinary_question_of_a_gateway_that_died_ends_too() -> None:
+    chain, _ = chain_with(to=LOOPER, gas=50_000)
+    request = CallRequest(bytes(20), LOOPER, None, None, None, None, 0, b"", (), ())
+    with query_server(chain.execution) as (watched, connect):
+        asker = connect()
+        asker.send(Query(AtLatest(), CallQuestion(request)))
+        assert watched.began.acquire(timeout=PATIENCE_S)
         asker.close()
         assert watched.ended.acquire(timeout=PATIENCE_S)
         assert watched.endings == ["_Unwanted"]
