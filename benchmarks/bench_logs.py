@@ -4,8 +4,8 @@ A chain of its own is made by the execution facade (three transactions and 24 lo
 start` then serves it, so a request goes over HTTP, gateway, execution process and LevelDB. Beside each filter stands a
 scan without an index on the same database: every header's bloom, then the receipts of the blocks that may match, in
 one process and without any encoding, as a lower bound. Beside wall-clock time stands the processor time of all of the
-node's processes a request, which holds on a busy machine, too. Exits 1 when the 99th percentile of a
-filter that finds few logs is above 200 ms. `--chain FOLDER` keeps the chain for another run; `--blocks 100000` asks about as many.
+node's processes a request, which holds on a busy machine, too. Exits 1 when the 99th percentile of a filter that finds
+few logs is above 200 ms. `--chain FOLDER` keeps the chain for another run; `--blocks 100000` asks about as many.
 """
 
 from __future__ import annotations
