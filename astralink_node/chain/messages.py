@@ -19,6 +19,7 @@ from astralink_node.chain.consensus_messages import (
     ValidatorsAnswer,
     ValidatorsQuestion,
 )
+from astralink_node.chain.index_messages import IndexAnswer, IndexQuestion
 from astralink_node.chain.protocol_messages import ProtocolLogAnswer, ProtocolLogQuestion
 from astralink_node.chain.simulate_messages import SimulateAnswer, SimulateQuestion
 from astralink_node.chain.sync_messages import ImportAnswer, ImportWork, SyncAnswer, SyncQuestion
@@ -461,6 +462,7 @@ Question = (
     | CheckpointQuestion
     | GetStatus
     | SyncQuestion
+    | IndexQuestion
     | LongQuestion
 )
 Answer = (
@@ -483,6 +485,7 @@ Answer = (
     | HistoryUnavailable
     | LimitExceeded
     | SyncAnswer
+    | IndexAnswer
     | TraceAnswer
 )
 

@@ -46,6 +46,7 @@ _KDF: Final = Scrypt(n=16_384)
 _DEFAULTS: Final[Mapping[str, Value]] = {
     "blocks.on_demand": True,
     "txpool.allow_unprotected": True,
+    "index.explorer": True,
     "rpc.api": RPC_APIS,
 }
 
