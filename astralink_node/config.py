@@ -22,7 +22,20 @@ ENVIRONMENT_PREFIX: Final = "ASTRALINK_"
 OTHER_VARIABLES: Final = frozenset({"ASTRALINK_DATA_DIR"})
 """Variables with our prefix that are no settings."""
 
-RPC_APIS: Final = ("eth", "net", "web3", "astralink", "txpool", "admin", "debug", "trace", "rpc")
+RPC_APIS: Final = (
+    "eth",
+    "net",
+    "web3",
+    "astralink",
+    "txpool",
+    "admin",
+    "debug",
+    "trace",
+    "parity",
+    "ots",
+    "erigon",
+    "rpc",
+)
 """JSON-RPC's namespaces (gateway.methods.namespaces); `rpc` is served whether it is named or not."""
 DEFAULT_RPC_APIS: Final = ("eth", "net", "web3", "astralink")
 
@@ -95,6 +108,12 @@ class HistoryConfig:
     """Keep the state of every height."""
     state_heights: int = field(default=8192, metadata={"range": (64, 2**40)})
     """How many heights of state to keep below the head otherwise. Blocks and receipts are always kept."""
+
+
+@dataclass(frozen=True, slots=True)
+class IndexConfig:
+    explorer: bool = field(default=False, metadata={"flag": "--explorer-index"})
+    """Keep an index of addresses, contracts and nonces as blocks are committed, for explorers (ots_*)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,6 +203,7 @@ class NodeConfig:
     rpc: RpcConfig = field(default_factory=RpcConfig)
     blocks: BlocksConfig = field(default_factory=BlocksConfig)
     history: HistoryConfig = field(default_factory=HistoryConfig)
+    index: IndexConfig = field(default_factory=IndexConfig)
     txpool: TxpoolConfig = field(default_factory=TxpoolConfig)
     validator: ValidatorConfig = field(default_factory=ValidatorConfig)
     signer: SignerConfig = field(default_factory=SignerConfig)

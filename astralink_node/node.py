@@ -36,6 +36,7 @@ from astralink_node.services.consensus_driver import CONSENSUS_TOPICS, ChainSett
 from astralink_node.services.consensus_log import ConsensusLog
 from astralink_node.services.consensus_view import consensus_state
 from astralink_node.services.data_folder import DataFolder, FolderLock, runtime_folder, wait_for_database
+from astralink_node.services.explorer_notice import tell_of_gap
 from astralink_node.services.gateway_link import (
     GatewayLink,
     NetworkSource,
@@ -164,6 +165,7 @@ async def run_node(setup: NodeSetup, on_ready: OnReady) -> None:
                 None if config.history.archive else config.history.state_heights,
                 query_limits(config.rpc),
                 shutdown.asked,
+                explorer_index=config.index.explorer,
             )
             try:
                 await _run_services(setup, genesis, execution.client, execution.pid, sockets, shutdown, on_ready)
@@ -197,6 +199,8 @@ async def _run_services(
             # to the listener at once and is answered when the rest is there.
             services.start_soon(keeper.run)
             status = await execution.status()
+            if config.index.explorer:
+                await tell_of_gap(execution, _log)
             # Over the socket for queries: an admission does not wait for a block in the making.
             queries = ExecutionClient(await trio.open_unix_socket(str(sockets / "execution.sock")))
             services.start_soon(queries.run)

@@ -72,6 +72,8 @@ ago makes room; it can be validated again."""
 class ExecutionConfig:
     window: HistoryWindow = field(default_factory=HistoryWindow)
     query_limits: QueryLimits = field(default_factory=QueryLimits)
+    explorer_index: bool = False
+    """Keep the explorer index of the blocks committed from now on (ADR 20)."""
 
 
 class Execution:
@@ -133,7 +135,9 @@ class Execution:
 
     def build(self, request: Build) -> Built | CannotBuild:
         self._expect_whole_state()
-        built = build_block(self._context, self._store, request, self._now_ns)
+        built = build_block(
+            self._context, self._store, request, self._now_ns, with_appearances=self._config.explorer_index
+        )
         if isinstance(built, CannotBuild):
             return built
         prepared = built.prepared
@@ -159,7 +163,10 @@ class Execution:
                 return Valid(block_hash)
             if block_hash == self._context.parent.hash and encode_block(self._head_block()) == request.raw_block:
                 return Valid(block_hash)
-            self._hold(validate_block(self._context, self._store, sealed, request.senders))
+            prepared = validate_block(
+                self._context, self._store, sealed, request.senders, with_appearances=self._config.explorer_index
+            )
+            self._hold(prepared)
         except RuleBroken as error:
             return error.as_answer()
         return Valid(block_hash)

@@ -20,6 +20,7 @@ from astralink_node.chain.consensus_messages import (
     ValidatorsQuestion,
 )
 from astralink_node.chain.facts_messages import ChainFacts, ChainFactsQuestion
+from astralink_node.chain.index_messages import IndexAnswer, IndexQuestion
 from astralink_node.chain.protocol_messages import ProtocolLogAnswer, ProtocolLogQuestion
 from astralink_node.chain.simulate_messages import SimulateAnswer, SimulateQuestion
 from astralink_node.chain.sync_messages import ImportAnswer, ImportWork, SyncAnswer, SyncQuestion
@@ -463,6 +464,7 @@ Question = (
     | ChainFactsQuestion
     | GetStatus
     | SyncQuestion
+    | IndexQuestion
     | LongQuestion
 )
 Answer = (
@@ -486,6 +488,7 @@ Answer = (
     | HistoryUnavailable
     | LimitExceeded
     | SyncAnswer
+    | IndexAnswer
     | TraceAnswer
 )
 

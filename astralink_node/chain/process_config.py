@@ -49,6 +49,8 @@ class ProcessConfig:
     history_heights: int | None = DEFAULT_HISTORY_HEIGHTS
     """How many heights of state to keep below the head; None keeps all."""
     query_threads: int = DEFAULT_QUERY_THREADS
+    explorer_index: bool = False
+    """Keep the explorer index of the blocks committed from now on."""
     call_gas: int = _LIMITS.call_gas
     """These four are fields of :class:`~astralink_node.chain.query_limits.QueryLimits`."""
     log_heights: int = _LIMITS.max_log_heights
@@ -77,7 +79,8 @@ class ProcessConfig:
             raise ProcessConfigError(f"the execution process's configuration: {error}") from error
         for field in dataclasses.fields(config):
             value = getattr(config, field.name)
-            if not isinstance(value, _KINDS[field.name]) or isinstance(value, bool):
+            kind = _KINDS[field.name]
+            if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
                 raise ProcessConfigError(f"the execution process's configuration: {field.name}: found {value!r}")
         return config
 
@@ -89,6 +92,7 @@ _KINDS: Final[dict[str, type | tuple[type, ...]]] = {
     "query_socket": str,
     "history_heights": (int, type(None)),
     "query_threads": int,
+    "explorer_index": bool,
     "call_gas": int,
     "log_heights": int,
     "unfiltered_log_heights": int,

@@ -21,6 +21,8 @@ from astralink_node.chain.consensus_messages import (
 from astralink_node.chain.contexts import ChainRecords
 from astralink_node.chain.facts_messages import ChainFactsQuestion
 from astralink_node.chain.fee_history import fee_history
+from astralink_node.chain.index_messages import AddressSearch, CreationQuestion, IndexStatusQuestion, NonceQuestion
+from astralink_node.chain.index_search import answer_index
 from astralink_node.chain.json_stream import Emit
 from astralink_node.chain.ledger import Ledger
 from astralink_node.chain.log_search import LogLimitReached, search_logs
@@ -179,6 +181,8 @@ class Queries:
                 | SnapshotChunkQuestion()
             ):
                 return answer_sync(reader, self._genesis, question, check_time)
+            case AddressSearch() | CreationQuestion() | NonceQuestion() | IndexStatusQuestion():
+                return answer_index(reader, question, check_time)
             case LogsQuestion():
                 return self._logs(reader, ledger, question, check_time)
             case TraceTransaction() | TraceBlock() | TraceCalls():

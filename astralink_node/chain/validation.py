@@ -37,7 +37,12 @@ def decode_sealed(raw_block: bytes) -> SealedBlock:
 
 
 def validate_block(
-    context: BlockContext, reader: Reader, sealed: SealedBlock, known_senders: Sequence[bytes] = ()
+    context: BlockContext,
+    reader: Reader,
+    sealed: SealedBlock,
+    known_senders: Sequence[bytes] = (),
+    *,
+    with_appearances: bool = False,
 ) -> PreparedBlock:
     """The block executed on the head's state, which `reader` holds. Raises RuleBroken."""
     block = sealed.block
@@ -57,6 +62,8 @@ def validate_block(
         execution = pipeline.BlockExecution(
             context.rules, pipeline.BlockContext.of_header(block.header, context.block_hash_at), overlay
         )
+        if with_appearances:
+            execution.collect_addresses()
         execution.apply_system_start()
         steps = ProtocolSteps(context, execution, payload)
         steps.before_transactions()
@@ -83,6 +90,7 @@ def validate_block(
         protocol=protocol,
         state=state,
         touched=changes.touched,
+        appearances=tuple(execution.appearances) if with_appearances else None,
     )
 
 

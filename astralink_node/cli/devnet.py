@@ -49,6 +49,7 @@ _KDF: Final = Scrypt(n=16_384)
 _DEFAULTS: Final[Mapping[str, Value]] = {
     "blocks.on_demand": True,
     "txpool.allow_unprotected": True,
+    "index.explorer": True,
     "rpc.api": RPC_APIS,
 }
 MIN_BLOCK_TIME_S: Final = 0.01

@@ -89,6 +89,7 @@ def _flags_of(config: NodeConfig) -> list[tuple[str, ...]]:
         ("--empty-blocks" if blocks.empty else "--no-empty-blocks",),
         *((("--fee-recipient", blocks.fee_recipient),) if blocks.fee_recipient else ()),
         ("--archive" if config.history.archive else "--no-archive",),
+        ("--explorer-index" if config.index.explorer else "--no-explorer-index",),
         ("--metrics" if config.metrics.enabled else "--no-metrics",),
         ("--log-level", config.log.level),
         ("--log-format", config.log.format),

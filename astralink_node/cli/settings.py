@@ -57,6 +57,11 @@ def node_flags(command: Callable[..., Any]) -> Callable[..., Any]:
             _flag("blocks.fee_recipient", "--fee-recipient", metavar="ADDRESS", help="Who gets the priority fees."),
             _flag("history.archive", "--archive/--no-archive", help="Keep the state of every height."),
             _flag(
+                "index.explorer",
+                "--explorer-index/--no-explorer-index",
+                help="Keep the index that block explorers ask (ots_*).  [default: no; devnet: yes]",
+            ),
+            _flag(
                 "signer.address",
                 "--signer",
                 metavar="ADDRESS",

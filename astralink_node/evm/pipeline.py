@@ -14,6 +14,7 @@ from typing import Final
 
 from astralink_node.crypto.keccak import keccak256
 from astralink_node.evm import system_calls
+from astralink_node.evm.address_collector import AddressCollector, Appearances
 from astralink_node.evm.block_errors import BlockRule, InvalidBlock
 from astralink_node.evm.blocks import (
     EMPTY_BLOOM,
@@ -26,6 +27,7 @@ from astralink_node.evm.blocks import (
     encode_withdrawal,
     ethereum_block_rlp,
 )
+from astralink_node.evm.created_addresses import contract_address
 from astralink_node.evm.delegation import is_delegation
 from astralink_node.evm.fork_rules import ChainRules
 from astralink_node.evm.tracing.hooks import Tracer
@@ -118,6 +120,9 @@ class BlockExecution:
         self.receipts: list[Receipt] = []
         self.last_outcome: Outcome | None = None
         """Of the last transaction applied: its output and error, which receipts do not hold."""
+        self.appearances: list[Appearances] = []
+        """Of each transaction applied since :meth:`collect_addresses`."""
+        self._collector: AddressCollector | None = None
         self._raw_transactions: list[bytes] = []
         self._bloom = 0
         self._state = ExecutionState(
@@ -132,6 +137,11 @@ class BlockExecution:
     def set_interrupt(self, interrupt: Callable[[], None] | None) -> None:
         """Have ``interrupt`` called now and then while code runs; what it raises ends the transaction."""
         self._state.interrupt = interrupt
+
+    def collect_addresses(self) -> None:
+        """From now on keep which addresses take part in each transaction."""
+        self._collector = AddressCollector()
+        self._state.frame_watcher = self._collector.on_frame
 
     def set_tracer(self, tracer: Tracer | None) -> None:
         self._state.tracer = tracer
@@ -156,7 +166,14 @@ class BlockExecution:
         intrinsic, floor = validate_stateless(transaction, self.rules, self.fork)
         self._check_block_room(transaction)
         self._check_sender(transaction, sender)
-        return self.include(transaction, self.execute(transaction, sender, intrinsic_gas=intrinsic, floor_gas=floor))
+        collector = self._collector
+        if collector is not None:
+            collector.begin()
+        receipt = self.include(transaction, self.execute(transaction, sender, intrinsic_gas=intrinsic, floor_gas=floor))
+        if collector is not None:
+            target = Address(transaction.to) if transaction.to else contract_address(sender, transaction.nonce)
+            self.appearances.append(collector.finish(sender, target, self.overlay))
+        return receipt
 
     def execute(self, transaction: Transaction, sender: Address, *, intrinsic_gas: int, floor_gas: int) -> Outcome:
         """The transaction on the state, unchecked: the caller has judged it. To be included next, or not at all.

@@ -82,6 +82,15 @@ def quantity64(path: str, value: object) -> int:
     return quantity(path, value, maximum=MAX_UINT64)
 
 
+def whole_number(path: str, value: object) -> int:
+    """A JSON number, as Otterscan writes heights, nonces and pages; QUANTITY is understood as well."""
+    if isinstance(value, int) and not isinstance(value, bool):
+        if not 0 <= value <= MAX_UINT64:
+            raise BadValue(path, f"expected a number from 0 to {MAX_UINT64}, found {_shown(value)}")
+        return value
+    return quantity64(path, value)
+
+
 def byte_string(path: str, value: object) -> bytes:
     """Ethereum's DATA: two hex digits a byte."""
     digits = hex_digits(path, value)
@@ -134,6 +143,13 @@ def block_number(path: str, value: object) -> BlockSelector:
     return AtHeight(_height(path, value))
 
 
+def block_number_or_number(path: str, value: object) -> BlockSelector:
+    """As :func:`block_number`; Erigon takes JSON numbers, too."""
+    if isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= MAX_INT64:
+        return AtHeight(value)
+    return block_number(path, value)
+
+
 def _height(path: str, value: object) -> int:
     number = quantity64(path, value)
     if number > MAX_INT64:
@@ -151,6 +167,11 @@ def block(path: str, value: object) -> BlockSelector:
     if isinstance(value, str) and len(value) == 66 and value[:2] == "0x":
         return AtHash(hash32(path, value))
     return block_number(path, value)
+
+
+def block_or_number(path: str, value: object) -> BlockSelector:
+    """As :func:`block`, and JSON numbers."""
+    return block_number_or_number(path, value) if isinstance(value, int) else block(path, value)
 
 
 def _block_object(path: str, value: dict[str, object]) -> BlockSelector:

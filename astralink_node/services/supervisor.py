@@ -203,6 +203,8 @@ async def start_execution(
     history_heights: int | None,
     query_limits: QueryLimits,
     stop_asked: trio.Event,
+    *,
+    explorer_index: bool,
 ) -> ExecutionProcess:
     """Start it; `nursery` gets its two tasks. Whether it could open the database, its first answer tells.
 
@@ -216,6 +218,7 @@ async def start_execution(
             node_socket=theirs.fileno(),
             query_socket=str(query_socket),
             history_heights=history_heights,
+            explorer_index=explorer_index,
             call_gas=query_limits.call_gas,
             log_heights=query_limits.max_log_heights,
             unfiltered_log_heights=query_limits.max_unfiltered_log_heights,

@@ -95,6 +95,7 @@ class SmallNode:
         *,
         chain_id: int = CHAIN_ID,
         contracts: Mapping[Address, GenesisAccount] | None = None,
+        explorer_index: bool = False,
         timestamp: int = GENESIS_TIMESTAMP,
         max_gas_target: int = 15_000_000,
     ) -> None:
@@ -112,7 +113,7 @@ class SmallNode:
         )
         store = MemoryStore()
         initialise(store, text)
-        self.execution = Execution.open(store, ExecutionConfig(), now_ns=time.monotonic_ns)
+        self.execution = Execution.open(store, ExecutionConfig(explorer_index=explorer_index), now_ns=time.monotonic_ns)
         status = self.execution.status()
         self.genesis_hash = status.genesis_hash
         self.pool: dict[bytes, SubmittedTransaction] = {}

@@ -73,6 +73,22 @@ class NotAnswered(ReadError):
     """The node could not or would not say; the message has its words."""
 
 
+class IndexGap(ReadError):
+    """The answer may depend on blocks that the explorer index does not hold, or holds without internal calls."""
+
+    def __init__(self, first: int, last: int, reason: str) -> None:
+        blocks = f"blocks {first} to {last}"
+        super().__init__(
+            {
+                "unindexed": f"{blocks} are not in the explorer index: stop the node, run `astralink-node db index`, "
+                "and start it with --explorer-index",
+                "without_calls": f"{blocks} are in the explorer index without internal calls, since their state was "
+                "not kept: what contracts created there is not known",
+                "without_blocks": f"this node does not have {blocks}: it joined with a snapshot",
+            }[reason]
+        )
+
+
 class NoStaking(ReadError):
     """The chain's genesis has no such contract."""
 

@@ -10,6 +10,7 @@ from astralink_node.gateway.reading.calls import CallReader
 from astralink_node.gateway.reading.chain import ChainReader
 from astralink_node.gateway.reading.fees import FeeReader
 from astralink_node.gateway.reading.head_cache import HeadCache
+from astralink_node.gateway.reading.index import IndexReader
 from astralink_node.gateway.reading.logs import LogReader
 from astralink_node.gateway.reading.node import NodeReader
 from astralink_node.gateway.reading.pool import PoolReader
@@ -34,6 +35,7 @@ class Reader:
         self.fees = FeeReader(source, default_priority_fee_wei=config.default_priority_fee_wei)
         self.pool = PoolReader(source)
         self.node = NodeReader(source)
+        self.index = IndexReader(source)
         self.traces = TraceReader(source)
 
     def staking(self, at: BlockSelector) -> StakingReader:

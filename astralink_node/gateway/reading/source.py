@@ -10,6 +10,7 @@ from contextlib import aclosing
 from typing import TypeVar
 
 from astralink_node.chain.call_messages import CallFailed
+from astralink_node.chain.index_messages import IndexIncomplete
 from astralink_node.chain.messages import (
     Answer,
     AtHash,
@@ -30,6 +31,7 @@ from astralink_node.gateway.reading.errors import (
     CallHalted,
     CallRefused,
     CallReverted,
+    IndexGap,
     NotAnswered,
     ReadError,
     StateUnavailable,
@@ -120,5 +122,7 @@ def _failure(answer: Answer, at: BlockSelector) -> ReadError:
                     return CallRefused(kind, message)
         case LimitExceeded(message):
             return TooMuch(message)
+        case IndexIncomplete(missing, reason):
+            return IndexGap(missing.first, missing.last, reason)
         case _:
             raise Unavailable(f"the execution process gave an unexpected answer: {type(answer).__name__}")
