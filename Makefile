@@ -23,7 +23,7 @@ UV_COMPILE = uv pip compile --quiet --universal --python-version 3.11 --generate
 	--no-emit-find-links --prerelease=if-necessary-or-explicit --custom-compile-command "make lock"
 PYTEST = $(BIN)/pytest -n $(WORKERS) $(PYTEST_FLAGS)
 
-.PHONY: help install devnet devnet-network devnet-reset test lint fmt unit vectors clients-setup clients crash bench bench-worst-case bench-consensus bench-network bench-tracing soak rpc-rubbish mutants simulation contracts gas-table eels-traces traced-vectors rpc-reference lock clean
+.PHONY: help install devnet devnet-network devnet-reset test lint fmt unit vectors clients-setup clients crash bench bench-worst-case bench-consensus bench-network bench-tracing bench-explorer soak rpc-rubbish mutants simulation contracts gas-table eels-traces traced-vectors rpc-reference lock clean
 
 help: ## list the targets
 	@echo "AstraLink targets:"
@@ -80,6 +80,10 @@ bench-consensus: $(VENV)/ready ## what consensus costs, each figure beside its l
 bench-network: $(VENV)/ready ## arrival to final receipt in four processes (about 5 minutes), and how fast a cut network heals
 	@$(BIN)/python -m tests.campaigns.partitions --json benchmarks/results/network.json
 	@$(BIN)/python -m benchmarks.bench_network
+
+bench-explorer: $(VENV)/ready ## eth_getLogs over 10,000 blocks, and what the explorer index costs (6 minutes)
+	@$(BIN)/python -m benchmarks.bench_logs
+	@$(BIN)/python -m benchmarks.bench_explorer_index
 
 bench-tracing: $(VENV)/ready ## a heavy transaction's trace: steps a second, memory, cancelling, blocks beside it (3 minutes)
 	@$(BIN)/python -m benchmarks.bench_tracing
