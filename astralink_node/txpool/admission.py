@@ -139,7 +139,7 @@ def check_nonce_and_balance(transaction: PoolTransaction, account: AccountView, 
 
 
 def check_replacement(old: PoolTransaction, new: PoolTransaction, bump_percent: int) -> None:
-    """Both fee fields must rise by at least the bump, rounded up: half a rise would be free gossip."""
+    """Both fee fields must rise, by at least the bump, as geth has it: rounded down, but at least by one wei."""
     before, after = old.transaction, new.transaction
     least_fee = _bumped(before.max_fee_per_gas, bump_percent)
     least_tip = _bumped(before.max_priority_fee_per_gas, bump_percent)
@@ -148,8 +148,8 @@ def check_replacement(old: PoolTransaction, new: PoolTransaction, bump_percent: 
 
 
 def _bumped(price: int, percent: int) -> int:
-    """At least one wei more: at a price of zero a percentage asks for nothing."""
-    return max(price + 1, -(-price * (100 + percent) // 100))
+    """At a low price a percentage, rounded down, asks for nothing."""
+    return max(price + 1, price * (100 + percent) // 100)
 
 
 def _check_replay_protection(transaction: Transaction, chain_id: int, *, allow_unprotected: bool) -> None:
