@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from astralink_node.chain.messages import (
+from astralink_node.chain.call_messages import (
     AccessListAnswer,
     AccessListEntry,
     AccessListQuestion,
@@ -12,9 +12,9 @@ from astralink_node.chain.messages import (
     CallRequest,
     EstimateGasQuestion,
     GasAnswer,
-    LimitExceeded,
     StateOverride,
 )
+from astralink_node.chain.messages import LimitExceeded
 from astralink_node.chain.next_rewards import next_rewards
 from astralink_node.chain.query_limits import DeadlinePassed, QueryLimits
 from astralink_node.chain.view_messages import ViewsAnswer, ViewsQuestion

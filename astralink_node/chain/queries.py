@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import assert_never
 
+from astralink_node.chain.call_messages import AccessListQuestion, CallFailed, CallQuestion, EstimateGasQuestion
 from astralink_node.chain.calls import ADDRESS_BYTES, answer_call, answer_views
 from astralink_node.chain.consensus_messages import (
     CheckpointAnswer,
@@ -19,7 +20,6 @@ from astralink_node.chain.fee_history import fee_history
 from astralink_node.chain.ledger import Ledger
 from astralink_node.chain.log_search import LogLimitReached, search_logs
 from astralink_node.chain.messages import (
-    AccessListQuestion,
     AccountRecord,
     AccountsAnswer,
     AccountsQuestion,
@@ -32,10 +32,7 @@ from astralink_node.chain.messages import (
     BlockQuestion,
     BlockSelector,
     BytesAnswer,
-    CallFailed,
-    CallQuestion,
     CodeQuestion,
-    EstimateGasQuestion,
     FeeHistoryQuestion,
     GetStatus,
     HistoryUnavailable,

@@ -16,10 +16,11 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from types import TracebackType
 
+from astralink_node.chain.call_messages import CallFailed
 from astralink_node.chain.codec import CodecError, decode, encode
 from astralink_node.chain.execution import Execution
 from astralink_node.chain.frames import Frame, FrameDecoder, FrameError, encode_frame
-from astralink_node.chain.messages import CallFailed, LimitExceeded, Query
+from astralink_node.chain.messages import LimitExceeded, Query
 from astralink_node.errors import UserError
 from astralink_node.storage.store import StorageError
 

@@ -18,6 +18,7 @@ from astralink_node.gateway.access import AccessPolicy, Headers, access_policy
 from astralink_node.gateway.backend import Unavailable
 from astralink_node.gateway.config import GatewayConfig, GatewayLimits
 from astralink_node.gateway.gateway import Gateway
+from astralink_node.gateway.reading.errors import ReadError
 from astralink_node.gateway.rpc_errors import INVALID_REQUEST, RpcError
 from astralink_node.gateway.subscriptions import Connection
 from astralink_node.metrics import CONTENT_TYPE
@@ -76,8 +77,8 @@ class MetricsEndpoint:
     async def _text(self) -> str | None:
         try:
             async with asyncio.timeout(self._timeout_s):
-                return await self._gateway.metrics()
-        except (TimeoutError, Unavailable):
+                return await self._gateway.read.node.metrics()
+        except (TimeoutError, Unavailable, ReadError):
             return None
 
 

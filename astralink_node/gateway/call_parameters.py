@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from astralink_node.chain.messages import AccessListEntry, AuthorizationEntry, CallRequest, StateOverride
+from astralink_node.chain.call_messages import AccessListEntry, AuthorizationEntry, CallRequest, StateOverride
 from astralink_node.gateway.parameters import BadValue, address, byte_string, hash32, quantity, quantity64
 from astralink_node.types import ZERO_ADDRESS
 

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from astralink_node.gateway.backend import Backend
-from astralink_node.gateway.chain_reader import ChainReader
 from astralink_node.gateway.config import GatewayLimits
 from astralink_node.gateway.filters import Filters
+from astralink_node.gateway.reading.reader import Reader
 from astralink_node.gateway.submission import Submissions
 from astralink_node.gateway.subscriptions import Connection
 
@@ -24,11 +23,9 @@ class ChainIdentity:
 @dataclass(frozen=True, slots=True)
 class RpcContext:
     identity: ChainIdentity
-    chain: ChainReader
-    backend: Backend
+    read: Reader
     submissions: Submissions
     filters: Filters
     limits: GatewayLimits
-    default_priority_fee_wei: int
     connection: Connection | None = None
     """None over HTTP, where nothing can be pushed."""

@@ -24,6 +24,7 @@ from astralink_node.gateway.jsonrpc import (
     parse_message,
 )
 from astralink_node.gateway.methods.table import Method, bind
+from astralink_node.gateway.reading.errors import ReadError
 from astralink_node.gateway.rpc_errors import (
     INTERNAL_ERROR,
     LIMIT_EXCEEDED,
@@ -31,6 +32,7 @@ from astralink_node.gateway.rpc_errors import (
     TIMEOUT,
     RpcError,
     method_not_found,
+    of_read_error,
     server_error,
 )
 
@@ -113,6 +115,8 @@ class Dispatcher:
             return None if item.is_notification else encode_result(item.id, result)
         except RpcError as error:
             failure = error
+        except ReadError as error:
+            failure = of_read_error(error)
         except Unavailable as error:
             failure = server_error(str(error))
         except TimeoutError:

@@ -7,13 +7,14 @@ APIs is checked in the tests. Quantities are hex without leading zeros, byte str
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
-from astralink_node.chain.messages import AccessListEntry, LogRecord, ProofAnswer, ReceiptRecord
+from astralink_node.chain.call_messages import AccessListEntry
+from astralink_node.chain.messages import LogRecord, ProofAnswer, ReceiptRecord
 from astralink_node.crypto.keccak import keccak256
 from astralink_node.evm.blocks import Header, Receipt
 from astralink_node.evm.transactions import ACCESS_LIST_TYPE, LEGACY_TYPE, SET_CODE_TYPE, Transaction
 from astralink_node.gateway.jsonrpc import Json
+from astralink_node.gateway.reading.block_view import Place, logs_of_receipt
 
 JsonObject = dict[str, Json]
 
@@ -29,17 +30,6 @@ def data(value: bytes) -> str:
 def word(value: int) -> str:
     """A 32-byte word in full."""
     return f"0x{value:064x}"
-
-
-@dataclass(frozen=True, slots=True)
-class Place:
-    """Where a transaction stands in the chain."""
-
-    block_hash: bytes
-    height: int
-    timestamp: int
-    base_fee_wei: int
-    index: int
 
 
 def header_fields(header: Header, block_hash: bytes) -> JsonObject:
@@ -156,23 +146,6 @@ def receipt_fields(
         "effectiveGasPrice": quantity(transaction.effective_gas_price(place.base_fee_wei)),
         "status": "0x1" if receipt.succeeded else "0x0",
     }
-
-
-def logs_of_receipt(receipt: Receipt, record: ReceiptRecord, transaction_hash: bytes, place: Place) -> list[LogRecord]:
-    return [
-        LogRecord(
-            address=log.address,
-            topics=log.topics,
-            data=log.data,
-            height=place.height,
-            block_hash=place.block_hash,
-            block_timestamp=place.timestamp,
-            transaction_hash=transaction_hash,
-            transaction_index=place.index,
-            log_index=record.first_log_index + offset,
-        )
-        for offset, log in enumerate(receipt.logs)
-    ]
 
 
 def log_fields(log: LogRecord) -> JsonObject:

@@ -11,14 +11,14 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from astralink_node.gateway.backend import Backend
-from astralink_node.gateway.chain_reader import ChainReader
 from astralink_node.gateway.config import GatewayConfig
 from astralink_node.gateway.context import ChainIdentity, RpcContext
 from astralink_node.gateway.dispatch import Dispatcher
 from astralink_node.gateway.filters import Filters
-from astralink_node.gateway.head_cache import HeadCache
-from astralink_node.gateway.link_messages import GetMetrics, MetricsText, NewHead, NewPendingTransactions, Push
+from astralink_node.gateway.link_messages import NewHead, NewPendingTransactions, Push
 from astralink_node.gateway.methods.namespaces import methods_of
+from astralink_node.gateway.reading.head_cache import HeadCache
+from astralink_node.gateway.reading.reader import Reader
 from astralink_node.gateway.submission import Submissions
 from astralink_node.gateway.subscriptions import Connection, SubscriptionHub
 
@@ -49,7 +49,7 @@ class Gateway:
     def __init__(self, config: GatewayConfig, identity: ChainIdentity, backend: Backend, feed: HeadFeed) -> None:
         limits = config.limits
         self._limits = limits
-        self._backend = backend
+        self.read = Reader(config, backend, feed.heads)
         self._hub = feed.hub
         self._dispatcher = Dispatcher(methods_of(config.apis), limits)
         self.submissions = Submissions(
@@ -60,22 +60,15 @@ class Gateway:
         )
         self._context = RpcContext(
             identity=identity,
-            chain=ChainReader(backend, feed.heads),
-            backend=backend,
+            read=self.read,
             submissions=self.submissions,
             filters=feed.filters,
             limits=limits,
-            default_priority_fee_wei=config.default_priority_fee_wei,
         )
 
     async def answer(self, body: bytes) -> bytes | None:
         """One JSON-RPC message of a client that cannot be pushed to."""
         return await self._dispatcher.answer(body, self._context)
-
-    async def metrics(self) -> str | None:
-        """The node's metrics as text; None where it has none to give now. Raises Unavailable."""
-        reply = await self._backend.ask_node(GetMetrics())
-        return reply.text if isinstance(reply, MetricsText) and reply.text else None
 
     def open_connection(self) -> Connection:
         connection = Connection(self._limits)

@@ -1,4 +1,4 @@
-"""Log filters: the object that eth_getLogs, eth_newFilter and eth_subscribe("logs") take, and what it matches.
+"""Log filters: the object that eth_getLogs, eth_newFilter and eth_subscribe("logs") take.
 
 Pure. Limits on addresses and topic choices are geth's in kind; their values come from the configuration.
 """
@@ -9,25 +9,11 @@ from dataclasses import dataclass
 
 from astralink_node.chain.messages import BlockSelector
 from astralink_node.gateway.parameters import BadValue, address, block_number, hash32
+from astralink_node.gateway.reading.log_pattern import LogPattern
 from astralink_node.gateway.rpc_errors import invalid_argument, invalid_params
 
 MAX_TOPICS = 4
 """LOG4 writes four topics; a longer pattern matches nothing."""
-
-
-@dataclass(frozen=True, slots=True)
-class LogPattern:
-    """``addresses`` empty matches any. ``topics[i]`` empty matches any topic at i, otherwise one of them."""
-
-    addresses: frozenset[bytes]
-    topics: tuple[frozenset[bytes], ...]
-
-    def matches(self, log_address: bytes, log_topics: tuple[bytes, ...]) -> bool:
-        if self.addresses and log_address not in self.addresses:
-            return False
-        if len(self.topics) > len(log_topics):
-            return False
-        return all(not choices or topic in choices for choices, topic in zip(self.topics, log_topics, strict=False))
 
 
 @dataclass(frozen=True, slots=True)

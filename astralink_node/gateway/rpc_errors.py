@@ -7,6 +7,7 @@ and code 3), so they change only with a reason.
 from __future__ import annotations
 
 from astralink_node.errors import AstraLinkError
+from astralink_node.gateway.reading.errors import CallHalted, CallReverted, ReadError, TooMuch
 
 PARSE_ERROR = -32700
 INVALID_REQUEST = -32600
@@ -55,14 +56,17 @@ class RpcError(AstraLinkError):
         return error
 
 
-class StateUnavailable(RpcError):
-    """The state of a block that is there, but older than this node keeps."""
-
-    def __init__(self, asked_height: int, oldest_height: int) -> None:
-        super().__init__(
-            SERVER_ERROR,
-            f"historical state of block {asked_height} is not available; the oldest kept is {oldest_height}",
-        )
+def of_read_error(error: ReadError) -> RpcError:
+    """What a client is told where the query layer has no answer."""
+    match error:
+        case CallReverted():
+            return execution_reverted(error.output)
+        case CallHalted():
+            return halted(str(error))
+        case TooMuch():
+            return RpcError(LIMIT_EXCEEDED, str(error))
+        case _:
+            return server_error(str(error))
 
 
 def invalid_params(message: str) -> RpcError:

@@ -17,12 +17,13 @@ import orjson
 
 from astralink_node.crypto.keccak import keccak256
 from astralink_node.evm.transactions import decode_transaction
-from astralink_node.gateway.block_view import BlockView
+from astralink_node.gateway.block_json import header_json, logs_json
 from astralink_node.gateway.config import GatewayLimits
 from astralink_node.gateway.encoding import data, transaction_fields
 from astralink_node.gateway.jsonrpc import encode_notification
 from astralink_node.gateway.link_messages import SubmittedTransaction
-from astralink_node.gateway.log_filters import LogPattern
+from astralink_node.gateway.reading.block_view import BlockView
+from astralink_node.gateway.reading.log_pattern import LogPattern
 from astralink_node.gateway.rpc_errors import LIMIT_EXCEEDED, RpcError
 
 
@@ -149,7 +150,7 @@ class SubscriptionHub:
         for connection, subscription_id, topic in self._subscriptions():
             match topic:
                 case NewHeads():
-                    connection.send_event(subscription_id, view.header_json)
+                    connection.send_event(subscription_id, header_json(view))
                 case Logs(pattern):
                     for log_json in matching_logs(view, pattern):
                         connection.send_event(subscription_id, log_json)
@@ -179,7 +180,7 @@ def matching_logs(view: BlockView, pattern: LogPattern) -> Iterable[bytes]:
     """JSON of a block's logs that a pattern selects; none for a head that came without receipts."""
     if view.receipts is None:
         return
-    for log, log_json in zip(view.logs, view.logs_json, strict=True):
+    for log, log_json in zip(view.logs, logs_json(view), strict=True):
         if pattern.matches(log.address, log.topics):
             yield log_json
 

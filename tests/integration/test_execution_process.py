@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 import trio
 
+from astralink_node.chain.call_messages import CallAnswer, CallFailed, CallQuestion, CallRequest
 from astralink_node.chain.client import ExecutionClient, ExecutionGone
 from astralink_node.chain.codec import decode, encode
 from astralink_node.chain.data_folder import DATABASE_NAME, GENESIS_NAME, initialise_folder, open_database
@@ -25,10 +26,6 @@ from astralink_node.chain.messages import (
     BlockAnswer,
     BlockQuestion,
     Built,
-    CallAnswer,
-    CallFailed,
-    CallQuestion,
-    CallRequest,
     Commit,
     Committed,
     LimitExceeded,

@@ -8,15 +8,13 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+from astralink_node.chain.call_messages import CallAnswer, CallQuestion, CallRequest
 from astralink_node.chain.execution import Execution
 from astralink_node.chain.ledger import Ledger
 from astralink_node.chain.messages import (
     AccountsAnswer,
     AccountsQuestion,
     AtLatest,
-    CallAnswer,
-    CallQuestion,
-    CallRequest,
     Candidate,
     Commit,
     Committed,

@@ -2,26 +2,19 @@
 
 from __future__ import annotations
 
-from astralink_node.chain.consensus_messages import (
-    CheckpointAnswer,
-    CheckpointQuestion,
-    ValidatorsAnswer,
-    ValidatorsQuestion,
-)
-from astralink_node.chain.messages import AtHash, AtHeight, AtLatest, AtPending, BlockSelector, GetStatus, Status
+from astralink_node.chain.messages import AtLatest, BlockSelector
 from astralink_node.clock import now_ms
 from astralink_node.evm.fee_rules import InvalidFeeParameters, decode_fee_parameters
 from astralink_node.gateway.context import RpcContext
 from astralink_node.gateway.encoding import JsonObject, data, quantity
 from astralink_node.gateway.jsonrpc import Json
-from astralink_node.gateway.link_messages import EvidenceVerdict, LinkFailed, SubmitEvidence, VotesFor
+from astralink_node.gateway.link_messages import VotesFor
 from astralink_node.gateway.methods.astralink_staking import registered_validators
-from astralink_node.gateway.methods.net import network_view, node_consensus_state, node_status
-from astralink_node.gateway.methods.table import Method, Parameter
+from astralink_node.gateway.methods.table import Method, Parameter, Specification
 from astralink_node.gateway.parameters import block, byte_string, epoch
 from astralink_node.gateway.rpc_errors import server_error
 from astralink_node.gateway.stall import MissingValidator, away_validators, explain, missing_validators
-from consensus.certificate import Certificate, decode_certificate, signer_indices
+from consensus.certificate import Certificate, signer_indices
 from consensus.checkpoint import checkpoint_hash, decode_checkpoint
 from consensus.epoch import epoch_of
 from consensus.messages import NIL
@@ -29,13 +22,14 @@ from consensus.payload import decode_payload
 from consensus.validator_set import decode_validator_set
 
 BLOCK = Parameter("block", block, AtLatest())
+EVIDENCE = Parameter("evidence", byte_string)
 EPOCH = Parameter("epoch", epoch, None)
 """None is the latest."""
 
 
 async def get_node_status(context: RpcContext) -> Json:
-    status = await node_status(context)
-    head = context.chain.heads.head
+    status = await context.read.node.status()
+    head = context.read.blocks.head
     return {
         "clientVersion": status.client_version,
         "chainId": quantity(status.chain_id),
@@ -45,7 +39,7 @@ async def get_node_status(context: RpcContext) -> Json:
         "headTimestamp": quantity(head.view.header.timestamp),
         "nextBaseFeePerGas": quantity(head.next_base_fee_wei),
         "nextGasLimit": quantity(head.next_gas_limit),
-        "peerCount": quantity(len((await network_view(context)).peers)),
+        "peerCount": quantity(len((await context.read.node.network()).peers)),
         "isValidator": status.is_validator,
         "blockIntervalMs": quantity(status.block_interval_ms),
         "pendingTransactions": quantity(status.pending_transactions),
@@ -60,7 +54,7 @@ async def get_genesis_hash(context: RpcContext) -> Json:
 
 async def get_payload(context: RpcContext, at: BlockSelector) -> Json:
     """A block's consensus payload; its Merkle root is the block's parentBeaconBlockRoot."""
-    view = await context.chain.block(at)
+    view = await context.read.blocks.block(at)
     if view is None:
         return None
     payload = decode_payload(view.record.raw_payload)
@@ -90,19 +84,8 @@ async def get_payload(context: RpcContext, at: BlockSelector) -> Json:
 
 async def get_certificate(context: RpcContext, at: BlockSelector) -> Json:
     """The commit certificate of a block: its child's record of it, or at the head this node's own. Null for genesis."""
-    view = await context.chain.block(at)
-    if view is None or view.height == 0:
-        return None
-    child = await context.chain.block(AtHeight(view.height + 1))
-    if child is not None:
-        parent = decode_payload(child.record.raw_payload).parent_certificate
-        return None if parent is None else certificate_fields(parent)
-    status = await context.chain.ask(AtLatest(), GetStatus(), Status)
-    if status.head_hash == view.block_hash and status.head_certificate:
-        return certificate_fields(decode_certificate(status.head_certificate))
-    # The chain moved on between the questions: now there is a child.
-    await context.chain.heads.reach(view.height + 1)
-    return await get_certificate(context, AtHash(view.block_hash))
+    certificate = await context.read.blocks.certificate(at)
+    return None if certificate is None else certificate_fields(certificate)
 
 
 def certificate_fields(certificate: Certificate) -> JsonObject:
@@ -120,7 +103,7 @@ def certificate_fields(certificate: Certificate) -> JsonObject:
 
 async def get_fee_parameters(context: RpcContext, at: BlockSelector) -> Json:
     """The fee parameters in a block's extraData; they govern the block after it."""
-    view = await context.chain.block(at)
+    view = await context.read.blocks.block(at)
     if view is None:
         return None
     try:
@@ -139,10 +122,9 @@ async def get_fee_parameters(context: RpcContext, at: BlockSelector) -> Json:
 
 async def get_checkpoint(context: RpcContext, epoch: int | None) -> Json:
     """The quantum-safe checkpoint that a block carries for an epoch, or the latest one. Null if none does."""
-    answer = await context.chain.find(AtLatest(), CheckpointQuestion(epoch), CheckpointAnswer)
+    answer = await context.read.blocks.checkpoint(epoch)
     if answer is None:
         return None
-    await context.chain.heads.reach(answer.height)
     checkpoint = decode_checkpoint(answer.raw_checkpoint)
     signers = zip(signer_indices(checkpoint.signers), checkpoint.keys, checkpoint.signatures, strict=True)
     return {
@@ -163,12 +145,9 @@ async def get_checkpoint(context: RpcContext, epoch: int | None) -> Json:
 
 async def get_validators(context: RpcContext, at: BlockSelector) -> Json:
     """The set that votes at a block; at pending, the one that decides the next. Null for a block that is not there."""
-    if context.chain.beyond_head(at):
-        return None
-    answer = await context.chain.find(at, ValidatorsQuestion(), ValidatorsAnswer)
+    answer = await context.read.blocks.validators(at)
     if answer is None:
         return None
-    await context.chain.heads.reach(answer.height - 1 if isinstance(at, AtPending) else answer.height)
     voting_set = decode_validator_set(answer.voting_set)
     return {
         "number": quantity(answer.height),
@@ -194,10 +173,10 @@ async def get_validators(context: RpcContext, at: BlockSelector) -> Json:
 
 async def consensus_state(context: RpcContext) -> Json:
     """The round that the node is in, as it sees it now. Null for a node that shows none."""
-    state = await node_consensus_state(context)
+    state = await context.read.node.consensus_state()
     if state is None:
         return None
-    network = await network_view(context)
+    network = await context.read.node.network()
     return {
         "number": quantity(state.height),
         "round": quantity(state.round_),
@@ -229,12 +208,7 @@ async def consensus_state(context: RpcContext) -> Json:
 async def submit_evidence(context: RpcContext, encoded: bytes) -> Json:
     """Hand in what proves validators guilty: form 1 a contradiction, form 2 a forged header. Its hash, once the node
     has looked into it, holds it for a block and passes it on."""
-    reply = await context.backend.ask_node(SubmitEvidence(encoded))
-    if not isinstance(reply, EvidenceVerdict):
-        raise server_error(reply.message if isinstance(reply, LinkFailed) else "the node could not be asked; try again")
-    if reply.refusal:
-        raise server_error(reply.refusal)
-    return data(reply.evidence_hash)
+    return data(await context.read.node.submit_evidence(encoded))
 
 
 def _missing_fields(missing: MissingValidator) -> JsonObject:
@@ -259,13 +233,18 @@ def _votes_fields(votes: VotesFor) -> JsonObject:
 
 
 METHODS = (
-    Method("astralink_nodeStatus", get_node_status),
-    Method("astralink_getGenesisHash", get_genesis_hash),
-    Method("astralink_getPayload", get_payload, (BLOCK,)),
-    Method("astralink_getCertificate", get_certificate, (BLOCK,)),
-    Method("astralink_getCheckpoint", get_checkpoint, (EPOCH,)),
-    Method("astralink_getValidators", get_validators, (BLOCK,)),
-    Method("astralink_submitEvidence", submit_evidence, (Parameter("evidence", byte_string),)),
-    Method("astralink_consensusState", consensus_state),
-    Method("astralink_getFeeParameters", get_fee_parameters, (BLOCK,)),
+    Method("astralink_nodeStatus", get_node_status, source=Specification.ASTRALINK),
+    Method("astralink_getGenesisHash", get_genesis_hash, source=Specification.ASTRALINK),
+    Method("astralink_getPayload", get_payload, (BLOCK,), source=Specification.ASTRALINK),
+    Method("astralink_getCertificate", get_certificate, (BLOCK,), source=Specification.ASTRALINK),
+    Method("astralink_getCheckpoint", get_checkpoint, (EPOCH,), source=Specification.ASTRALINK),
+    Method("astralink_getValidators", get_validators, (BLOCK,), source=Specification.ASTRALINK),
+    Method(
+        "astralink_submitEvidence",
+        submit_evidence,
+        (Parameter("evidence", byte_string),),
+        source=Specification.ASTRALINK,
+    ),
+    Method("astralink_consensusState", consensus_state, source=Specification.ASTRALINK),
+    Method("astralink_getFeeParameters", get_fee_parameters, (BLOCK,), source=Specification.ASTRALINK),
 )

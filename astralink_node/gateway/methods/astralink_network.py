@@ -5,17 +5,15 @@ from __future__ import annotations
 from astralink_node.gateway.context import RpcContext
 from astralink_node.gateway.encoding import JsonObject, data, quantity
 from astralink_node.gateway.jsonrpc import Json
-from astralink_node.gateway.link_messages import CheckReachability, NetworkView, PeerView, Reachability
-from astralink_node.gateway.methods.net import network_view, node_consensus_state
-from astralink_node.gateway.methods.table import Method
+from astralink_node.gateway.link_messages import NetworkView, PeerView
+from astralink_node.gateway.methods.table import Method, Specification
 from astralink_node.gateway.network_health import clock_limit_ms, notices_of, problems_of
-from astralink_node.gateway.rpc_errors import server_error
 
 
 async def peers(context: RpcContext) -> Json:
     """Those that are connected and welcome."""
-    network = await network_view(context)
-    state = await node_consensus_state(context)
+    network = await context.read.node.network()
+    state = await context.read.node.consensus_state()
     members = () if state is None else state.members
     indices = {member.voting_key: index for index, member in enumerate(members)}
     validators = {validator.peer_id: indices.get(validator.voting_key) for validator in network.validators}
@@ -26,7 +24,7 @@ async def peers(context: RpcContext) -> Json:
 
 
 async def net_status(context: RpcContext) -> Json:
-    network = await network_view(context)
+    network = await context.read.node.network()
     sync = network.sync
     return {
         "listening": network.is_listening,
@@ -45,10 +43,8 @@ async def net_status(context: RpcContext) -> Json:
 
 async def net_doctor(context: RpcContext) -> Json:
     """Has peers dial this node back, and says what is wrong with its place on the network."""
-    reply = await context.backend.ask_node(CheckReachability())
-    if not isinstance(reply, Reachability):
-        raise server_error("the node could not be asked; try again")
-    network = await network_view(context)
+    reports = await context.read.node.check_reachability()
+    network = await context.read.node.network()
     return {
         "peerId": network.peer_id or None,
         "genesisHash": data(context.identity.genesis_hash),
@@ -73,10 +69,10 @@ async def net_doctor(context: RpcContext) -> Json:
                 "outcome": report.outcome,
                 "detail": report.detail or None,
             }
-            for report in reply.reports
+            for report in reports
         ],
-        "problems": problems_of(network, reply.reports),
-        "notices": notices_of(reply.reports),
+        "problems": problems_of(network, reports),
+        "notices": notices_of(reports),
     }
 
 
@@ -120,7 +116,7 @@ def _refused_fields(network: NetworkView) -> list[JsonObject]:
 
 
 METHODS = (
-    Method("astralink_peers", peers),
-    Method("astralink_netStatus", net_status),
-    Method("astralink_netDoctor", net_doctor),
+    Method("astralink_peers", peers, source=Specification.ASTRALINK),
+    Method("astralink_netStatus", net_status, source=Specification.ASTRALINK),
+    Method("astralink_netDoctor", net_doctor, source=Specification.ASTRALINK),
 )

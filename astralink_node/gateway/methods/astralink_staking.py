@@ -4,19 +4,17 @@ from __future__ import annotations
 
 from typing import Final
 
-from astralink_node.chain.consensus_messages import ValidatorsAnswer, ValidatorsQuestion
-from astralink_node.chain.messages import AtLatest, AtPending, BlockSelector
-from astralink_node.chain.protocol_messages import ProtocolCall, ProtocolLogAnswer, ProtocolLogQuestion
-from astralink_node.gateway.block_view import BlockView
+from astralink_node.chain.messages import AtLatest, BlockSelector
+from astralink_node.chain.protocol_messages import ProtocolCall
 from astralink_node.gateway.context import RpcContext
 from astralink_node.gateway.encoding import JsonObject, data, quantity
 from astralink_node.gateway.jsonrpc import Json
-from astralink_node.gateway.methods.table import Method, Parameter
+from astralink_node.gateway.methods.table import Method, Parameter, Specification
 from astralink_node.gateway.parameters import address, addresses, block
-from astralink_node.gateway.rpc_errors import LIMIT_EXCEEDED, RpcError, StateUnavailable, server_error
+from astralink_node.gateway.reading.errors import NoStaking, StateUnavailable, TooMuch
+from astralink_node.gateway.reading.staking import DelegationView, StakingReader, UnbondingView, ValidatorView
+from astralink_node.gateway.reading.staking_status import Standing, powers_if_elected, standing_of
 from astralink_node.gateway.staking_abi import STAKING_ADDRESS, event_fields, event_of
-from astralink_node.gateway.staking_status import Standing, powers_if_elected, standing_of
-from astralink_node.gateway.staking_views import DelegationView, NoStaking, StakingReader, UnbondingView, ValidatorView
 from consensus.epoch import epoch_of, first_height, next_election
 
 BLOCK = Parameter("block", block, AtLatest())
@@ -37,7 +35,7 @@ async def registered_validators(context: RpcContext, at: BlockSelector) -> Json:
 
     Null without staking, and where the block is known but its state is not kept any more.
     """
-    reader = StakingReader(context.chain, at)
+    reader = context.read.staking(at)
     try:
         operators = await reader.operators()
     except (NoStaking, StateUnavailable):
@@ -97,8 +95,8 @@ async def get_delegations(
 
     `also` are operators to look at beside those on the contract's list: displaced ones are not on it.
     """
-    reader = StakingReader(context.chain, at)
-    view = await _block(context, reader.at)
+    reader = context.read.staking(at)
+    view = await context.read.blocks.existing_block(reader.at)
     held = await _held(reader, delegator, also)
     names = {validator.operator: validator.name for validator in await reader.validators([each for each, _ in held])}
     return {
@@ -125,8 +123,8 @@ async def get_delegations(
 
 async def get_rewards(context: RpcContext, account: bytes, at: BlockSelector) -> Json:
     """What an account could collect: rewards by validator, and the commission of its own validator."""
-    reader = StakingReader(context.chain, at)
-    view = await _block(context, reader.at)
+    reader = context.read.staking(at)
+    view = await context.read.blocks.existing_block(reader.at)
     held = await _held(reader, account)
     commission = 0
     if account in await reader.operators():
@@ -143,12 +141,11 @@ async def get_rewards(context: RpcContext, account: bytes, at: BlockSelector) ->
 
 async def get_slashes(context: RpcContext, operator: bytes | None, at: BlockSelector) -> Json:
     """Slashes, newest first: of one operator, or of all."""
-    reader = StakingReader(context.chain, at)
+    reader = context.read.staking(at)
     asked = await reader.operators() if operator is None else [operator]
     counts = {each.operator: each.slash_count for each in await reader.validators(asked)}
     if operator is None and sum(counts.values()) > MAX_SLASHES:
-        raise RpcError(
-            LIMIT_EXCEEDED,
+        raise TooMuch(
             f"at most {MAX_SLASHES} slashes may be asked for, found {sum(counts.values())}: ask for one operator",
         )
     places = [(each, index) for each, count in counts.items() for index in range(max(0, count - MAX_SLASHES), count)]
@@ -170,11 +167,11 @@ async def get_slashes(context: RpcContext, operator: bytes | None, at: BlockSele
 
 async def get_staking(context: RpcContext, at: BlockSelector) -> Json:
     """Totals, parameters, inflation, and when the next election is."""
-    reader = StakingReader(context.chain, at)
-    view = await _block(context, reader.at)
+    reader = context.read.staking(at)
+    view = await context.read.blocks.existing_block(reader.at)
     totals = await reader.totals()
     parameters = await reader.parameters()
-    length = (await context.chain.ask(reader.at, ValidatorsQuestion(), ValidatorsAnswer)).epoch_length
+    length = await reader.epoch_length()
     return {
         "number": quantity(view.height),
         "timestamp": quantity(view.header.timestamp),
@@ -198,13 +195,9 @@ async def get_staking(context: RpcContext, at: BlockSelector) -> Json:
 
 async def get_protocol_log(context: RpcContext, at: BlockSelector) -> Json:
     """What the protocol's own calls did at a block, beside its transactions. Null for a block that is not there."""
-    if context.chain.beyond_head(at):
-        return None
-    place = AtLatest() if isinstance(at, AtPending) else at
-    answer = await context.chain.find(place, ProtocolLogQuestion(), ProtocolLogAnswer)
+    answer = await context.read.blocks.protocol_log(at)
     if answer is None:
         return None
-    await context.chain.heads.reach(answer.height)
     return {
         "number": quantity(answer.height),
         "blockHash": data(answer.block_hash),
@@ -239,13 +232,6 @@ async def _held(
     ]
 
 
-async def _block(context: RpcContext, at: BlockSelector) -> BlockView:
-    view = await context.chain.block(at)
-    if view is None:
-        raise server_error("header not found")
-    return view
-
-
 def _unbonding_fields(index: int, entry: UnbondingView, timestamp: int) -> JsonObject:
     return {
         "index": quantity(index),
@@ -271,9 +257,9 @@ def _liability_fields(delegation: DelegationView) -> Json:
 
 
 METHODS = (
-    Method("astralink_getDelegations", get_delegations, (ADDRESS, BLOCK, OPERATORS)),
-    Method("astralink_getRewards", get_rewards, (ADDRESS, BLOCK)),
-    Method("astralink_getSlashes", get_slashes, (OPERATOR, BLOCK)),
-    Method("astralink_getStaking", get_staking, (BLOCK,)),
-    Method("astralink_getProtocolLog", get_protocol_log, (BLOCK,)),
+    Method("astralink_getDelegations", get_delegations, (ADDRESS, BLOCK, OPERATORS), source=Specification.ASTRALINK),
+    Method("astralink_getRewards", get_rewards, (ADDRESS, BLOCK), source=Specification.ASTRALINK),
+    Method("astralink_getSlashes", get_slashes, (OPERATOR, BLOCK), source=Specification.ASTRALINK),
+    Method("astralink_getStaking", get_staking, (BLOCK,), source=Specification.ASTRALINK),
+    Method("astralink_getProtocolLog", get_protocol_log, (BLOCK,), source=Specification.ASTRALINK),
 )

@@ -9,12 +9,13 @@ from dataclasses import replace
 
 from astralink_node.chain.messages import AtHash, AtPending, BlockSelector
 from astralink_node.evm.blocks import EMPTY_BLOOM, EMPTY_REQUESTS_HASH, Block, ethereum_block_rlp
+from astralink_node.gateway.block_json import block_json, receipts_json
 from astralink_node.gateway.context import RpcContext
 from astralink_node.gateway.encoding import JsonObject, block_fields, quantity
-from astralink_node.gateway.head_cache import Head
 from astralink_node.gateway.jsonrpc import Json
 from astralink_node.gateway.methods.table import Method, Parameter
 from astralink_node.gateway.parameters import block, block_number, boolean, hash32, quantity64
+from astralink_node.gateway.reading.head_cache import Head
 from astralink_node.types import EMPTY_TRIE_ROOT, ZERO_HASH, Hash32
 
 BLOCK_NUMBER = Parameter("block", block_number)
@@ -24,7 +25,7 @@ INDEX = Parameter("index", quantity64)
 
 async def get_block_by_number(context: RpcContext, at: BlockSelector, full: bool) -> Json:
     if isinstance(at, AtPending):
-        return pending_block(context.chain.heads.head, int(time.time()))
+        return pending_block(context.read.blocks.head, int(time.time()))
     return await _block(context, at, full=full)
 
 
@@ -33,10 +34,10 @@ async def get_block_by_hash(context: RpcContext, block_hash: bytes, full: bool) 
 
 
 async def _block(context: RpcContext, at: BlockSelector, *, full: bool) -> Json:
-    view = await context.chain.block(at)
+    view = await context.read.blocks.block(at)
     if view is None:
         return None
-    return view.json_with_transactions if full else view.json_with_hashes
+    return block_json(view, full=full)
 
 
 def pending_block(head: Head, now_s: int) -> JsonObject:
@@ -64,7 +65,7 @@ def pending_block(head: Head, now_s: int) -> JsonObject:
 async def _transaction_count(context: RpcContext, at: BlockSelector) -> Json:
     if isinstance(at, AtPending):
         return quantity(0)
-    view = await context.chain.block(at)
+    view = await context.read.blocks.block(at)
     return None if view is None else quantity(len(view.record.raw_transactions))
 
 
@@ -79,7 +80,7 @@ async def get_transaction_count_by_hash(context: RpcContext, block_hash: bytes) 
 async def _uncle_count(context: RpcContext, at: BlockSelector) -> Json:
     if isinstance(at, AtPending):
         return quantity(0)
-    return None if await context.chain.block(at) is None else quantity(0)
+    return None if await context.read.blocks.block(at) is None else quantity(0)
 
 
 async def get_uncle_count_by_number(context: RpcContext, at: BlockSelector) -> Json:
@@ -98,8 +99,8 @@ async def no_uncle(context: RpcContext, at: object, index: int) -> Json:
 async def get_block_receipts(context: RpcContext, at: BlockSelector) -> Json:
     if isinstance(at, AtPending):
         return None
-    view = await context.chain.block_with_receipts(at)
-    return None if view is None else view.receipts_json
+    view = await context.read.blocks.block_with_receipts(at)
+    return None if view is None else receipts_json(view)
 
 
 METHODS = (

@@ -4,33 +4,23 @@
 
 from __future__ import annotations
 
-from astralink_node.chain.messages import (
-    AccessListAnswer,
-    AccessListQuestion,
-    AtLatest,
-    BlockSelector,
-    CallAnswer,
-    CallQuestion,
+from astralink_node.chain.call_messages import (
     CallRequest,
-    EstimateGasQuestion,
-    GasAnswer,
     StateOverride,
 )
+from astralink_node.chain.messages import AtLatest, BlockSelector
 from astralink_node.gateway.call_parameters import CallArguments, call_arguments, state_overrides
 from astralink_node.gateway.context import RpcContext
 from astralink_node.gateway.encoding import JsonObject, access_list_fields, data, quantity
 from astralink_node.gateway.jsonrpc import Json
 from astralink_node.gateway.methods.table import Method, Parameter
 from astralink_node.gateway.parameters import block, no_overrides
-from astralink_node.gateway.rpc_errors import execution_reverted, halted, server_error
+from astralink_node.gateway.rpc_errors import server_error
 
 TRANSACTION = Parameter("transaction", call_arguments)
 BLOCK = Parameter("block", block, AtLatest())
 STATE_OVERRIDES = Parameter("stateOverrides", state_overrides, ())
 BLOCK_OVERRIDES = Parameter("blockOverrides", no_overrides, None)
-
-REVERTED = "reverted"
-HALTED = "halted"
 
 
 async def call(
@@ -41,12 +31,7 @@ async def call(
     block_overrides: None,
 ) -> Json:
     request = _request(context, arguments)
-    answer = await context.chain.ask(at, CallQuestion(request, overrides), CallAnswer)
-    if answer.status == REVERTED:
-        raise execution_reverted(answer.output)
-    if answer.status == HALTED:
-        raise halted(answer.halt_reason)
-    return data(answer.output)
+    return data(await context.read.calls.call(request, at, overrides))
 
 
 async def estimate_gas(
@@ -57,11 +42,11 @@ async def estimate_gas(
     block_overrides: None,
 ) -> Json:
     request = _request(context, arguments)
-    return quantity((await context.chain.ask(at, EstimateGasQuestion(request, overrides), GasAnswer)).gas)
+    return quantity(await context.read.calls.estimate_gas(request, at, overrides))
 
 
 async def create_access_list(context: RpcContext, arguments: CallArguments, at: BlockSelector, overrides: None) -> Json:
-    answer = await context.chain.ask(at, AccessListQuestion(_request(context, arguments)), AccessListAnswer)
+    answer = await context.read.calls.access_list(_request(context, arguments), at)
     fields: JsonObject = {
         "accessList": access_list_fields(answer.access_list),
         "gasUsed": quantity(answer.gas_used),

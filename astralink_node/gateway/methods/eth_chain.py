@@ -4,13 +4,10 @@
 
 from __future__ import annotations
 
-from astralink_node.chain.messages import AtHeight, BlockSelector, FeeHistoryAnswer, FeeHistoryQuestion
-from astralink_node.gateway.block_view import BlockView
+from astralink_node.chain.messages import BlockSelector, FeeHistoryAnswer
 from astralink_node.gateway.context import RpcContext
 from astralink_node.gateway.encoding import JsonObject, quantity
-from astralink_node.gateway.fees import SAMPLE_BLOCKS, rewards, suggest_priority_fee
 from astralink_node.gateway.jsonrpc import Json
-from astralink_node.gateway.methods.net import network_view
 from astralink_node.gateway.methods.table import Method, Parameter
 from astralink_node.gateway.parameters import block_count, block_number, percentiles
 from astralink_node.gateway.rpc_errors import invalid_params, server_error
@@ -25,12 +22,12 @@ async def chain_id(context: RpcContext) -> Json:
 
 
 async def block_number_now(context: RpcContext) -> Json:
-    return quantity(context.chain.heads.head.height)
+    return quantity(context.read.blocks.head.height)
 
 
 async def syncing(context: RpcContext) -> Json:
     """False for a node that keeps up with its peers."""
-    sync = (await network_view(context)).sync
+    sync = (await context.read.node.network()).sync
     if sync is None:
         return False
     return {
@@ -47,43 +44,35 @@ async def accounts(context: RpcContext) -> Json:
 
 async def gas_price(context: RpcContext) -> Json:
     """What a legacy transaction should offer to be in the next block: its base fee and the usual tip."""
-    return quantity(context.chain.heads.head.next_base_fee_wei + _suggestion(context))
+    return quantity(context.read.fees.next_base_fee_wei + context.read.fees.suggested_priority_fee_wei())
 
 
 async def max_priority_fee_per_gas(context: RpcContext) -> Json:
-    return quantity(_suggestion(context))
+    return quantity(context.read.fees.suggested_priority_fee_wei())
 
 
 async def base_fee(context: RpcContext) -> Json:
     """The next block's base fee."""
-    return quantity(context.chain.heads.head.next_base_fee_wei)
+    return quantity(context.read.fees.next_base_fee_wei)
 
 
 async def blob_base_fee(context: RpcContext) -> Json:
     return quantity(MIN_BLOB_BASE_FEE_WEI)
 
 
-def _suggestion(context: RpcContext) -> int:
-    newest = context.chain.heads.newest(SAMPLE_BLOCKS)
-    return suggest_priority_fee(newest, context.default_priority_fee_wei)
-
-
 async def fee_history(
     context: RpcContext, count: int, newest: BlockSelector, reward_percentiles: tuple[float, ...]
 ) -> Json:
     _check_percentiles(reward_percentiles)
-    head_height = context.chain.heads.head.height
-    newest_height = context.chain.height_of(newest)
+    head_height = context.read.blocks.head.height
+    newest_height = context.read.blocks.height_of(newest)
     if newest_height is None or newest_height > head_height:
         raise server_error(f"request beyond head block: requested {newest_height}, head {head_height}")
     count = min(count, context.limits.fee_history_blocks, newest_height + 1)
     if count == 0:
         return {"oldestBlock": "0x0", "baseFeePerGas": [], "gasUsedRatio": []}
     percentiles_bps = tuple(round(percentile * 100) for percentile in reward_percentiles)
-    history = _cached_history(context, newest_height, count, percentiles_bps)
-    if history is None:
-        question = FeeHistoryQuestion(count, percentiles_bps)
-        history = await context.chain.ask(AtHeight(newest_height), question, FeeHistoryAnswer)
+    history = await context.read.fees.history(newest_height, count, percentiles_bps)
     return _history_fields(history, with_rewards=bool(percentiles_bps))
 
 
@@ -95,35 +84,6 @@ def _check_percentiles(values: tuple[float, ...]) -> None:
             raise invalid_params(f"invalid reward percentile: {value:f}")
         if index and value <= values[index - 1]:
             raise invalid_params(f"invalid reward percentile: #{index - 1}:{values[index - 1]:f} >= #{index}:{value:f}")
-
-
-def _cached_history(
-    context: RpcContext, newest_height: int, count: int, percentiles_bps: tuple[int, ...]
-) -> FeeHistoryAnswer | None:
-    """The answer as execution would give it, if every block of the range is in the cache."""
-    heads = context.chain.heads
-    views: list[BlockView] = []
-    for height in range(newest_height - count + 1, newest_height + 1):
-        view = heads.by_height(height)
-        if view is None or (percentiles_bps and view.receipts is None):
-            return None
-        views.append(view)
-    following = heads.by_height(newest_height + 1)
-    if following is not None:
-        next_base_fee = following.header.base_fee_per_gas
-    elif newest_height == heads.head.height:
-        next_base_fee = heads.head.next_base_fee_wei
-    else:
-        return None
-    return FeeHistoryAnswer(
-        oldest_height=newest_height - count + 1,
-        base_fees_wei=(*(view.header.base_fee_per_gas for view in views), next_base_fee),
-        gas_used=tuple(view.header.gas_used for view in views),
-        gas_limits=tuple(view.header.gas_limit for view in views),
-        rewards_wei=tuple(rewards(view.tips, view.header.gas_used, percentiles_bps) for view in views)
-        if percentiles_bps
-        else (),
-    )
 
 
 def _history_fields(history: FeeHistoryAnswer, *, with_rewards: bool) -> JsonObject:

@@ -4,28 +4,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
-import orjson
-
-from astralink_node.chain.messages import AtHash, AtHeight, AtLatest, AtPending, BlockSelector, LogsAnswer, LogsQuestion
-from astralink_node.gateway.block_view import BlockView
+from astralink_node.chain.messages import AtHash, AtHeight, AtLatest, AtPending, BlockSelector
 from astralink_node.gateway.context import RpcContext
 from astralink_node.gateway.encoding import data, log_fields
 from astralink_node.gateway.filters import BlockPoll, LogPoll, PendingPoll
 from astralink_node.gateway.jsonrpc import Json
-from astralink_node.gateway.log_filters import LogFilter, LogPattern, check_bounds, log_filter
+from astralink_node.gateway.log_filters import LogFilter, check_bounds, log_filter
 from astralink_node.gateway.methods.table import Method, Parameter
 from astralink_node.gateway.parameters import BadValue, anything, text
+from astralink_node.gateway.reading.log_pattern import LogPattern
 from astralink_node.gateway.rpc_errors import (
-    LIMIT_EXCEEDED,
-    RpcError,
     invalid_argument,
     invalid_params,
     server_error,
     subscriptions_need_websocket,
 )
-from astralink_node.gateway.subscriptions import Logs, NewHeads, PendingTransactions, Syncing, Topic, matching_logs
+from astralink_node.gateway.subscriptions import Logs, NewHeads, PendingTransactions, Syncing, Topic
 
 FILTER = Parameter("filter", log_filter)
 FILTER_ID = Parameter("filterId", text)
@@ -39,12 +33,12 @@ BLOCKS_PER_POLL = 1024
 async def get_logs(context: RpcContext, wanted: LogFilter) -> Json:
     _check(context, wanted.pattern)
     if wanted.block_hash is not None:
-        view = await context.chain.block_with_receipts(AtHash(wanted.block_hash))
+        view = await context.read.blocks.block_with_receipts(AtHash(wanted.block_hash))
         if view is None:
             raise server_error("unknown block")
-        return _logs_of_views(context, [view], wanted.pattern)
+        return [log_fields(log) for log in context.read.logs.of_views([view], wanted.pattern)]
     first, last = _range(context, wanted)
-    head_height = context.chain.heads.head.height
+    head_height = context.read.blocks.head.height
     if last > head_height:
         raise invalid_params("block range extends beyond current head block")
     if first > last:
@@ -65,7 +59,7 @@ def _range(context: RpcContext, wanted: LogFilter) -> tuple[int, int]:
 def _end(context: RpcContext, at: BlockSelector | None) -> int:
     match at:
         case None | AtLatest():
-            return context.chain.heads.head.height
+            return context.read.blocks.head.height
         case AtHeight(height):
             return height
         case AtPending():
@@ -75,49 +69,7 @@ def _end(context: RpcContext, at: BlockSelector | None) -> int:
 
 
 async def _logs_between(context: RpcContext, first: int, last: int, pattern: LogPattern) -> Json:
-    count = last - first + 1
-    if count > context.limits.log_range_blocks:
-        raise RpcError(
-            LIMIT_EXCEEDED, f"block range too large: {count} blocks, at most {context.limits.log_range_blocks}"
-        )
-    cached = _cached_views(context, first, last)
-    if cached is not None:
-        return _logs_of_views(context, cached, pattern)
-    question = LogsQuestion(
-        from_height=first,
-        to_height=last,
-        addresses=tuple(sorted(pattern.addresses)),
-        topics=tuple(tuple(sorted(choices)) for choices in pattern.topics),
-    )
-    answer = await context.chain.ask(AtLatest(), question, LogsAnswer)
-    _check_count(context, len(answer.logs))
-    return [log_fields(log) for log in answer.logs]
-
-
-def _cached_views(context: RpcContext, first: int, last: int) -> list[BlockView] | None:
-    heads = context.chain.heads
-    if heads.by_height(first) is None:
-        return None
-    views: list[BlockView] = []
-    for height in range(first, last + 1):
-        view = heads.by_height(height)
-        if view is None or view.receipts is None:
-            return None
-        views.append(view)
-    return views
-
-
-def _logs_of_views(context: RpcContext, views: Sequence[BlockView], pattern: LogPattern) -> Json:
-    found: list[orjson.Fragment] = []
-    for view in views:
-        found += [orjson.Fragment(log_json) for log_json in matching_logs(view, pattern)]
-        _check_count(context, len(found))
-    return found
-
-
-def _check_count(context: RpcContext, count: int) -> None:
-    if count > context.limits.log_results:
-        raise RpcError(LIMIT_EXCEEDED, f"query returned more than {context.limits.log_results} results")
+    return [log_fields(log) for log in await context.read.logs.between(first, last, pattern)]
 
 
 # --- Filters -------------------------------------------------------------------------------------------------
@@ -128,11 +80,11 @@ async def new_filter(context: RpcContext, wanted: LogFilter) -> Json:
     if wanted.block_hash is not None:
         raise invalid_params("a filter follows blocks to come: blockHash is for eth_getLogs")
     _range(context, wanted)
-    return context.filters.add(LogPoll(wanted, context.chain.heads.head.height + 1))
+    return context.filters.add(LogPoll(wanted, context.read.blocks.head.height + 1))
 
 
 async def new_block_filter(context: RpcContext) -> Json:
-    return context.filters.add(BlockPoll(context.chain.heads.head.height + 1))
+    return context.filters.add(BlockPoll(context.read.blocks.head.height + 1))
 
 
 async def new_pending_transaction_filter(context: RpcContext, full: object) -> Json:
@@ -159,19 +111,19 @@ async def get_filter_changes(context: RpcContext, filter_id: str) -> Json:
 
 async def _new_block_hashes(context: RpcContext, poll: BlockPoll) -> Json:
     first = poll.next_height
-    last = min(context.chain.heads.head.height, first + BLOCKS_PER_POLL - 1)
+    last = min(context.read.blocks.head.height, first + BLOCKS_PER_POLL - 1)
     # Moved before anything is awaited, so that two polls at once share the blocks between them.
     poll.next_height = max(first, last + 1)
     hashes: list[Json] = []
     for height in range(first, last + 1):
-        view = await context.chain.block(AtHeight(height))
+        view = await context.read.blocks.block(AtHeight(height))
         if view is not None:
             hashes.append(data(view.block_hash))
     return hashes
 
 
 async def _new_logs(context: RpcContext, poll: LogPoll) -> Json:
-    head_height = context.chain.heads.head.height
+    head_height = context.read.blocks.head.height
     first = poll.next_height
     if isinstance(poll.log_filter.from_block, AtHeight):
         first = max(first, poll.log_filter.from_block.height)

@@ -2,41 +2,38 @@
 
 from __future__ import annotations
 
-from astralink_node.chain.messages import AtLatest, AtPending, BlockSelector, ProofAnswer, ProofQuestion
+from astralink_node.chain.messages import AtLatest, AtPending, BlockSelector
 from astralink_node.gateway.context import RpcContext
 from astralink_node.gateway.encoding import data, proof_fields, quantity
 from astralink_node.gateway.jsonrpc import Json
-from astralink_node.gateway.link_messages import GetPendingNonce, PendingNonce
 from astralink_node.gateway.methods.table import Method, Parameter
 from astralink_node.gateway.parameters import address, block, storage_key, storage_keys, storage_request
-from astralink_node.gateway.rpc_errors import invalid_params, server_error
+from astralink_node.gateway.rpc_errors import invalid_params
 
 ADDRESS = Parameter("address", address)
 BLOCK = Parameter("block", block, AtLatest())
 
 
 async def get_balance(context: RpcContext, account: bytes, at: BlockSelector) -> Json:
-    return quantity((await context.chain.account(account, at)).balance_wei)
+    return quantity((await context.read.state.account(account, at)).balance_wei)
 
 
 async def get_transaction_count(context: RpcContext, account: bytes, at: BlockSelector) -> Json:
     """The nonce in state; at "pending" the first one that neither state nor the mempool has used."""
     if not isinstance(at, AtPending):
-        return quantity((await context.chain.account(account, at)).nonce)
-    reply = await context.backend.ask_node(GetPendingNonce(account))
-    if not isinstance(reply, PendingNonce):
-        raise server_error("the mempool could not be asked; try again")
-    committed = (await context.chain.account(account, AtLatest())).nonce
+        return quantity((await context.read.state.account(account, at)).nonce)
+    pooled = await context.read.pool.pending_nonce(account)
+    committed = (await context.read.state.account(account, AtLatest())).nonce
     # The pool may not have seen yet what a block that was just committed used up.
-    return quantity(max(committed, reply.nonce) if reply.known else committed)
+    return quantity(committed if pooled is None else max(committed, pooled))
 
 
 async def get_code(context: RpcContext, account: bytes, at: BlockSelector) -> Json:
-    return data(await context.chain.code(account, at))
+    return data(await context.read.state.code(account, at))
 
 
 async def get_storage_at(context: RpcContext, account: bytes, key: tuple[int, bool], at: BlockSelector) -> Json:
-    return data(await context.chain.storage(account, key[0], at))
+    return data(await context.read.state.storage(account, key[0], at))
 
 
 async def get_storage_values(
@@ -46,7 +43,7 @@ async def get_storage_values(
     if asked > context.limits.storage_slots:
         raise invalid_params(f"too many slots (max {context.limits.storage_slots})")
     return {
-        data(account): [data(await context.chain.storage(account, slot, at)) for slot in slots]
+        data(account): [data(await context.read.state.storage(account, slot, at)) for slot in slots]
         for account, slots in requests
     }
 
@@ -55,7 +52,7 @@ async def get_proof(context: RpcContext, account: bytes, keys: tuple[tuple[int, 
     if len(keys) > context.limits.proof_slots:
         raise invalid_params(f"too many keys (max {context.limits.proof_slots})")
     slots = tuple(slot for slot, _ in keys)
-    proof = await context.chain.ask(at, ProofQuestion(account, slots), ProofAnswer)
+    proof = await context.read.state.proof(account, slots, at)
     return proof_fields(account, proof, dict(keys))
 
 

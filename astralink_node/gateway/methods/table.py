@@ -7,7 +7,8 @@ namespaces that its configuration enables. Nothing registers itself.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from enum import StrEnum
 
 from astralink_node.gateway.jsonrpc import Json
 from astralink_node.gateway.parameters import BadValue
@@ -35,11 +36,29 @@ class Parameter:
     default: object = REQUIRED
 
 
+class Specification(StrEnum):
+    """Whose description of a method this node follows."""
+
+    EXECUTION_APIS = "execution-apis"
+    """Ethereum's OpenRPC document."""
+    GETH = "geth"
+    ANVIL = "anvil"
+    OTTERSCAN = "Otterscan"
+    ERIGON = "Erigon"
+    OPENETHEREUM = "OpenEthereum"
+    """Its `trace` module, as Erigon, Nethermind and reth serve it today."""
+    ASTRALINK = "AstraLink"
+    """This chain's own: docs/rpc.md."""
+
+
 @dataclass(frozen=True, slots=True)
 class Method:
     name: str
     handler: Handler
-    parameters: tuple[Parameter, ...] = field(default=())
+    parameters: tuple[Parameter, ...] = ()
+    source: Specification = Specification.EXECUTION_APIS
+    note: str = ""
+    """Where this node deviates from it, in a sentence for docs/rpc.md; empty: nowhere."""
 
 
 def method_table(namespaces: Iterable[Sequence[Method]]) -> Mapping[str, Method]:

@@ -8,25 +8,23 @@ from astralink_node.evm.transactions import Transaction, decode_transaction
 from astralink_node.gateway.context import RpcContext
 from astralink_node.gateway.encoding import JsonObject, checksum_address, quantity, transaction_fields
 from astralink_node.gateway.jsonrpc import Json
-from astralink_node.gateway.link_messages import GetPoolContent, PoolContent, SubmittedTransaction
-from astralink_node.gateway.methods.net import node_status
-from astralink_node.gateway.methods.table import Method, Parameter
+from astralink_node.gateway.link_messages import SubmittedTransaction
+from astralink_node.gateway.methods.table import Method, Parameter, Specification
 from astralink_node.gateway.parameters import address
-from astralink_node.gateway.rpc_errors import server_error
 
 
 async def status(context: RpcContext) -> Json:
-    counts = await node_status(context)
+    counts = await context.read.node.status()
     return {"pending": quantity(counts.pending_transactions), "queued": quantity(counts.queued_transactions)}
 
 
 async def content(context: RpcContext) -> Json:
-    pool = await _content(context)
+    pool = await context.read.pool.content()
     return {"pending": _by_sender(pool.pending), "queued": _by_sender(pool.queued)}
 
 
 async def content_from(context: RpcContext, account: bytes) -> Json:
-    pool = await _content(context)
+    pool = await context.read.pool.content()
     return {
         "pending": _by_nonce(each for each in pool.pending if each.sender == account),
         "queued": _by_nonce(each for each in pool.queued if each.sender == account),
@@ -34,15 +32,8 @@ async def content_from(context: RpcContext, account: bytes) -> Json:
 
 
 async def inspect(context: RpcContext) -> Json:
-    pool = await _content(context)
+    pool = await context.read.pool.content()
     return {"pending": _summaries(pool.pending), "queued": _summaries(pool.queued)}
-
-
-async def _content(context: RpcContext) -> PoolContent:
-    reply = await context.backend.ask_node(GetPoolContent())
-    if not isinstance(reply, PoolContent):
-        raise server_error("the mempool could not be asked; try again")
-    return reply
 
 
 def _by_sender(transactions: Iterable[SubmittedTransaction]) -> dict[str, JsonObject]:
@@ -80,5 +71,5 @@ METHODS = (
     Method("txpool_status", status),
     Method("txpool_content", content),
     Method("txpool_contentFrom", content_from, (Parameter("address", address),)),
-    Method("txpool_inspect", inspect),
+    Method("txpool_inspect", inspect, source=Specification.GETH),
 )

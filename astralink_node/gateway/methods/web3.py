@@ -8,7 +8,7 @@ from astralink_node.crypto.keccak import keccak256
 from astralink_node.gateway.context import RpcContext
 from astralink_node.gateway.encoding import data
 from astralink_node.gateway.jsonrpc import Json
-from astralink_node.gateway.methods.table import Method, Parameter
+from astralink_node.gateway.methods.table import Method, Parameter, Specification
 from astralink_node.gateway.parameters import byte_string
 
 
@@ -21,6 +21,6 @@ async def sha3(context: RpcContext, value: bytes) -> Json:
 
 
 METHODS = (
-    Method("web3_clientVersion", client_version),
-    Method("web3_sha3", sha3, (Parameter("data", byte_string),)),
+    Method("web3_clientVersion", client_version, source=Specification.GETH),
+    Method("web3_sha3", sha3, (Parameter("data", byte_string),), source=Specification.GETH),
 )

@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from astralink_node.chain import messages
+from astralink_node.chain.call_messages import CallRequest, GasAnswer, StateOverride
 from astralink_node.chain.codec import MAX_INT_BYTES, CodecError, decode, encode
 from astralink_node.chain.messages import (
     AccountRecord,
@@ -17,14 +18,11 @@ from astralink_node.chain.messages import (
     BlockWork,
     BlockWorkAnswer,
     BytesAnswer,
-    CallRequest,
     CodeQuestion,
     Commit,
-    GasAnswer,
     GetStatus,
     Invalid,
     Query,
-    StateOverride,
 )
 from astralink_node.gateway import link_messages
 

@@ -1,6 +1,7 @@
 """Estimates count what the next block's rewards make its calls settle first."""
 
-from astralink_node.chain.messages import AtLatest, CallRequest, EstimateGasQuestion, GasAnswer, Query
+from astralink_node.chain.call_messages import CallRequest, EstimateGasQuestion, GasAnswer
+from astralink_node.chain.messages import AtLatest, Query
 from astralink_node.evm.blocks import decode_receipt
 from contracts.artifacts import encode_call, load
 from contracts.places import STAKING

@@ -5,10 +5,19 @@ from typing import Any
 
 import pytest
 
-from astralink_node.chain.execution import ExecutionConfig
-from astralink_node.chain.messages import (
+from astralink_node.chain.call_messages import (
     AccessListAnswer,
     AccessListQuestion,
+    CallAnswer,
+    CallFailed,
+    CallQuestion,
+    CallRequest,
+    EstimateGasQuestion,
+    GasAnswer,
+    StateOverride,
+)
+from astralink_node.chain.execution import ExecutionConfig
+from astralink_node.chain.messages import (
     AccountRecord,
     AccountsAnswer,
     AccountsQuestion,
@@ -21,15 +30,9 @@ from astralink_node.chain.messages import (
     BlockQuestion,
     BlockSelector,
     BytesAnswer,
-    CallAnswer,
-    CallFailed,
-    CallQuestion,
-    CallRequest,
     CodeQuestion,
-    EstimateGasQuestion,
     FeeHistoryAnswer,
     FeeHistoryQuestion,
-    GasAnswer,
     GetStatus,
     LimitExceeded,
     LogsAnswer,
@@ -41,7 +44,6 @@ from astralink_node.chain.messages import (
     Question,
     ReceiptsAnswer,
     ReceiptsQuestion,
-    StateOverride,
     StorageQuestion,
     TransactionAnswer,
     TransactionQuestion,

@@ -6,13 +6,13 @@ from dataclasses import replace
 
 import pytest
 
+from astralink_node.chain.call_messages import CallFailed
 from astralink_node.chain.execution import ExecutionConfig
 from astralink_node.chain.messages import (
     Answer,
     AtHeight,
     AtLatest,
     BlockSelector,
-    CallFailed,
     HistoryUnavailable,
     LimitExceeded,
     NotFound,

@@ -310,11 +310,11 @@ def test_a_node_without_rounds_shows_null() -> None:
 def test_a_node_that_cannot_answer_is_an_error() -> None:
     class Stopping(SmallNode):
         def reply(self, request: Request) -> Reply:
-            return LinkFailed(f"stopping: {type(request).__name__}")
+            return LinkFailed("the node is stopping")
 
     async def body(client: Client) -> None:
         error = await client.error("astralink_consensusState")
-        assert error == {"code": SERVER_ERROR, "message": "the node could not be asked; try again"}
+        assert error == {"code": SERVER_ERROR, "message": "the node is stopping"}
 
     with_client(body, node=Stopping())
 
@@ -347,11 +347,11 @@ def test_evidence_goes_to_the_node_whose_verdict_is_the_answer() -> None:
 def test_evidence_that_the_node_cannot_take_now_is_an_error_with_its_words() -> None:
     class Stopping(SmallNode):
         def reply(self, request: Request) -> Reply:
-            return LinkFailed(f"stopping: {type(request).__name__}")
+            return LinkFailed("the node is stopping")
 
     async def body(client: Client) -> None:
         error = await client.error("astralink_submitEvidence", "0x01")
-        assert error == {"code": SERVER_ERROR, "message": "stopping: SubmitEvidence"}
+        assert error == {"code": SERVER_ERROR, "message": "the node is stopping"}
 
     with_client(body, node=Stopping())
 

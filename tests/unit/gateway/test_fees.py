@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from astralink_node.gateway.fees import MAX_SUGGESTION_WEI, rewards, suggest_priority_fee
+from astralink_node.gateway.reading.fees import MAX_SUGGESTION_WEI, rewards, suggest_priority_fee
 
 
 class View:

@@ -9,7 +9,7 @@ import pytest
 
 from astralink_node.chain.messages import BlockRecord, Committed
 from astralink_node.evm.blocks import empty_header, encode_header
-from astralink_node.gateway.head_cache import HeadCache
+from astralink_node.gateway.reading.head_cache import HeadCache
 from tests.support.asynchronous import run
 
 

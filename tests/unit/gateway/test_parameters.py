@@ -4,7 +4,8 @@ from collections.abc import Callable
 
 import pytest
 
-from astralink_node.chain.messages import AccessListEntry, AtHash, AtHeight, AtLatest, AtPending, BlockSelector
+from astralink_node.chain.call_messages import AccessListEntry
+from astralink_node.chain.messages import AtHash, AtHeight, AtLatest, AtPending, BlockSelector
 from astralink_node.gateway.call_parameters import call_arguments, state_overrides
 from astralink_node.gateway.log_filters import check_bounds, log_filter
 from astralink_node.gateway.parameters import (

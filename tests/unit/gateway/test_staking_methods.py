@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from astralink_node.cli import staking_calls
-from astralink_node.gateway import staking_views
+from astralink_node.gateway.reading import staking as staking_views
 from astralink_node.gateway.rpc_errors import EXECUTION_REVERTED, INVALID_PARAMS, SERVER_ERROR
 from tests.support.gateways import Client, SmallNode, hexed, with_client
 from tests.support.staking_gateways import (

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from astralink_node.gateway.staking_status import Standing, powers_if_elected, standing_of
-from astralink_node.gateway.staking_views import ValidatorView
+from astralink_node.gateway.reading.staking import ValidatorView
+from astralink_node.gateway.reading.staking_status import Standing, powers_if_elected, standing_of
 
 BWT = 10**18
 LEAST = 32 * BWT

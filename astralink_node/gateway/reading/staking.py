@@ -10,10 +10,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
+from astralink_node.chain.consensus_messages import ValidatorsAnswer, ValidatorsQuestion
 from astralink_node.chain.messages import AtHash, AtHeight, AtLatest, AtPending, BlockSelector
 from astralink_node.chain.view_messages import ViewsAnswer, ViewsQuestion
-from astralink_node.gateway.chain_reader import ChainReader
-from astralink_node.gateway.rpc_errors import SERVER_ERROR, RpcError, server_error
+from astralink_node.gateway.reading.errors import NoStaking, NotAnswered
+from astralink_node.gateway.reading.source import Source
 from astralink_node.gateway.staking_abi import STAKING_ADDRESS, call_data, values_of
 from consensus.staking_params import PARAMETER_NAMES
 from contracts.artifacts import AbiError
@@ -23,13 +24,6 @@ BATCH: Final = 64
 """Views in one question: well below what an answer's time allows."""
 MAX_VALIDATORS: Final = 256
 """The contract registers no more."""
-
-
-class NoStaking(RpcError):
-    """The chain's genesis has no such contract."""
-
-    def __init__(self) -> None:
-        super().__init__(SERVER_ERROR, "this chain has no staking: its validators are those of its genesis file")
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,12 +111,12 @@ class Totals:
 class StakingReader:
     """Reads at one block, so that what it gives belongs together while the chain goes on."""
 
-    def __init__(self, chain: ChainReader, at: BlockSelector) -> None:
-        self._chain = chain
+    def __init__(self, source: Source, at: BlockSelector) -> None:
+        self._source = source
         match at:
             case AtLatest() | AtPending():
                 # Nothing is staked between blocks: what is pending is what the head says.
-                self.at: BlockSelector = AtHeight(chain.heads.head.height)
+                self.at: BlockSelector = AtHeight(source.heads.head.height)
             case AtHeight() | AtHash():
                 self.at = at
 
@@ -134,11 +128,14 @@ class StakingReader:
         (values,) = await self._one("parameters")
         return dict(zip(map(camel_case, PARAMETER_NAMES), values, strict=True))
 
+    async def epoch_length(self) -> int:
+        return (await self._source.ask(self.at, ValidatorsQuestion(), ValidatorsAnswer)).epoch_length
+
     async def operators(self) -> list[bytes]:
         """Of every registered validator, in the contract's order."""
         (found,) = await self._one("operators")
         if len(found) > MAX_VALIDATORS:
-            raise server_error(f"staking: expected at most {MAX_VALIDATORS} validators, found {len(found)}")
+            raise NotAnswered(f"staking: expected at most {MAX_VALIDATORS} validators, found {len(found)}")
         return list(found)
 
     async def members(self) -> dict[bytes, int]:
@@ -170,14 +167,14 @@ class StakingReader:
         found: list[tuple[Any, ...]] = []
         for start in range(0, len(calls), BATCH):
             question = ViewsQuestion(STAKING_ADDRESS, tuple(calls[start : start + BATCH]))
-            answer = await self._chain.ask(self.at, question, ViewsAnswer)
+            answer = await self._source.ask(self.at, question, ViewsAnswer)
             for output in answer.outputs:
                 if not output:
                     raise NoStaking
                 try:
                     found.append(values_of(function, output))
                 except AbiError as error:
-                    raise server_error(f"staking: the contract is not of this version: {error}") from error
+                    raise NotAnswered(f"staking: the contract is not of this version: {error}") from error
         return found
 
 

@@ -12,7 +12,7 @@ from collections import OrderedDict
 from dataclasses import dataclass
 
 from astralink_node.chain.messages import Committed
-from astralink_node.gateway.block_view import BlockView
+from astralink_node.gateway.reading.block_view import BlockView
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from enum import StrEnum
 
-from astralink_node.gateway.staking_views import ValidatorView
+from astralink_node.gateway.reading.staking import ValidatorView
 from consensus.election import Candidate, elect
 
 

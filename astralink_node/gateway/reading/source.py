@@ -1,0 +1,100 @@
+"""Where readings come from: the head cache, the execution process, the node. The one place that sends questions.
+
+Answers that mean failure become :class:`ReadError` here, whoever asked.
+"""
+
+from __future__ import annotations
+
+from typing import TypeVar
+
+from astralink_node.chain.call_messages import CallFailed
+from astralink_node.chain.messages import (
+    Answer,
+    AtHash,
+    AtHeight,
+    AtLatest,
+    AtPending,
+    BlockSelector,
+    HistoryUnavailable,
+    LimitExceeded,
+    NotFound,
+    Query,
+    Question,
+)
+from astralink_node.gateway.backend import Backend, Unavailable
+from astralink_node.gateway.link_messages import LinkFailed, Request
+from astralink_node.gateway.reading.errors import (
+    CallHalted,
+    CallRefused,
+    CallReverted,
+    NotAnswered,
+    ReadError,
+    StateUnavailable,
+    TooMuch,
+    UnknownBlock,
+)
+from astralink_node.gateway.reading.head_cache import HeadCache
+
+Expected = TypeVar("Expected")
+
+
+class Source:
+    """What every part of a :class:`~astralink_node.gateway.reading.reader.Reader` asks through."""
+
+    def __init__(self, backend: Backend, heads: HeadCache) -> None:
+        self._backend = backend
+        self.heads = heads
+
+    async def ask(self, at: BlockSelector, question: Question, expected: type[Expected]) -> Expected:
+        """The answer of the kind that belongs to the question. Raises ReadError and Unavailable."""
+        if self.beyond_head(at):
+            raise UnknownBlock(by_hash=False)
+        answer = await self._backend.query(Query(at, question))
+        if isinstance(answer, expected):
+            return answer
+        raise _failure(answer, at)
+
+    async def find(self, at: BlockSelector, question: Question, expected: type[Expected]) -> Expected | None:
+        """As :meth:`ask`, with None for a block or transaction that does not exist."""
+        answer = await self._backend.query(Query(at, question))
+        if isinstance(answer, expected):
+            return answer
+        if isinstance(answer, NotFound):
+            return None
+        raise _failure(answer, at)
+
+    async def ask_node(self, request: Request, expected: type[Expected]) -> Expected:
+        """The node's reply. Raises NotAnswered and Unavailable."""
+        reply = await self._backend.ask_node(request)
+        if isinstance(reply, expected):
+            return reply
+        raise NotAnswered(reply.message if isinstance(reply, LinkFailed) else "the node could not be asked; try again")
+
+    def beyond_head(self, at: BlockSelector) -> bool:
+        """A height that no subscriber has heard of; execution may have it already, but it is not told yet."""
+        return isinstance(at, AtHeight) and at.height > self.heads.head.height
+
+
+def committed(at: BlockSelector) -> BlockSelector:
+    """Blocks exist once they are final: what is asked of the pending one is answered by the head."""
+    return AtLatest() if isinstance(at, AtPending) else at
+
+
+def _failure(answer: Answer, at: BlockSelector) -> ReadError:
+    match answer:
+        case NotFound():
+            return UnknownBlock(by_hash=isinstance(at, AtHash))
+        case HistoryUnavailable(asked_height, oldest_height):
+            return StateUnavailable(asked_height, oldest_height)
+        case CallFailed(kind, message, output):
+            match kind:
+                case "reverted":
+                    return CallReverted(output)
+                case "halted":
+                    return CallHalted(message)
+                case _:
+                    return CallRefused(kind, message)
+        case LimitExceeded(message):
+            return TooMuch(message)
+        case _:
+            raise Unavailable(f"the execution process gave an unexpected answer: {type(answer).__name__}")
