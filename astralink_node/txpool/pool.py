@@ -151,13 +151,19 @@ class Pool:
         if not is_pending:
             waits_for_nonce = missing < entry.nonce
             waits_for = WaitsFor.NONCE if waits_for_nonce else WaitsFor.FUNDS
-            return Held(entry.sender, entry.nonce, False, waits_for, missing if waits_for_nonce else None)
+            return Held(
+                entry.sender,
+                entry.nonce,
+                is_pending=False,
+                waits_for=waits_for,
+                missing_nonce=missing if waits_for_nonce else None,
+            )
         waits_for = WaitsFor.BLOCK
         if line.floors[place].fee_cap < self.chain.base_fee_wei:
             waits_for = WaitsFor.BASE_FEE
         elif self._long_runs.waits(entry.sender, line.nonces[0]):
             waits_for = WaitsFor.LONG_RUN
-        return Held(entry.sender, entry.nonce, True, waits_for)
+        return Held(entry.sender, entry.nonce, is_pending=True, waits_for=waits_for)
 
     # --- In ----------------------------------------------------------------------------------------------------
 
@@ -361,9 +367,7 @@ class Pool:
         if self.queued_count >= limits.max_queued:
             raise PoolRejection("txpool is full: too many transactions wait for an earlier nonce")
 
-    def _victims(
-        self, entry: PoolTransaction, line: SenderLine, old: PoolTransaction | None
-    ) -> list[PoolTransaction]:
+    def _victims(self, entry: PoolTransaction, line: SenderLine, old: PoolTransaction | None) -> list[PoolTransaction]:
         """The cheapest that must go for a newcomer to fit. PoolRejection if they are not all cheaper than it is."""
         limits, base_fee = self.limits, self.chain.base_fee_wei
         surplus = len(self._by_hash) + (old is None) - limits.max_transactions
@@ -460,7 +464,7 @@ class Pool:
         self._least_fee_cap = min((each.max_fee_per_gas for each in kept), default=None)
 
 
-def _outbid(is_executable: bool, tip: int, cheapest: tuple[bool, int] | None) -> PoolRejection:  # noqa: FBT001
+def _outbid(is_executable: bool, tip: int, cheapest: tuple[bool, int] | None) -> PoolRejection:
     """In geth's words: it pays too little, or it would have to displace what can be executed although it cannot."""
     if cheapest is None:
         return PoolRejection("txpool is full: the transaction is larger than all that it may displace")

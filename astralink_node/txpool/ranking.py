@@ -123,7 +123,7 @@ class Tails:
                 return (executable, least[0]), least[3]
         return None
 
-    def _check(self, executable: bool, which: int) -> Callable[[_TailKey], bool]:  # noqa: FBT001 (a key's part)
+    def _check(self, executable: bool, which: int) -> Callable[[_TailKey], bool]:
         current = self._current
 
         def is_current(key: _TailKey) -> bool:

@@ -109,7 +109,9 @@ class SenderLine:
         self.spent -= entry.cost
         self._settle_floors(place)
 
-    def follow(self, account: AccountView) -> tuple[list[PoolTransaction], list[PoolTransaction], list[PoolTransaction]]:
+    def follow(
+        self, account: AccountView
+    ) -> tuple[list[PoolTransaction], list[PoolTransaction], list[PoolTransaction]]:
         """The account changed: (entries whose nonce it has used, entries that cost more than it has, newly executable).
 
         The first two have left.

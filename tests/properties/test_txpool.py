@@ -26,7 +26,10 @@ PLENTY = 10**9
 
 class PoolMachine(RuleBasedStateMachine):
     @initialize(
-        transactions=st.integers(2, 14), size=st.integers(400, 2500), queued=st.integers(1, 8), min_tip=st.integers(0, 2)
+        transactions=st.integers(2, 14),
+        size=st.integers(400, 2500),
+        queued=st.integers(1, 8),
+        min_tip=st.integers(0, 2),
     )
     def start(self, transactions, size, queued, min_tip):
         limits = PoolLimits(
@@ -63,7 +66,9 @@ class PoolMachine(RuleBasedStateMachine):
     def add(self, sender, ahead, tip, extra, gas, size, tx_type):
         fee = tip if tx_type < 2 else max(0, tip + extra)
         nonce = max(0, self.model.accounts[sender].nonce + ahead)
-        self._submit(sender, transaction(nonce, tip=tip, fee=fee, gas=gas, size=size, tx_type=tx_type, salt=self._salt()))
+        self._submit(
+            sender, transaction(nonce, tip=tip, fee=fee, gas=gas, size=size, tx_type=tx_type, salt=self._salt())
+        )
 
     @rule(sender=senders, tip=st.integers(8, 200), size=st.integers(100, 300))
     def add_the_next(self, sender, tip, size):
@@ -111,22 +116,28 @@ class PoolMachine(RuleBasedStateMachine):
         account = self.model.accounts[sender]
         view = AccountView(account.nonce, account.balance, account.delegated)
         pending_before = {entry.hash for entry in self.pool.pending()}
+        expected = self._refusal_of_the_model(item)
+        promoted, found = self._try(sent, sender, view, authorities)
+        note(f"refused: {found}")
+        assert found.startswith(expected)
+        assert bool(found) == bool(expected)
+        if not found:
+            self.admitted.add(sent.hash)
+        assert {entry.hash for entry in promoted} == {entry.hash for entry in self.pool.pending()} - pending_before
+
+    def _refusal_of_the_model(self, item):
         try:
             self.model.add(item)
-        except Refused as expected:
-            refusal = str(expected)
-        else:
-            refusal = None
+        except Refused as refused:
+            return str(refused)
+        return ""
+
+    def _try(self, sent, sender, view, authorities):
+        """(what became executable, why it was refused)"""
         try:
-            promoted = self.pool.add(sent, sender, view, now_ms=self.model.now_ms, authorities=authorities)
-        except PoolRejection as found:
-            note(f"refused: {found}")
-            assert refusal is not None, found
-            assert str(found).startswith(refusal)
-        else:
-            assert refusal is None
-            self.admitted.add(sent.hash)
-            assert {entry.hash for entry in promoted} == {entry.hash for entry in self.pool.pending()} - pending_before
+            return self.pool.add(sent, sender, view, now_ms=self.model.now_ms, authorities=authorities), ""
+        except PoolRejection as refused:
+            return (), str(refused)
 
     # --- Blocks ----------------------------------------------------------------------------------------------------
 
@@ -250,5 +261,5 @@ class PoolMachine(RuleBasedStateMachine):
                     assert transaction_hash in self.included or transaction_hash not in self.admitted
 
 
-PoolMachine.TestCase.settings = settings(max_examples=250, stateful_step_count=50, deadline=None)
+PoolMachine.TestCase.settings = settings(max_examples=150, stateful_step_count=50, deadline=None)
 TestPool = PoolMachine.TestCase

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from astralink_node.gateway.methods import (
     astralink,
     astralink_network,
+    astralink_pool,
     astralink_staking,
     eth_blocks,
     eth_calls,
@@ -31,7 +32,12 @@ NAMESPACES: Mapping[str, Sequence[Method]] = {
     ),
     "net": net.METHODS,
     "web3": web3.METHODS,
-    "astralink": (*astralink.METHODS, *astralink_network.METHODS, *astralink_staking.METHODS),
+    "astralink": (
+        *astralink.METHODS,
+        *astralink_network.METHODS,
+        *astralink_pool.METHODS,
+        *astralink_staking.METHODS,
+    ),
     "txpool": txpool.METHODS,
 }
 

@@ -25,7 +25,6 @@ from astralink_node.gateway.link_messages import (
     GetNetworkView,
     GetNodeStatus,
     GetPendingNonce,
-    GetPoolContent,
     GetPooledTransaction,
     LinkFailed,
     Member,
@@ -34,7 +33,6 @@ from astralink_node.gateway.link_messages import (
     NewPendingTransactions,
     NodeStatus,
     PendingNonce,
-    PoolContent,
     PooledTransaction,
     Push,
     Reachability,
@@ -48,6 +46,15 @@ from astralink_node.gateway.link_messages import (
     SyncProgress,
     Verdicts,
     VotesFor,
+)
+from astralink_node.gateway.pool_messages import (
+    GetPoolPage,
+    GetPoolSenders,
+    GetTransactionFate,
+    HeldTransaction,
+    PoolFate,
+    PoolPage,
+    PoolSenders,
 )
 from astralink_node.services import gateway_link
 from astralink_node.services.evidence_desk import EvidenceUnwelcome
@@ -159,7 +166,12 @@ def test_every_request_has_its_answer() -> None:
         found = await gateway.ask(GetPooledTransaction(keccak256(sent.raw_transaction)))
         assert found == PooledTransaction(sent.raw_transaction, sent.sender)
         assert await gateway.ask(GetPooledTransaction(bytes(32))) == PooledTransaction(b"", b"")
-        assert await gateway.ask(GetPoolContent()) == PoolContent((transaction,), ())
+        assert await gateway.ask(GetPoolSenders()) == PoolSenders(sent.sender)
+        held = HeldTransaction(sent.raw_transaction, sent.sender)
+        assert await gateway.ask(GetPoolPage((sent.sender,), 0)) == PoolPage((held,), (), 1, 0)
+        fate = await gateway.ask(GetTransactionFate(keccak256(sent.raw_transaction)))
+        assert fate == PoolFate("pending", sent.sender, 0, "block")
+        assert await gateway.ask(GetTransactionFate(bytes(32))) == PoolFate("unknown")
         assert await gateway.ask(GetNodeStatus()) == STATUS
         assert await gateway.ask(GetConsensusState()) == ConsensusStateReply(None)
         assert await gateway.ask(GetNetworkView()) == NO_NETWORK
