@@ -5,7 +5,7 @@ Wallets match the messages ("nonce too low", "insufficient funds", "already know
 the account's code allows it to send (EIP-3607) is judged by the block pipeline alone.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from astralink_node.errors import AstraLinkError
 from astralink_node.evm.fork_rules import ForkRules
@@ -62,6 +62,12 @@ class PoolTransaction:
     arrived_ms: int
     authorities: frozenset[Address] = frozenset()
     """Accounts whose EIP-7702 authorizations it carries."""
+    cost: int = field(init=False)
+    """The most that it can take from its sender, in wei."""
+
+    def __post_init__(self) -> None:
+        sent = self.transaction
+        object.__setattr__(self, "cost", sent.gas_limit * sent.max_fee_per_gas + sent.value)
 
     @property
     def hash(self) -> bytes:
@@ -74,11 +80,6 @@ class PoolTransaction:
     @property
     def size(self) -> int:
         return len(self.transaction.raw)
-
-    @property
-    def cost(self) -> int:
-        """The most that it can take from its sender."""
-        return self.transaction.gas_limit * self.transaction.max_fee_per_gas + self.transaction.value
 
     def tip(self, base_fee: int) -> int:
         """What a unit of gas pays the proposer; negative when the transaction cannot pay the base fee."""

@@ -117,20 +117,23 @@ class SenderLine:
         The first two have left.
         """
         self.account = account
-        was_executable = self.entries[: self.executable]
+        executable_until = self.nonces[self.executable - 1] + 1 if self.executable else 0
         used_count = bisect_left(self.nonces, account.nonce)
-        used = self.entries[:used_count]
-        kept = [entry for entry in self.entries[used_count:] if entry.cost <= account.balance_wei]
-        unpayable = [entry for entry in self.entries[used_count:] if entry.cost > account.balance_wei]
+        used, unpayable = self.entries[:used_count], []
+        if used_count:
+            del self.entries[:used_count], self.nonces[:used_count]
+            self.spent -= sum(entry.cost for entry in used)
+        if self.spent > account.balance_wei:
+            unpayable = [entry for entry in self.entries if entry.cost > account.balance_wei]
+            if unpayable:
+                self.entries = [entry for entry in self.entries if entry.cost <= account.balance_wei]
+                self.nonces = [entry.nonce for entry in self.entries]
+                self.spent -= sum(entry.cost for entry in unpayable)
         if used or unpayable:
-            self.entries = kept
-            self.nonces = [entry.nonce for entry in kept]
-            self.spent = sum(entry.cost for entry in kept)
-            self.floors = []
             self._settle_floors(0)
         self._settle_executable()
-        before = {entry.nonce for entry in was_executable}
-        return used, unpayable, [entry for entry in self.pending if entry.nonce not in before]
+        newly = [entry for entry in self.pending if entry.nonce >= executable_until]
+        return used, unpayable, newly
 
     def _settle_executable(self) -> None:
         self.executable = self.executable_cost = 0

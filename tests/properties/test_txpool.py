@@ -19,9 +19,9 @@ LIFETIME_MS = 20
 senders = st.sampled_from(SENDERS)
 prices = st.integers(0, 12)
 COST = 21_000
-balances = st.integers(0, 60).map(lambda count: count * COST)
-"""Enough for some of the transactions, at these prices."""
 PLENTY = 10**9
+balances = st.just(PLENTY) | st.integers(0, 40).map(lambda count: count * COST)
+"""Enough for all transactions, or for some at these prices, often just so."""
 
 
 class PoolMachine(RuleBasedStateMachine):
@@ -30,8 +30,9 @@ class PoolMachine(RuleBasedStateMachine):
         size=st.integers(400, 2500),
         queued=st.integers(1, 8),
         min_tip=st.integers(0, 2),
+        funds=st.tuples(*[balances] * len(SENDERS)),
     )
-    def start(self, transactions, size, queued, min_tip):
+    def start(self, transactions, size, queued, min_tip, funds):
         limits = PoolLimits(
             max_transactions=transactions,
             max_bytes=size,
@@ -46,7 +47,7 @@ class PoolMachine(RuleBasedStateMachine):
         self.model = MempoolModel(
             Limits(transactions, size, 6, 3, queued, BUMP_PERCENT, min_tip, LIFETIME_MS, PAUSE_BLOCKS),
             Chain(100_000, 5, 1),
-            {sender: Account(0, PLENTY) for sender in SENDERS},
+            {sender: Account(0, balance) for sender, balance in zip(SENDERS, funds, strict=True)},
         )
         self.transactions = {}
         """Every one that was ever offered, by hash, with its item."""
@@ -146,7 +147,7 @@ class PoolMachine(RuleBasedStateMachine):
         base_fee=st.integers(1, 20),
         gas_limit=st.sampled_from([100_000, 100_000, 60_000]),
         min_base_fee=st.sampled_from([1, 1, 4]),
-        changed=st.dictionaries(senders, st.tuples(st.integers(0, 2), balances | st.just(PLENTY)), max_size=2),
+        changed=st.dictionaries(senders, st.tuples(st.integers(0, 2), balances), max_size=2),
     )
     def commit(self, data, base_fee, gas_limit, min_base_fee, changed):
         """Some of the best go in, and others move nonces and balances."""
@@ -194,12 +195,21 @@ class PoolMachine(RuleBasedStateMachine):
 
     @precondition(lambda self: self.model.items)
     @rule(data=st.data())
+    def drop_and_submit_again(self, data):
+        """As when building refused it for what has passed."""
+        item = data.draw(st.sampled_from(self.model.items))
+        self.model.remove(item, "cannot be included")
+        self.pool.drop(item.hash, "cannot be included")
+        self._submit(item.sender, self.transactions[item.hash][0], item.authorities)
+
+    @precondition(lambda self: self.model.items)
+    @rule(data=st.data())
     def drop(self, data):
         item = data.draw(st.sampled_from(self.model.items))
         self.model.remove(item, "cannot be included")
         self.pool.drop(item.hash, "cannot be included")
 
-    @rule(elapsed=st.integers(0, 12), expires=st.booleans())
+    @rule(elapsed=st.sampled_from([1, 5, 11, LIFETIME_MS, LIFETIME_MS + 1]), expires=st.booleans())
     def time_passes(self, elapsed, expires):
         self.model.now_ms += elapsed
         self.pool.tick(self.model.now_ms)
