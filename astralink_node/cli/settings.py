@@ -45,6 +45,24 @@ def node_flags(command: Callable[..., Any]) -> Callable[..., Any]:
             _flag("blocks.fee_recipient", "--fee-recipient", metavar="ADDRESS", help="Who gets the priority fees."),
             _flag("history.archive", "--archive/--no-archive", help="Keep the state of every height."),
             _flag(
+                "txpool.max_transactions",
+                "--txpool-max-transactions",
+                type=int,
+                help="Transactions that the mempool holds.  [default: 131072]",
+            ),
+            _flag(
+                "txpool.min_tip_wei",
+                "--txpool-min-tip-wei",
+                type=int,
+                help="Least tip cap that the mempool takes.  [default: 0]",
+            ),
+            _flag(
+                "txpool.price_bump_percent",
+                "--txpool-price-bump-percent",
+                type=int,
+                help="By how much a replacement must pay more.  [default: 10]",
+            ),
+            _flag(
                 "signer.address",
                 "--signer",
                 metavar="ADDRESS",

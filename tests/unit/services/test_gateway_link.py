@@ -4,6 +4,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+import pytest
 import trio
 import trio.testing
 
@@ -267,6 +268,20 @@ def test_heads_and_pending_transactions_are_pushed_to_every_gateway() -> None:
         for gateway in gateways:
             assert await gateway.next_push() == NewHead(committed)
             assert await gateway.next_push() == NewPendingTransactions((sent,))
+
+    with_bench(scenario)
+
+
+def test_many_pending_transactions_are_pushed_in_batches(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(gateway_link, "MAX_PENDING_BATCH", 2)
+
+    async def scenario(bench: Bench) -> None:
+        gateway = await bench.connect()
+        await gateway.next_push()
+        entry, sent = pending()
+        bench.link.publish_pending([entry] * 5)
+        pushed = [await gateway.next_push() for _ in range(3)]
+        assert pushed == [NewPendingTransactions((sent,) * count) for count in (2, 2, 1)]
 
     with_bench(scenario)
 
