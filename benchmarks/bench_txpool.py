@@ -47,11 +47,12 @@ def main() -> int:
     arguments = _arguments()
     accounts = [Account.numbered(1 + number) for number in range(FILLING_SENDERS + arguments.senders)]
     filling = list(signed_transfers(accounts[:FILLING_SENDERS], FILLING_EACH))
+    # Their first ones come last, so that blocks stay empty until the pool is full enough.
+    filling = filling[FILLING_SENDERS:] + filling[:FILLING_SENDERS]
     load = list(signed_transfers(accounts[FILLING_SENDERS:], arguments.each))
     if arguments.shuffled:
         random.Random(arguments.seed).shuffle(load)
-        # Most of them wait for an earlier nonce for a while.
-        os.environ |= {"ASTRALINK_TXPOOL_MAX_QUEUED": str(len(load))}
+    os.environ |= {"ASTRALINK_TXPOOL_MAX_QUEUED": str(len(load) + len(filling))}
     alone = _alone(load)
     with tempfile.TemporaryDirectory(prefix="astralink-bench-") as folder:
         try:
