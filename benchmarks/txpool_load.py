@@ -1,13 +1,15 @@
 """A lone validator's node, and a hundred thousand signed transfers that reach it by JSON-RPC while it makes blocks.
 
 Every block that counts is full, with and without the load, so what differs is the admission alone. The client is
-this process, on the same cores as the node. A second connection goes straight to the node's own socket and asks for
-its status at a fixed pace: how late the answers are is how long the node's event loop is busy with other things.
+this process, on the same cores as the node but below it, as other machines would be. A second connection goes
+straight to the node's own socket and asks for its status at a fixed pace: how late the answers are is how long the
+node's event loop is busy with other things.
 """
 
 from __future__ import annotations
 
 import asyncio
+import os
 import re
 import time
 from collections.abc import Iterator, Sequence
@@ -33,6 +35,7 @@ from tests.support.node_process import NodeProcess
 MAX_FEE_WEI: Final = 10**17
 """Above every base fee that a run of full blocks comes to."""
 CONNECTIONS: Final = 8
+CLIENT_NICENESS: Final = 5
 BATCH: Final = 100
 """Transfers in one JSON-RPC batch; each connection has one batch on its way."""
 PING_INTERVAL_S: Final = 0.02
@@ -110,6 +113,7 @@ def measure(
         network.start()
         network.await_height(3)
         node = network.nodes[0]
+        os.nice(CLIENT_NICENESS)
         socket = runtime_folder_path(DataFolder(folder / "node0")) / "node.sock"
         return asyncio.run(_Run(node, socket).run(filling, load, idle_blocks))
 
