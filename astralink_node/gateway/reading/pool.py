@@ -1,21 +1,46 @@
-"""The mempool, as the node holds it now."""
+"""The mempool, as the node holds it now, and what became of a transaction that it was given."""
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass
+
 from astralink_node.gateway.link_messages import (
     GetPendingNonce,
-    GetPoolContent,
     GetPooledTransaction,
     PendingNonce,
-    PoolContent,
     PooledTransaction,
 )
+from astralink_node.gateway.pool_messages import (
+    ADDRESS_BYTES,
+    MAX_PAGE_SENDERS,
+    GetPoolPage,
+    GetPoolSenders,
+    GetTransactionFate,
+    PoolFate,
+    PoolPage,
+    PoolSenders,
+)
+from astralink_node.gateway.reading.block_view import Place
+from astralink_node.gateway.reading.blocks import BlockReader
 from astralink_node.gateway.reading.source import Source
 
 
+@dataclass(frozen=True, slots=True)
+class Included:
+    """It is in a block, for good."""
+
+    place: Place
+    sender: bytes
+
+
+TransactionFate = Included | PoolFate
+
+
 class PoolReader:
-    def __init__(self, source: Source) -> None:
+    def __init__(self, source: Source, blocks: BlockReader) -> None:
         self._source = source
+        self._blocks = blocks
 
     async def pending_nonce(self, address: bytes) -> int | None:
         """The nonce after a sender's executable transactions; None when the pool has nothing from it."""
@@ -26,5 +51,24 @@ class PoolReader:
         reply = await self._source.ask_node(GetPooledTransaction(transaction_hash), PooledTransaction)
         return reply if reply.raw_transaction else None
 
-    async def content(self) -> PoolContent:
-        return await self._source.ask_node(GetPoolContent(), PoolContent)
+    async def senders(self) -> list[bytes]:
+        """Everybody with a transaction in the pool, ascending."""
+        addresses = (await self._source.ask_node(GetPoolSenders(), PoolSenders)).addresses
+        return sorted(addresses[at : at + ADDRESS_BYTES] for at in range(0, len(addresses), ADDRESS_BYTES))
+
+    async def pages(self, senders: Sequence[bytes]) -> AsyncIterator[PoolPage]:
+        """What those senders have in the pool, each sender's in nonce order; the pool moves on between pages."""
+        start = first_nonce = 0
+        while start < len(senders):
+            asked = GetPoolPage(tuple(senders[start : start + MAX_PAGE_SENDERS]), first_nonce)
+            page = await self._source.ask_node(asked, PoolPage)
+            yield page
+            start, first_nonce = start + page.senders_told, page.next_nonce
+
+    async def fate(self, transaction_hash: bytes) -> TransactionFate:
+        """Whoever got into a block while another node's pool forgot it is included all the same."""
+        fate = await self._source.ask_node(GetTransactionFate(transaction_hash), PoolFate)
+        if fate.state in {"pending", "queued"}:
+            return fate
+        committed = await self._blocks.transaction(transaction_hash)
+        return fate if committed is None else Included(committed.place, committed.sender)
