@@ -23,8 +23,7 @@ UV_COMPILE = uv pip compile --quiet --universal --python-version 3.11 --generate
 	--no-emit-find-links --prerelease=if-necessary-or-explicit --custom-compile-command "make lock"
 PYTEST = $(BIN)/pytest -n $(WORKERS) $(PYTEST_FLAGS)
 
-.PHONY: help install devnet devnet-network devnet-reset test lint fmt unit vectors clients-setup clients crash bench bench-worst-case bench-consensus bench-network bench-tracing bench-explorer soak rpc-rubbish mutants simulation contracts gas-table eels-traces traced-vectors rpc-reference lock clean
-.PHONY: help install devnet devnet-network devnet-reset test lint fmt unit vectors clients-setup clients crash bench bench-worst-case bench-consensus bench-network bench-txpool soak mutants simulation contracts gas-table lock clean
+.PHONY: help install devnet devnet-network devnet-reset test lint fmt unit vectors clients-setup clients crash bench bench-worst-case bench-consensus bench-network bench-tracing bench-explorer soak rpc-rubbish mutants simulation contracts gas-table eels-traces traced-vectors rpc-reference lock clean bench-txpool
 
 help: ## list the targets
 	@echo "AstraLink targets:"

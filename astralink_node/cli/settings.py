@@ -60,6 +60,8 @@ def node_flags(command: Callable[..., Any]) -> Callable[..., Any]:
                 "index.explorer",
                 "--explorer-index/--no-explorer-index",
                 help="Keep the index that block explorers ask (ots_*).  [default: no; devnet: yes]",
+            ),
+            _flag(
                 "txpool.max_transactions",
                 "--txpool-max-transactions",
                 type=int,

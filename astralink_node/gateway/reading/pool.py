@@ -10,6 +10,7 @@ from astralink_node.gateway.link_messages import (
     GetPooledTransaction,
     PendingNonce,
     PooledTransaction,
+    SubmittedTransaction,
 )
 from astralink_node.gateway.pool_messages import (
     ADDRESS_BYTES,
@@ -64,6 +65,15 @@ class PoolReader:
             page = await self._source.ask_node(asked, PoolPage)
             yield page
             start, first_nonce = start + page.senders_told, page.next_nonce
+
+    async def pending(self, senders: Sequence[bytes], max_count: int) -> list[SubmittedTransaction]:
+        """The first executable transactions of those senders, each sender's in nonce order."""
+        found: list[SubmittedTransaction] = []
+        async for page in self.pages(senders):
+            found += page.pending
+            if len(found) >= max_count:
+                break
+        return found[:max_count]
 
     async def fate(self, transaction_hash: bytes) -> TransactionFate:
         """Whoever got into a block while another node's pool forgot it is included all the same."""
