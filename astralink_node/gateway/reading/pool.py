@@ -10,7 +10,6 @@ from astralink_node.gateway.link_messages import (
     GetPooledTransaction,
     PendingNonce,
     PooledTransaction,
-    SubmittedTransaction,
 )
 from astralink_node.gateway.pool_messages import (
     ADDRESS_BYTES,
@@ -18,6 +17,7 @@ from astralink_node.gateway.pool_messages import (
     GetPoolPage,
     GetPoolSenders,
     GetTransactionFate,
+    HeldTransaction,
     PoolFate,
     PoolPage,
     PoolSenders,
@@ -66,9 +66,9 @@ class PoolReader:
             yield page
             start, first_nonce = start + page.senders_told, page.next_nonce
 
-    async def pending(self, senders: Sequence[bytes], max_count: int) -> list[SubmittedTransaction]:
+    async def pending(self, senders: Sequence[bytes], max_count: int) -> list[HeldTransaction]:
         """The first executable transactions of those senders, each sender's in nonce order."""
-        found: list[SubmittedTransaction] = []
+        found: list[HeldTransaction] = []
         async for page in self.pages(senders):
             found += page.pending
             if len(found) >= max_count:
