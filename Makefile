@@ -8,6 +8,7 @@ BIN = $(VENV)/bin
 CLIENTS = tests/clients
 INTEROP = tests/interop
 TOOLCHAINS = tests/toolchains
+EELS = .venv-eels
 RUN = sh .ci/stage.sh
 
 # What these would change is chosen here, so that a shell with another project's settings gives the same result.
@@ -22,7 +23,7 @@ UV_COMPILE = uv pip compile --quiet --universal --python-version 3.11 --generate
 	--no-emit-find-links --prerelease=if-necessary-or-explicit --custom-compile-command "make lock"
 PYTEST = $(BIN)/pytest -n $(WORKERS) $(PYTEST_FLAGS)
 
-.PHONY: help install devnet devnet-network devnet-reset test lint fmt unit vectors clients-setup clients crash bench bench-worst-case bench-consensus bench-network soak mutants simulation contracts gas-table lock clean
+.PHONY: help install devnet devnet-network devnet-reset test lint fmt unit vectors clients-setup clients crash bench bench-worst-case bench-consensus bench-network bench-tracing soak rpc-rubbish mutants simulation contracts gas-table eels-traces traced-vectors rpc-reference lock clean
 
 help: ## list the targets
 	@echo "AstraLink targets:"
@@ -80,20 +81,37 @@ bench-network: $(VENV)/ready ## arrival to final receipt in four processes (abou
 	@$(BIN)/python -m tests.campaigns.partitions --json benchmarks/results/network.json
 	@$(BIN)/python -m benchmarks.bench_network
 
+bench-tracing: $(VENV)/ready ## a heavy transaction's trace: steps a second, memory, cancelling, blocks beside it (3 minutes)
+	@$(BIN)/python -m benchmarks.bench_tracing
+
 soak: $(VENV)/ready ## 30 minutes of load with random faults: memory, descriptors, tasks, one root at the end
 	@$(BIN)/python -m tests.campaigns.soak --minutes 30 --json benchmarks/results/soak.json
 
 simulation: $(VENV)/ready ## 20,000 heights of simulated networks, every promise checked (about 20 minutes)
 	@$(BIN)/python -m tests.simulation.campaign --heights 20000 --json benchmarks/results/simulation.json
 
+rpc-rubbish: $(VENV)/ready ## 100,000 messages of rubbish for a gateway process (about 3 minutes)
+	@$(BIN)/python -m tests.campaigns.rpc_rubbish
+
 mutants: $(VENV)/ready ## break each consensus rule in turn: a test must notice (about 5 minutes)
 	@$(BIN)/python -m tests.mutants.run --json benchmarks/results/mutants.json
+
+eels-traces: $(VENV)/ready ## record 1,000 EIP-3155 traces of the execution specifications (about 10 minutes)
+	@[ -x $(EELS)/bin/python ] || $(BIN)/python -m venv $(EELS)
+	@$(EELS)/bin/python -m pip install -qq -r tests/campaigns/eels-requirements.txt
+	@$(BIN)/python -m tests.campaigns.eels_traces $(EELS)/bin/python
+
+traced-vectors: $(VENV)/ready ## every execution-spec-test with all tracers on: nothing may change (about 30 minutes)
+	@$(BIN)/python -m tests.campaigns.traced_vectors --json benchmarks/results/traced-vectors.json
 
 contracts: $(VENV)/ready ## compile the Vyper sources into contracts/staking/artifacts
 	@$(BIN)/python -m contracts.build
 
 gas-table: contracts ## measure contracts/staking/gas.json anew
 	@$(BIN)/python -m tests.contracts.gas_scenarios
+
+rpc-reference: $(VENV)/ready ## write the table of methods in docs/rpc.md anew
+	@$(BIN)/python -m astralink_node.gateway.methods.reference
 
 # fastecdsa is left out: it is C source that needs Python's and GMP's headers, and py-libp2p imports it for secio
 # alone, which p2p/libp2p_patches.py takes out.

@@ -22,7 +22,12 @@ ENVIRONMENT_PREFIX: Final = "ASTRALINK_"
 OTHER_VARIABLES: Final = frozenset({"ASTRALINK_DATA_DIR"})
 """Variables with our prefix that are no settings."""
 
+RPC_APIS: Final = ("eth", "net", "web3", "astralink", "txpool", "admin", "debug", "trace", "rpc")
+"""JSON-RPC's namespaces (gateway.methods.namespaces); `rpc` is served whether it is named or not."""
+DEFAULT_RPC_APIS: Final = ("eth", "net", "web3", "astralink")
+
 _DAY_MS: Final = 86_400_000
+_MIB: Final = 1 << 20
 
 Value = str | int | bool | None | tuple[str, ...]
 
@@ -36,14 +41,34 @@ class RpcConfig:
     host: str = field(default="127.0.0.1", metadata={"check": "host"})
     port: int = field(default=8545, metadata={"range": (0, 65_535)})
     """0 lets the system choose."""
-    api: tuple[str, ...] = field(
-        default=("eth", "net", "web3", "astralink"),
-        metadata={"choices": ("eth", "net", "web3", "astralink", "txpool")},
-    )
-    cors_origins: tuple[str, ...] = ("loopback",)
+    api: tuple[str, ...] = field(default=DEFAULT_RPC_APIS, metadata={"choices": RPC_APIS})
+    cors_origins: tuple[str, ...] = field(default=("loopback",), metadata={"flag": "--rpc-cors-origins"})
     """Origins whose web pages may read answers; `loopback` for pages served from this machine, `*` for all."""
-    vhosts: tuple[str, ...] = ("localhost",)
+    vhosts: tuple[str, ...] = field(default=("localhost",), metadata={"flag": "--rpc-vhosts"})
     """Host names that requests may be addressed to, besides IP addresses; `*` for all."""
+    rate_limit: int = field(default=0, metadata={"range": (0, 1_000_000)})
+    """Requests a second of one connection, a batch's calls counted; 0 for no limit, as on a machine of one's own."""
+    client_rate_limit: int = field(default=0, metadata={"range": (0, 1_000_000)})
+    """Likewise of all connections from one address. Behind a proxy all clients have one address."""
+    max_body_bytes: int = field(default=5 * _MIB, metadata={"range": (1024, 128 * _MIB)})
+    max_response_bytes: int = field(default=25 * _MIB, metadata={"range": (1024, 512 * _MIB)})
+    """Of one answer, or of a whole batch's."""
+    max_batch: int = field(default=1000, metadata={"range": (1, 100_000)})
+    """Calls in one batch."""
+    request_timeout_ms: int = field(default=30_000, metadata={"range": (100, 600_000)})
+    max_connections: int = field(default=4096, metadata={"range": (8, 65_536)})
+    max_connections_per_client: int = field(default=2048, metadata={"range": (8, 65_536)})
+    """Of one IPv4 address or IPv6 /64 network; a proxy is one client."""
+    max_websockets: int = field(default=2048, metadata={"range": (0, 65_536)})
+    """Of the connections."""
+    max_websockets_per_client: int = field(default=1024, metadata={"range": (0, 65_536)})
+    max_subscriptions: int = field(default=128, metadata={"range": (1, 10_000)})
+    """Of one WebSocket connection."""
+    max_log_range: int = field(default=100_000, metadata={"range": (1, 2**40)})
+    """Blocks that eth_getLogs searches at once; a twentieth of it where the filter names no address and no topic."""
+    max_log_results: int = field(default=10_000, metadata={"range": (1, 1_000_000)})
+    gas_cap: int = field(default=50_000_000, metadata={"range": (21_000, 2**40)})
+    """Gas of a simulated call (eth_call, eth_estimateGas and their like) that names none, or more."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,12 +22,13 @@ from astralink_node import __version__
 from astralink_node.chain.client import ExecutionClient, ExecutionGone
 from astralink_node.chain.data_folder import load_genesis
 from astralink_node.chain.messages import AtLatest, BlockAnswer, BlockQuestion, Committed, Query, Status
+from astralink_node.chain.query_limits import query_limits
 from astralink_node.clock import now_ms
 from astralink_node.config import NodeConfig
 from astralink_node.crypto.addresses import parse_address
 from astralink_node.errors import AstraLinkError, UserError
-from astralink_node.gateway.config import GatewayConfig
 from astralink_node.gateway.link_messages import ConsensusState, NodeStatus
+from astralink_node.gateway.settings import gateway_config
 from astralink_node.log import Log, configure
 from astralink_node.metrics import NodeMetrics
 from astralink_node.services.block_sync import BlockSync
@@ -76,8 +77,6 @@ CLIENT_VERSION: Final = (
 _BACKLOG: Final = 16
 FIRST_PEER_WAIT_S: Final = 5.0
 """How long a new node that was told of others waits to hear how far they are, before it begins at genesis."""
-MINED_WAIT_MS: Final = 1000
-"""On a devnet that mines at once; many times what a block takes."""
 _SWITCH_INTERVAL_S: Final = 0.0005
 """Worker threads verify and sync for a millisecond at a time; with Python's 5 ms each would wait longer than that."""
 _COLLECT_AFTER: Final = (50_000, 20, 20)
@@ -163,6 +162,7 @@ async def run_node(setup: NodeSetup, on_ready: OnReady) -> None:
                 folder.genesis_file,
                 sockets / "execution.sock",
                 None if config.history.archive else config.history.state_heights,
+                query_limits(config.rpc),
                 shutdown.asked,
             )
             try:
@@ -190,7 +190,7 @@ async def _run_services(
     with ExitStack() as resources:
         async with trio.open_nursery() as services:
             ready = _ReadyOnce(on_ready)
-            gateway = _gateway_config(config, sockets, dev_accounts=setup.unlocks_dev_accounts)
+            gateway = gateway_config(config, sockets, dev_accounts=setup.unlocks_dev_accounts)
             keeper = GatewayKeeper(gateway, ready.serving)
             shutdown.before = keeper.stop
             # Its imports take a second: it starts while keys are decrypted and the database opens. It connects
@@ -224,7 +224,8 @@ async def _run_services(
             if validator is not None and next_signer is not None:
                 next_validator = OwnValidator(next_signer, validator.fee_recipient, in_thread)
             metrics, running = NodeMetrics(), _Running()
-            node_status = _node_status_source(config, genesis, status, pool, ready)
+            recipient = b"" if validator is None else validator.fee_recipient
+            node_status = _node_status_source(config, genesis, status, pool, ready, recipient)
             view, reachability = _view_of(network, genesis, status.genesis_hash, heads, head_now, running)
 
             def other_processes() -> dict[str, int | None]:
@@ -408,22 +409,6 @@ async def _committed_head(execution: ExecutionClient, status: Status) -> Committ
     return Committed(answer.block, (), (), status.next_base_fee_wei, status.next_gas_limit)
 
 
-def _gateway_config(config: NodeConfig, sockets: Path, *, dev_accounts: bool) -> GatewayConfig:
-    return GatewayConfig(
-        node_socket=str(sockets / "node.sock"),
-        execution_socket=str(sockets / "execution.sock"),
-        host=config.rpc.host,
-        port=config.rpc.port,
-        apis=config.rpc.api,
-        cors_origins=config.rpc.cors_origins,
-        vhosts=config.rpc.vhosts,
-        log_level=config.log.level,
-        metrics=config.metrics.enabled,
-        dev_accounts=dev_accounts,
-        mined_wait_ms=MINED_WAIT_MS if dev_accounts and config.blocks.builds_on_demand else 0,
-    )
-
-
 def _pool_limits(config: NodeConfig) -> PoolLimits:
     pool = config.txpool
     return PoolLimits(
@@ -444,6 +429,7 @@ def _node_status_source(
     status: Status,
     pool: TransactionPool,
     ready: "_ReadyOnce",
+    fee_recipient: bytes,
 ) -> Callable[[], NodeStatus]:
     def node_status() -> NodeStatus:
         return NodeStatus(
@@ -456,6 +442,7 @@ def _node_status_source(
             pending_transactions=pool.pool.pending_count,
             queued_transactions=pool.pool.queued_count,
             makes_empty_blocks=config.blocks.empty,
+            fee_recipient=fee_recipient,
         )
 
     return node_status

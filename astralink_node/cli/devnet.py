@@ -27,7 +27,7 @@ from astralink_node.cli.passwords import read_secret_line
 from astralink_node.cli.rpc_client import NotServed, RpcClient
 from astralink_node.cli.settings import node_flags, settings_from
 from astralink_node.cli.start import ready_object
-from astralink_node.config import NodeConfig, Value
+from astralink_node.config import RPC_APIS, NodeConfig, Value
 from astralink_node.crypto.keccak import keccak256
 from astralink_node.crypto.keystore_envelope import Scrypt
 from astralink_node.crypto.secret_files import create_secret_file
@@ -46,7 +46,11 @@ DEFAULT_DIR: Final = Path("devnet")
 PASSWORD_FILE: Final = "validator-password"
 _KDF: Final = Scrypt(n=16_384)
 """The password is 256 random bits: stretching it further would only make every start a second slower."""
-_DEFAULTS: Final[Mapping[str, Value]] = {"blocks.on_demand": True, "txpool.allow_unprotected": True}
+_DEFAULTS: Final[Mapping[str, Value]] = {
+    "blocks.on_demand": True,
+    "txpool.allow_unprotected": True,
+    "rpc.api": RPC_APIS,
+}
 MIN_BLOCK_TIME_S: Final = 0.01
 MAX_BLOCK_TIME_S: Final = 86_400
 CONSOLE_STOP_S: Final = 2.0

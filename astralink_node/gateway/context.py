@@ -28,6 +28,8 @@ class RpcContext:
     submissions: Submissions
     filters: Filters
     limits: GatewayLimits
+    apis: tuple[str, ...]
+    """Namespaces that are served."""
     accounts: DevAccounts | None = None
     """None everywhere but on a devnet that unlocked its test accounts."""
     mined_wait_ms: int = 0

@@ -138,6 +138,39 @@ await check("state-override", async () => {
   expectEqual(await token.totalSupply(), SUPPLY, "the supply");
 });
 
+await check("simulate-blocks", async () => {
+  const [from, to] = [sender.address, await token.getAddress()];
+  const spend = token.interface.encodeFunctionData("transfer", [receiver.address, 7n]);
+  const ask = token.interface.encodeFunctionData("balanceOf", [receiver.address]);
+  const before = await token.balanceOf(receiver.address);
+  const [first, second] = await provider.send("eth_simulateV1", [
+    { blockStateCalls: [{ calls: [{ from, to, input: spend }] }, { calls: [{ from, to, input: ask }] }] },
+    "latest",
+  ]);
+  expectEqual(token.interface.parseLog(first.calls[0].logs[0]).args.value, 7n, "the simulated Transfer");
+  expectEqual(BigInt(second.calls[0].returnData), before + 7n, "the balance in the next block");
+  expectEqual(await token.balanceOf(receiver.address), before, "the balance itself");
+});
+
+await check("send-and-wait", async () => {
+  const request = await sender.populateTransaction({ to: receiver.address, value: 3n });
+  const receipt = await provider.send("eth_sendRawTransactionSync", [await sender.signTransaction(request)]);
+  expectEqual([receipt.status, receipt.to], ["0x1", receiver.address.toLowerCase()], "the receipt");
+});
+
+await check("trace", async () => {
+  const receipt = await (await token.transfer(receiver.address, 4n)).wait();
+  const call = await provider.send("debug_traceTransaction", [receipt.hash, { tracer: "callTracer", tracerConfig: { withLog: true } }]);
+  const [from, to] = [sender.address, await token.getAddress()].map((address) => address.toLowerCase());
+  expectEqual([call.type, call.from, call.to, BigInt(call.gasUsed)], ["CALL", from, to, receipt.gasUsed], "the call");
+  expectEqual(token.interface.parseLog(call.logs[0]).args.value, 4n, "the traced Transfer");
+  const steps = await provider.send("debug_traceTransaction", [receipt.hash]);
+  expectEqual([steps.failed, BigInt(steps.gas)], [false, receipt.gasUsed], "the struct logger's result");
+  expectEqual(steps.structLogs[0].op, "PUSH1", "the first step");
+  const before = await provider.send("debug_traceTransaction", [receipt.hash, { tracer: "prestateTracer" }]);
+  expect(from in before && to in before, "the accounts that were touched");
+});
+
 await check("unlocked-account", async () => {
   const unlocked = await provider.getSigner(sender.address);
   const receipt = await (await unlocked.sendTransaction({ to: receiver.address, value: 1n })).wait();

@@ -56,7 +56,12 @@ async def get_proof(context: RpcContext, account: bytes, keys: tuple[tuple[int, 
 
 METHODS = (
     Method("eth_getBalance", get_balance, (ADDRESS, BLOCK)),
-    Method("eth_getTransactionCount", get_transaction_count, (ADDRESS, BLOCK)),
+    Method(
+        "eth_getTransactionCount",
+        get_transaction_count,
+        (ADDRESS, BLOCK),
+        note="With `pending`, what the mempool holds of the sender counts; other readings of `pending` are the head's.",
+    ),
     Method("eth_getCode", get_code, (ADDRESS, BLOCK)),
     Method("eth_getStorageAt", get_storage_at, (ADDRESS, Parameter("key", storage_key), BLOCK)),
     Method("eth_getStorageValues", get_storage_values, (Parameter("requests", storage_request), BLOCK)),

@@ -5,18 +5,27 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 
 from astralink_node.gateway.methods import (
+    admin,
     astralink,
     astralink_faucet,
     astralink_network,
     astralink_staking,
+    debug,
+    debug_raw,
     eth_accounts,
     eth_blocks,
     eth_calls,
     eth_chain,
     eth_logs,
+    eth_node,
+    eth_send_sync,
+    eth_simulate,
     eth_state,
     eth_transactions,
     net,
+    rpc,
+    trace,
+    trace_filter,
     txpool,
     web3,
 )
@@ -25,11 +34,14 @@ from astralink_node.gateway.methods.table import Method, method_table
 NAMESPACES: Mapping[str, Sequence[Method]] = {
     "eth": (
         *eth_chain.METHODS,
+        *eth_node.METHODS,
         *eth_accounts.METHODS,
         *eth_state.METHODS,
         *eth_blocks.METHODS,
         *eth_transactions.METHODS,
+        *eth_send_sync.METHODS,
         *eth_calls.METHODS,
+        *eth_simulate.METHODS,
         *eth_logs.METHODS,
     ),
     "net": net.METHODS,
@@ -41,7 +53,17 @@ NAMESPACES: Mapping[str, Sequence[Method]] = {
         *astralink_faucet.METHODS,
     ),
     "txpool": txpool.METHODS,
+    "debug": (*debug.METHODS, *debug_raw.METHODS),
+    "trace": (*trace.METHODS, *trace_filter.METHODS),
+    "admin": admin.METHODS,
+    "rpc": rpc.METHODS,
 }
+ALWAYS_SERVED = ("rpc",)
+
+
+def served_apis(enabled: Iterable[str]) -> tuple[str, ...]:
+    """Each name once, however often it was given, and those that are served always."""
+    return tuple(dict.fromkeys((*enabled, *ALWAYS_SERVED)))
 
 
 NEED_DEV_ACCOUNTS = frozenset(method.name for method in astralink_faucet.METHODS)
@@ -49,11 +71,8 @@ NEED_DEV_ACCOUNTS = frozenset(method.name for method in astralink_faucet.METHODS
 
 
 def methods_of(apis: Iterable[str], *, dev_accounts: bool = False) -> Mapping[str, Method]:
-    """The table of the enabled APIs; each name once, however often it was given.
-
-    `dev_accounts`: the node signs for a devnet's test accounts.
-    """
-    table = method_table(NAMESPACES[api] for api in dict.fromkeys(apis))
+    """The table of these APIs. `dev_accounts`: the node signs for a devnet's test accounts."""
+    table = method_table(NAMESPACES[api] for api in apis)
     if dev_accounts:
         return table
     locked = {method.name: method for method in eth_accounts.LOCKED}

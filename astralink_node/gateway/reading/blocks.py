@@ -120,6 +120,10 @@ class BlockReader:
         view = await self.block_with_receipts(AtHash(found.place.block_hash))
         return None if view is None else _in_view(view, found.place.index)
 
+    async def reach(self, height: int) -> None:
+        """Wait until the head is at least at ``height``; the caller bounds how long."""
+        await self._heads.reach(height)
+
     async def protocol_log(self, at: BlockSelector) -> ProtocolLogAnswer | None:
         """What the protocol's own calls did at a block, beside its transactions."""
         if self._source.beyond_head(at):

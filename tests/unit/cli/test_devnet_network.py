@@ -41,7 +41,15 @@ from p2p.identity import load_or_create_identity
 
 PASSWORD = "validator-password"
 OTHER_THAN_DEFAULT = NodeConfig(
-    rpc=RpcConfig(host="0.0.0.0", port=0, api=("eth", "txpool")),
+    rpc=RpcConfig(
+        host="0.0.0.0",
+        port=0,
+        api=("eth", "txpool"),
+        cors_origins=("*",),
+        vhosts=("rpc.example",),
+        rate_limit=7,
+        gas_cap=30_000_000,
+    ),
     blocks=BlocksConfig(interval_ms=250, on_demand=True, empty=False, fee_recipient="0x" + "ab" * 20),
     history=HistoryConfig(archive=True),
     p2p=P2pConfig(host="127.0.0.1", port=0),

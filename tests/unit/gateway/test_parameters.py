@@ -267,9 +267,8 @@ def test_state_overrides_are_read() -> None:
         {"0x12": {}},
         {ACCOUNT: []},
         {ACCOUNT: {"balance": 1}},
-        {ACCOUNT: {"state": {}, "stateDiff": {}}},
         {ACCOUNT: {"stateDiff": {"0x0": HASH}}},
-        {ACCOUNT: {"movePrecompileToAddress": ACCOUNT}},
+        {ACCOUNT: {"movePrecompileToAddress": "0x1"}},
     ],
 )
 def test_bad_state_overrides_are_refused(overrides: object) -> None:
@@ -347,3 +346,13 @@ def test_log_filters_are_bounded() -> None:
     choices = ["0x" + f"{n:064x}" for n in range(11)]
     with pytest.raises(RpcError, match="exceed max topics"):
         check_bounds(log_filter("f", {"topics": [choices]}).pattern, 10, 10)
+
+
+def test_what_is_refused_is_shown_in_few_words_however_large_or_deep_it_is() -> None:
+    deep: object = []
+    for _ in range(1000):
+        deep = [deep]
+    for value in (deep, ["x"] * 1_000_000, {str(number): number for number in range(1000)}):
+        with pytest.raises(BadValue) as refusal:
+            byte_string("data", value)
+        assert len(str(refusal.value)) < 120
