@@ -1,6 +1,6 @@
 """A thousand WebSocket subscribers of one gateway process, ten readers that stall among them; then requests a second.
 
-    python -m benchmarks.bench_subscribers [--subscribers 1000] [--stalled 10]
+    python -m benchmarks.bench_subscribers [--subscribers 1000] [--stalled 10] [--seconds 60]
 
 Real blocks, made beforehand, are announced to a real gateway process by a node stand-in of this process at 1 and at 10
 a second, each with transactions that were announced as pending before it and logs of them. Every subscriber must hear
@@ -33,8 +33,8 @@ from benchmarks.report import RESULTS, circumstances, write_result
 from tests.support.gateway_processes import GatewayProcess, running_gateway
 from tests.support.gateways import ALICE, BOB, COUNTER, ECHO, SmallNode, hexed, signed
 
-HEADS: Final = {1: 60, 10: 600}
-"""How many at each rate a second: a minute of each."""
+RATES: Final = (1, 10)
+"""Heads a second."""
 LOGS_A_BLOCK: Final = 2
 CONNECTIONS: Final = 8
 LOAD_S: Final = 5.0
@@ -122,7 +122,7 @@ async def child(module: str, *arguments: object) -> AsyncIterator[Lines]:
 # --- Subscribers ---------------------------------------------------------------------------------------------
 
 
-async def subscriptions(gateway: GatewayProcess, subscribers: int, stalled: int) -> dict[str, Any]:
+async def subscriptions(gateway: GatewayProcess, subscribers: int, stalled: int, seconds: int) -> dict[str, Any]:
     node, pid = gateway.node, gateway.process.pid
     before = resident_bytes(pid)
     async with child("benchmarks.subscriber_crowd", gateway.host, gateway.port, subscribers, stalled) as crowd:
@@ -133,8 +133,8 @@ async def subscriptions(gateway: GatewayProcess, subscribers: int, stalled: int)
         checked(await crowd.hear())
         announced: list[Block] = []
         rates = {}
-        for rate, count in HEADS.items():
-            blocks = blocks_of(node, count, len(announced) * LOGS_A_BLOCK)
+        for rate in RATES:
+            blocks = blocks_of(node, rate * seconds, len(announced) * LOGS_A_BLOCK)
             rates[str(rate)] = await _announce(gateway, crowd, blocks, rate, len(announced))
             announced += blocks
             print(f"{rate:3} heads a second: {rates[str(rate)]}", flush=True)
@@ -252,10 +252,10 @@ def shortfalls(found: dict[str, Any]) -> list[str]:
     return missed
 
 
-async def measure(subscribers: int, stalled: int) -> dict[str, Any]:
+async def measure(subscribers: int, stalled: int, seconds: int) -> dict[str, Any]:
     with tempfile.TemporaryDirectory(prefix="astralink-bench-") as folder:
         async with running_gateway(Path(folder)) as gateway:
-            found = await subscriptions(gateway, subscribers, stalled)
+            found = await subscriptions(gateway, subscribers, stalled, seconds)
             return {"subscriptions": found, "requests": await requests(gateway)}
 
 
@@ -263,10 +263,11 @@ def main() -> int:
     parser = argparse.ArgumentParser(description="WebSocket subscribers and requests of one gateway process")
     parser.add_argument("--subscribers", type=int, default=1000)
     parser.add_argument("--stalled", type=int, default=10)
+    parser.add_argument("--seconds", type=int, default=60, help="of heads at each rate")
     parser.add_argument("--output", type=Path, default=RESULTS / "subscribers.json")
     arguments = parser.parse_args()
     try:
-        found = asyncio.run(measure(arguments.subscribers, arguments.stalled))
+        found = asyncio.run(measure(arguments.subscribers, arguments.stalled, arguments.seconds))
     except Failed as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
