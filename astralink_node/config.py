@@ -22,7 +22,7 @@ ENVIRONMENT_PREFIX: Final = "ASTRALINK_"
 OTHER_VARIABLES: Final = frozenset({"ASTRALINK_DATA_DIR"})
 """Variables with our prefix that are no settings."""
 
-RPC_APIS: Final = ("eth", "net", "web3", "astralink", "txpool", "admin", "rpc")
+RPC_APIS: Final = ("eth", "net", "web3", "astralink", "txpool", "admin", "debug", "trace", "rpc")
 """JSON-RPC's namespaces (gateway.methods.namespaces); `rpc` is served whether it is named or not."""
 DEFAULT_RPC_APIS: Final = ("eth", "net", "web3", "astralink")
 

@@ -19,8 +19,11 @@ from astralink_node.chain.consensus_messages import (
     ValidatorsAnswer,
     ValidatorsQuestion,
 )
+from astralink_node.chain.facts_messages import ChainFacts, ChainFactsQuestion
 from astralink_node.chain.protocol_messages import ProtocolLogAnswer, ProtocolLogQuestion
+from astralink_node.chain.simulate_messages import SimulateAnswer, SimulateQuestion
 from astralink_node.chain.sync_messages import ImportAnswer, ImportWork, SyncAnswer, SyncQuestion
+from astralink_node.chain.trace_messages import LongQuestion, TraceAnswer
 from astralink_node.chain.view_messages import ViewsAnswer, ViewsQuestion
 
 # --- Block work: Build, Validate, Commit, GetDecided, Status ---------------------------------------------------
@@ -447,6 +450,7 @@ Question = (
     | StorageQuestion
     | ProofQuestion
     | CallQuestions
+    | SimulateQuestion
     | ViewsQuestion
     | BlockQuestion
     | ReceiptsQuestion
@@ -456,14 +460,17 @@ Question = (
     | FeeHistoryQuestion
     | ValidatorsQuestion
     | CheckpointQuestion
+    | ChainFactsQuestion
     | GetStatus
     | SyncQuestion
+    | LongQuestion
 )
 Answer = (
     AccountsAnswer
     | BytesAnswer
     | ProofAnswer
     | CallAnswers
+    | SimulateAnswer
     | ViewsAnswer
     | BlockAnswer
     | ReceiptsAnswer
@@ -473,11 +480,13 @@ Answer = (
     | FeeHistoryAnswer
     | ValidatorsAnswer
     | CheckpointAnswer
+    | ChainFacts
     | Status
     | NotFound
     | HistoryUnavailable
     | LimitExceeded
     | SyncAnswer
+    | TraceAnswer
 )
 
 

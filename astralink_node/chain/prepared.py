@@ -11,8 +11,8 @@ from typing import Final
 from astralink_node.chain.messages import BlockRecord, ReceiptRecord, TouchedAccount
 from astralink_node.chain.protocol_messages import ProtocolCall
 from astralink_node.evm.blocks import Header, Receipt, SealedBlock, encode_header, ethereum_block_rlp
+from astralink_node.evm.created_addresses import contract_address
 from astralink_node.evm.pipeline import ExecutedBlock
-from astralink_node.evm.transaction_execution import contract_address
 from astralink_node.evm.transactions import Transaction
 from astralink_node.state.commitment import StateUpdate
 from astralink_node.types import Address

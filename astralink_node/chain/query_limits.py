@@ -12,8 +12,16 @@ UNFILTERED_LOG_FRACTION = 20
 class QueryLimits:
     time_ms: int = 5_000
     """Wall-clock time of one answer."""
+    trace_time_ms: int = 30_000
+    """Of one trace that asks for no other time."""
+    max_trace_time_ms: int = 300_000
+    """Of one that does."""
+    max_traced_calls: int = 128
+    """In one question, each on what the one before left."""
     call_gas: int = 50_000_000
     """Gas of a simulated call that names none, or more; as geth's --rpc.gascap."""
+    max_simulated_bytes: int = 16 * 1024 * 1024
+    """Of what the calls of simulated blocks return and log, all together."""
     max_views: int = 128
     """Calls in one ViewsQuestion."""
     max_addresses: int = 1_000

@@ -19,7 +19,7 @@ from astralink_node.evm.code_run import CodeRun, run_code
 from astralink_node.evm.fork_rules import ForkRules, UnknownFork, fork_named
 from astralink_node.evm.scratch_state import MalformedAlloc, parse_bytes, parse_integer
 from astralink_node.evm.spec_tests import CaseResult, run_block_case, run_state_case
-from astralink_node.evm.tracer import Eip3155Tracer
+from astralink_node.evm.tracing.eip3155 import Eip3155Tracer
 from astralink_node.evm.transactions import Transaction
 from astralink_node.evm.transition import Transition, run_transition
 from astralink_node.types import Address

@@ -7,7 +7,7 @@ reason that comes or goes is noticed.
 from typing import Final
 
 from astralink_node.errors import AstraLinkError
-from astralink_node.gateway.rpc_errors import revert_reason
+from astralink_node.evm.revert_reason import revert_reason
 
 EXIT_REFUSED: Final = 1
 

@@ -10,14 +10,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final
 
-from eth.exceptions import FullStack, InsufficientStack, InvalidJumpDestination, OutOfGas
+from eth.exceptions import FullStack, InsufficientStack, InvalidInstruction, InvalidJumpDestination, OutOfGas
 from eth.vm.forks.prague.opcodes import PRAGUE_OPCODES
-from eth.vm.logic.invalid import InvalidOpcode
 from eth.vm.logic.system import Create, CreateOpcodeStackData
 
 from astralink_node.evm import stack_operations
 from astralink_node.evm.fork_rules import ForkRules
 from astralink_node.evm.machine import STACK_LIMIT, WORD_BYTES
+from astralink_node.evm.tracing.instructions import OPCODE_NAMES
 from astralink_node.evm.transactions import MAX_INITCODE_BYTES
 
 if TYPE_CHECKING:
@@ -50,8 +50,12 @@ def dispatch_table(fork: ForkRules) -> DispatchTable:
     return tuple(_entry(value, on_stack.get(value)) for value in range(256))
 
 
-def traced_operation(way: int, run: Operation) -> Operation:
-    """The same operation to be called with a computation, whatever its way."""
+def traced_operations(dispatch: DispatchTable) -> tuple[Operation, ...]:
+    """The same operations to be called with a computation, whatever their way."""
+    return tuple(_traced(way, run) for _, _, way, run in dispatch)
+
+
+def _traced(way: int, run: Operation) -> Operation:
     if way == ON_STACK:
         return _on_computation(run)
     if way == JUMP:
@@ -67,7 +71,7 @@ def _entry(value: int, on_stack: Operation | None) -> tuple[int, str, int, Opera
     if opcode is None:
         if on_stack is not None:
             return stack_operations.CLZ_GAS, "CLZ", ON_STACK, on_stack
-        return 0, "INVALID", ON_COMPUTATION, InvalidOpcode(value).__call__
+        return 0, "INVALID", ON_COMPUTATION, _invalid(value)
     if not hasattr(opcode, "logic_fn"):
         # Calls and creations charge by themselves. The bound method keeps C frames out of nested calls.
         if isinstance(opcode, Create):
@@ -79,6 +83,15 @@ def _entry(value: int, on_stack: Operation | None) -> tuple[int, str, int, Opera
         return opcode.gas_cost, opcode.mnemonic, value - _PUSH0, opcode.logic_fn
     way = {_JUMP: JUMP, _JUMPI: JUMPI}.get(value, ON_COMPUTATION)
     return opcode.gas_cost, opcode.mnemonic, way, _REPLACEMENTS.get(value, opcode.logic_fn)
+
+
+def _invalid(value: int) -> Operation:
+    name = OPCODE_NAMES[value]
+
+    def fail(_computation: Computation) -> None:
+        raise InvalidInstruction(f"invalid opcode: {name}")
+
+    return fail
 
 
 class _BoundedInitcode:

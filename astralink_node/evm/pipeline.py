@@ -26,8 +26,10 @@ from astralink_node.evm.blocks import (
     encode_withdrawal,
     ethereum_block_rlp,
 )
+from astralink_node.evm.delegation import is_delegation
 from astralink_node.evm.fork_rules import ChainRules
-from astralink_node.evm.transaction_execution import Outcome, RawLog, execute_transaction, is_delegation, log_of
+from astralink_node.evm.tracing.hooks import Tracer
+from astralink_node.evm.transaction_execution import Outcome, RawLog, execute_transaction, log_of
 from astralink_node.evm.transactions import (
     InvalidTransaction,
     Transaction,
@@ -36,7 +38,7 @@ from astralink_node.evm.transactions import (
     recover_sender,
     validate_stateless,
 )
-from astralink_node.evm.vm import ExecutionState, Tracer
+from astralink_node.evm.vm import Computation, ExecutionState, Precompiles
 from astralink_node.state.accounts import EMPTY_ACCOUNT
 from astralink_node.state.overlay import Overlay
 from astralink_node.state.trie import ordered_root
@@ -66,6 +68,8 @@ class BlockContext:
     parent_beacon_block_root: Hash32 = ZERO_HASH
     excess_blob_gas: int = 0
     ancestor_hash: AncestorHash = no_ancestors
+    blob_base_fee: int | None = None
+    """What BLOBBASEFEE gives in a simulation that says so; None: what follows from ``excess_blob_gas``."""
 
     @classmethod
     def of_header(cls, header: Header, ancestor_hash: AncestorHash) -> BlockContext:
@@ -102,7 +106,10 @@ class ExecutedBlock:
 class BlockExecution:
     """Executes one block on an overlay: start, transactions in order, finish."""
 
-    def __init__(self, rules: ChainRules, context: BlockContext, overlay: Overlay) -> None:
+    def __init__(
+        self, rules: ChainRules, context: BlockContext, overlay: Overlay, *, precompiles: Precompiles | None = None
+    ) -> None:
+        """`precompiles` replaces the fork's own; only a simulation may, with its overrides."""
         self.rules = rules
         self.context = context
         self.overlay = overlay
@@ -114,7 +121,12 @@ class BlockExecution:
         self._raw_transactions: list[bytes] = []
         self._bloom = 0
         self._state = ExecutionState(
-            overlay, context, rules.chain_id, self.fork, native_precompiles=not rules.plain_ethereum
+            overlay,
+            context,
+            rules.chain_id,
+            self.fork,
+            native_precompiles=not rules.plain_ethereum,
+            precompiles=precompiles,
         )
 
     def set_interrupt(self, interrupt: Callable[[], None] | None) -> None:
@@ -123,6 +135,10 @@ class BlockExecution:
 
     def set_tracer(self, tracer: Tracer | None) -> None:
         self._state.tracer = tracer
+
+    def set_frame_watcher(self, watcher: Callable[[Computation], None] | None) -> None:
+        """Have ``watcher`` called with every finished call and creation; a plain transfer makes none."""
+        self._state.frame_watcher = watcher
 
     def apply_system_start(self) -> None:
         """EIP-4788 and EIP-2935."""
@@ -140,13 +156,26 @@ class BlockExecution:
         intrinsic, floor = validate_stateless(transaction, self.rules, self.fork)
         self._check_block_room(transaction)
         self._check_sender(transaction, sender)
+        return self.include(transaction, self.execute(transaction, sender, intrinsic_gas=intrinsic, floor_gas=floor))
+
+    def execute(self, transaction: Transaction, sender: Address, *, intrinsic_gas: int, floor_gas: int) -> Outcome:
+        """The transaction on the state, unchecked: the caller has judged it. To be included next, or not at all.
+
+        Raises whatever the interrupt raises; the overlay is then as it was.
+        """
         completed = False
         try:
-            outcome = execute_transaction(self._state, transaction, sender, intrinsic_gas=intrinsic, floor_gas=floor)
+            outcome = execute_transaction(
+                self._state, transaction, sender, intrinsic_gas=intrinsic_gas, floor_gas=floor_gas
+            )
             completed = True
         finally:
             if not completed:
                 self.overlay.discard(0)
+        return outcome
+
+    def include(self, transaction: Transaction, outcome: Outcome) -> Receipt:
+        """The receipt of what was executed last, counted into the block."""
         self.gas_used += outcome.gas_used
         bloom = 0
         logs: tuple[Log, ...] = ()
@@ -239,11 +268,13 @@ def execute_block(
     ancestor_hash: AncestorHash,
     senders: Sequence[Address] = (),
     transactions: Sequence[Transaction] = (),
+    prepare: Callable[[BlockExecution], None] | None = None,
 ) -> ExecutedBlock:
     """Execute a whole block and hold the result against its header, all but the state root.
 
     The header itself is judged by ``header_rules.validate_header``. Senders and decoded transactions that the
-    caller has already are not computed again. Raises :class:`InvalidBlock` and :class:`InvalidTransaction`.
+    caller has already are not computed again. ``prepare`` is given the execution before it starts, to set what
+    watches it. Raises :class:`InvalidBlock` and :class:`InvalidTransaction`.
     """
     check_block_size(rules, block)
     if not transactions:
@@ -251,6 +282,8 @@ def execute_block(
     if not senders:
         senders = [recover_sender(transaction) for transaction in transactions]
     execution = BlockExecution(rules, BlockContext.of_header(block.header, ancestor_hash), overlay)
+    if prepare is not None:
+        prepare(execution)
     execution.apply_system_start()
     for transaction, sender in zip(transactions, senders, strict=True):
         execution.apply_transaction(transaction, sender)

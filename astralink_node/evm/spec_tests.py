@@ -7,7 +7,7 @@ cannot pass on this chain; their error says so.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -167,19 +167,23 @@ class CaseResult:
     """Why the case failed; for a passed one, the reason for which its transaction or last block was refused."""
 
 
-def run_fixture(fixture: Mapping[str, Any]) -> Iterator[CaseResult]:
+Prepare = Callable[[BlockExecution], None]
+"""Is given each execution before it starts, to set what watches it."""
+
+
+def run_fixture(fixture: Mapping[str, Any], prepare: Prepare | None = None) -> Iterator[CaseResult]:
     """Every case of a fixture file, of either format."""
     for name, case in fixture.items():
         if "blocks" in case:
-            yield run_block_case(name, case)
+            yield run_block_case(name, case, prepare)
         else:
-            yield from run_state_case(name, case)
+            yield from run_state_case(name, case, prepare)
 
 
 # --- State tests -----------------------------------------------------------------------------------------------
 
 
-def run_state_case(name: str, case: Mapping[str, Any]) -> Iterator[CaseResult]:
+def run_state_case(name: str, case: Mapping[str, Any], prepare: Prepare | None = None) -> Iterator[CaseResult]:
     """One result for each fork and index combination of the case."""
     for fork, posts in case["post"].items():
         for position, post in enumerate(posts):
@@ -187,7 +191,7 @@ def run_state_case(name: str, case: Mapping[str, Any]) -> Iterator[CaseResult]:
             state_root = b""
             try:
                 rules = plain_ethereum(fork_named(fork), _chain_id(case))
-                state_root, refusal = _apply_state_test(rules, case, post)
+                state_root, refusal = _apply_state_test(rules, case, post, prepare)
                 _check_refusal(post.get("expectException"), refusal)
                 _check_hash("state root", parse_bytes(post["hash"]), state_root)
                 yield _passed(full_name, fork, state_root, refusal)
@@ -196,11 +200,13 @@ def run_state_case(name: str, case: Mapping[str, Any]) -> Iterator[CaseResult]:
 
 
 def _apply_state_test(
-    rules: ChainRules, case: Mapping[str, Any], post: Mapping[str, Any]
+    rules: ChainRules, case: Mapping[str, Any], post: Mapping[str, Any], prepare: Prepare | None
 ) -> tuple[Hash32, InvalidTransaction | None]:
     state = ScratchState(case["pre"])
     overlay = state.overlay()
     execution = BlockExecution(rules, context_of_environment(case["env"]), overlay)
+    if prepare is not None:
+        prepare(execution)
     try:
         transaction = decode_transaction(parse_bytes(post["txbytes"]))
         receipt = execution.apply_transaction(transaction, recover_sender(transaction))
@@ -232,8 +238,9 @@ def context_of_environment(environment: Mapping[str, Any]) -> BlockContext:
 class _Chain:
     """The valid blocks so far and the state after them."""
 
-    def __init__(self, rules: ChainRules, case: Mapping[str, Any]) -> None:
+    def __init__(self, rules: ChainRules, case: Mapping[str, Any], prepare: Prepare | None) -> None:
         self.rules = rules
+        self.prepare = prepare
         self.state = ScratchState(case["pre"])
         genesis = _decode_block(parse_bytes(case["genesisRLP"])).header
         _check_hash("genesis", parse_bytes(case["genesisBlockHeader"]["hash"]), genesis.hash)
@@ -247,7 +254,7 @@ class _Chain:
             raise BlobTransactionUnsupported
         validate_header(self.rules, header, self.headers[-1])
         overlay = self.state.overlay()
-        execute_block(self.rules, block, overlay, ancestor_hash=self._ancestor_hash)
+        execute_block(self.rules, block, overlay, ancestor_hash=self._ancestor_hash, prepare=self.prepare)
         state_root = self.state.root_after(overlay)
         if state_root != header.state_root:
             raise InvalidBlock(BlockRule.STATE_ROOT, f"0x{state_root.hex()}", f"0x{header.state_root.hex()}")
@@ -258,10 +265,10 @@ class _Chain:
         return self.headers[number].hash if number < len(self.headers) else b""
 
 
-def run_block_case(name: str, case: Mapping[str, Any]) -> CaseResult:
+def run_block_case(name: str, case: Mapping[str, Any], prepare: Prepare | None = None) -> CaseResult:
     fork, state_root, refusal = str(case["network"]), b"", None
     try:
-        chain = _Chain(plain_ethereum(fork_named(fork), _chain_id(case)), case)
+        chain = _Chain(plain_ethereum(fork_named(fork), _chain_id(case)), case, prepare)
         for fixture_block in case["blocks"]:
             refusal = _import(chain, parse_bytes(fixture_block["rlp"]))
             _check_refusal(fixture_block.get("expectException"), refusal)

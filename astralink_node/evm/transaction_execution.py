@@ -1,8 +1,8 @@
 """One transaction on a state: buying gas, delegations, the root call, refunds, fees. No block in sight.
 
 Follows the execution specifications (EELS, fork prague: ``process_transaction``, ``process_message_call``), with
-py-evm running the root call. A transfer to an account without code never reaches py-evm. The caller has
-validated the transaction; block pipeline and simulation both come through here.
+py-evm running the root call. A transfer to an account without code never reaches py-evm, unless it is traced. The
+caller has validated the transaction; block pipeline and simulation both come through here.
 """
 
 from __future__ import annotations
@@ -13,10 +13,11 @@ from typing import TYPE_CHECKING, Final
 
 from eth.exceptions import ContractCreationCollision, VMError
 
-from astralink_node.crypto.keccak import keccak256
-from astralink_node.evm import rlp
 from astralink_node.evm.blocks import Log
+from astralink_node.evm.created_addresses import contract_address
+from astralink_node.evm.delegation import DELEGATION_PREFIX, delegate_of, is_delegation
 from astralink_node.evm.machine import Message
+from astralink_node.evm.tracing.run import refused_root, root_site
 from astralink_node.evm.transactions import U64_MAX, Authorization, Transaction, recover_authority
 from astralink_node.evm.vm import ExecutionState, TransactionContext
 from astralink_node.state.accounts import EMPTY_ACCOUNT, Account
@@ -25,9 +26,6 @@ from astralink_node.types import EMPTY_CODE_HASH, ZERO_ADDRESS, Address
 if TYPE_CHECKING:
     from astralink_node.state.overlay import Overlay
 
-DELEGATION_PREFIX: Final = b"\xef\x01\x00"
-"""EIP-7702: an account whose code is this and an address runs that address's code."""
-DELEGATION_BYTES: Final = 23
 EXISTING_AUTHORITY_REFUND: Final = 12_500
 """EIP-7702: PER_EMPTY_ACCOUNT_COST - PER_AUTH_BASE_COST, for an authority that already exists."""
 MAX_REFUND_QUOTIENT: Final = 5
@@ -56,39 +54,35 @@ def log_of(raw: RawLog) -> Log:
     return Log(address, tuple(topic.to_bytes(32, "big") for topic in topics), data)
 
 
-def is_delegation(code: bytes) -> bool:
-    return len(code) == DELEGATION_BYTES and code[:3] == DELEGATION_PREFIX
-
-
-def contract_address(sender: Address, nonce: int) -> Address:
-    """Where a transaction of this sender and nonce deploys."""
-    encoded = rlp.encode_list_of_encoded((b"\x94" + sender, rlp.encode_integer(nonce)))
-    return Address(keccak256(encoded)[12:])
-
-
 def execute_transaction(
     state: ExecutionState, transaction: Transaction, sender: Address, *, intrinsic_gas: int, floor_gas: int
 ) -> Outcome:
     """Apply a valid transaction to the state and pay its fees.
 
-    The sender must afford gas_limit * price + value; its nonce is raised whatever it was.
+    The sender must afford gas_limit * price + value; its nonce is raised whatever it was. Only a simulation has
+    prices below the base fee: then nobody is paid, as in geth.
     """
-    overlay = state.overlay
+    overlay, tracer = state.overlay, state.tracer
     overlay.begin_transaction()
+    if tracer is not None:
+        tracer.begin(state, transaction, sender)
     base_fee = state.execution_context.base_fee_per_gas
     price = transaction.effective_gas_price(base_fee)
+    tip = max(price - base_fee, 0)
     coinbase = state.execution_context.coinbase
-    if is_plain_transfer(state, transaction):
+    if tracer is None and is_plain_transfer(state, transaction):
         gas_used = max(intrinsic_gas, floor_gas)
         _transfer(overlay, transaction, sender, gas_used * price)
-        _credit(overlay, coinbase, gas_used * (price - base_fee))
+        _credit(overlay, coinbase, gas_used * tip)
         return Outcome(gas_used, gas_used, None, b"", ())
     outcome = _execute_message(state, transaction, sender, price, intrinsic_gas, floor_gas)
-    _credit(overlay, coinbase, outcome.gas_used * (price - base_fee))
+    _credit(overlay, coinbase, outcome.gas_used * tip)
     # Only now, as in EELS: a contract that destroys itself may be the coinbase.
     for address in state.accounts_to_delete:
         overlay.delete_account(address)
     overlay.clear_empty_accounts()
+    if tracer is not None:
+        tracer.end(state, outcome)
     return outcome
 
 
@@ -192,9 +186,8 @@ def _root_message(state: ExecutionState, transaction: Transaction, sender: Addre
             create_address=created,
         )
     code = overlay.get_code(Address(transaction.to))
-    delegated = is_delegation(code)
-    if delegated:
-        delegate = Address(code[len(DELEGATION_PREFIX) :])
+    delegate = delegate_of(code)
+    if delegate is not None:
         overlay.mark_address_warm(delegate)
         code = overlay.get_code(delegate)
     return Message(
@@ -204,7 +197,7 @@ def _root_message(state: ExecutionState, transaction: Transaction, sender: Addre
         value=transaction.value,
         data=transaction.data,
         code=code,
-        is_delegation=delegated,
+        is_delegation=delegate is not None,
     )
 
 
@@ -213,9 +206,14 @@ def run_root_call(
 ) -> tuple[int, VMError | None, bytes]:
     """Run the root call: (gas left, error, output)."""
     state.begin_message()
+    if state.tracer is not None:
+        state.call_site = root_site(message)
     if message.is_create:
         if state.has_code_or_nonce(message.storage_address):
-            return 0, ContractCreationCollision(f"0x{message.storage_address.hex()} is taken"), b""
+            collision = ContractCreationCollision(f"0x{message.storage_address.hex()} is taken")
+            if state.tracer is not None:
+                state.tracer.refuse(refused_root(message, collision))
+            return 0, collision, b""
         computation = state.computation_class.apply_create_message(state, message, context)
     else:
         computation = state.computation_class.apply_message(state, message, context)

@@ -16,13 +16,14 @@ from astralink_node.errors import AstraLinkError
 from astralink_node.evm import rlp
 from astralink_node.evm.block_errors import InvalidBlock
 from astralink_node.evm.blocks import Header, Log, Receipt, Withdrawal, empty_header, encode_logs
+from astralink_node.evm.created_addresses import contract_address
 from astralink_node.evm.fee_rules import ETHEREUM_BASE_FEE_DENOMINATOR, next_base_fee
 from astralink_node.evm.fork_rules import ChainRules, fork_named, plain_ethereum
 from astralink_node.evm.header_rules import child_excess_blob_gas
 from astralink_node.evm.pipeline import BlockContext, BlockExecution, ExecutedBlock
 from astralink_node.evm.scratch_state import MalformedAlloc, ScratchState, parse_bytes, parse_integer
+from astralink_node.evm.tracing.hooks import Tracer
 from astralink_node.evm.transaction_encoding import encoded, new_transaction, sign_transaction
-from astralink_node.evm.transaction_execution import contract_address
 from astralink_node.evm.transactions import (
     ACCESS_LIST_TYPE,
     BLOB_TYPE,
@@ -36,7 +37,6 @@ from astralink_node.evm.transactions import (
     decode_transaction,
     recover_sender,
 )
-from astralink_node.evm.vm import Tracer
 from astralink_node.state.overlay import Overlay
 from astralink_node.types import Address, Hash32
 

@@ -11,11 +11,19 @@ call depth and not the number of calls; jump destinations are found without recu
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import lru_cache
 from typing import Any, ClassVar, Final, Protocol
 
-from eth.exceptions import FullStack, Halt, InsufficientStack, InvalidJumpDestination, OutOfGas, VMError
+from eth.exceptions import (
+    FullStack,
+    Halt,
+    InsufficientStack,
+    InvalidJumpDestination,
+    OutOfGas,
+    ReservedBytesInCode,
+    VMError,
+)
 from eth.vm.forks.prague.computation import PragueComputation
 from eth.vm.forks.prague.state import PragueState
 
@@ -23,8 +31,18 @@ from astralink_node.evm.code import Code
 from astralink_node.evm.fee_rules import blob_base_fee
 from astralink_node.evm.fork_rules import ForkRules
 from astralink_node.evm.machine import STACK_LIMIT, Memory, Message, Meter, Stack, memory_gas
-from astralink_node.evm.opcodes import JUMPI, ON_COMPUTATION, ON_STACK, DispatchTable, dispatch_table, traced_operation
-from astralink_node.evm.precompiles.registry import NATIVE, precompiles_for
+from astralink_node.evm.opcodes import (
+    JUMPI,
+    ON_COMPUTATION,
+    ON_STACK,
+    DispatchTable,
+    Operation,
+    dispatch_table,
+    traced_operations,
+)
+from astralink_node.evm.precompiles.registry import NATIVE, PrecompileCall, precompiles_for
+from astralink_node.evm.tracing.hooks import ROOT_CREATION, CallSite, Tracer
+from astralink_node.evm.tracing.run import run_traced
 from astralink_node.state.overlay import Overlay
 from astralink_node.types import Address, Hash32
 
@@ -37,8 +55,16 @@ of Python functions on the heap, so depth costs no C stack as long as no C funct
 DEEP_CALL: Final = 48
 """At this depth the recursion limit is looked at. py-evm raises it when imported, but others may lower it."""
 
+Precompiles = Mapping[Address, PrecompileCall]
+
 OPCODES_PER_CHECK: Final = 1024
 """How many opcodes one call runs between two looks at the interrupt."""
+
+MAX_CODE_BYTES: Final = 24_576
+"""EIP-170."""
+RESERVED_FIRST_BYTE: Final = 0xEF
+"""EIP-3541."""
+CODE_DEPOSIT_GAS: Final = 200
 
 _CHECK_PERIOD: Final = range(OPCODES_PER_CHECK)
 
@@ -60,18 +86,22 @@ class BlockEnvironment(Protocol):
     def prev_randao(self) -> Hash32: ...
     @property
     def excess_blob_gas(self) -> int: ...
+    @property
+    def blob_base_fee(self) -> int | None:
+        """As a simulation wants it; None: what follows from the excess."""
+        ...
+
     def ancestor_hash(self, number: int) -> bytes:
         """Hash of one of the last 256 blocks (the caller checks the range); empty if it is unknown."""
         ...
 
 
-class Tracer(Protocol):
-    """Sees every call begin and end, and every opcode before and after it runs."""
+class CodeDepositOutOfGas(OutOfGas):
+    """Of a creation that cannot pay for the code that it returned."""
 
-    def enter(self, computation: Computation) -> None: ...
-    def leave(self) -> None: ...
-    def before_opcode(self, computation: Computation, program_counter: int, opcode: int) -> None: ...
-    def after_opcode(self, computation: Computation, error: VMError | None) -> None: ...
+
+class CodeTooLarge(OutOfGas):
+    """EIP-170."""
 
 
 class ExecutionContext:
@@ -147,12 +177,17 @@ class ExecutionState(PragueState):
         fork: ForkRules,
         *,
         native_precompiles: bool = False,
+        precompiles: Precompiles | None = None,
     ) -> None:
+        """`precompiles` replaces the fork's own; those stay warm from the start all the same, as in geth."""
         self.overlay: Overlay = overlay
         self._account_db: Overlay = overlay
         self._block = block
         self.execution_context = ExecutionContext(block, chain_id)
         self.computation_class = computation_class(fork, native_precompiles=native_precompiles)
+        self._always_warm: frozenset[bytes] = frozenset(self.computation_class.get_precompiles())
+        if precompiles is not None:
+            self.computation_class = with_precompiles(self.computation_class, precompiles)
         self.precompile_addresses: frozenset[bytes] = frozenset(self.computation_class.get_precompiles())
         self.logs: list[tuple[Address, tuple[int, ...], bytes]] = []
         """Of the running root call, in order; a reverted call's logs are cut off again."""
@@ -160,6 +195,12 @@ class ExecutionState(PragueState):
         self.accounts_to_delete: list[Address] = []
         """Of the last root call, if it succeeded."""
         self.tracer: Tracer | None = None
+        self.call_site: CallSite = ROOT_CREATION
+        """The opcode that made the newest call; kept for a tracer only."""
+        self.frames_entered = 0
+        """How many calls a tracer was shown."""
+        self.frame_watcher: Callable[[Computation], None] | None = None
+        """Called with every finished call and creation, inner ones first; for who indexes addresses. No tracer."""
         self.interrupt: Callable[[], None] | None = None
         """Called now and then while code runs. What it raises, which is no VMError, ends all and voids the state."""
         for name in _OVERLAY_METHODS:
@@ -196,7 +237,7 @@ class ExecutionState(PragueState):
         return overlay.account_has_code_or_nonce(address) or overlay.account_has_storage(address)
 
     def is_address_warm(self, address: Address) -> bool:
-        return self._warm_in_overlay(address) or address in self.precompile_addresses
+        return self._warm_in_overlay(address) or address in self._always_warm
 
     def get_ancestor_hash(self, block_number: int) -> bytes:
         number = self._block.number
@@ -206,13 +247,16 @@ class ExecutionState(PragueState):
 
     @property
     def blob_base_fee(self) -> int:
-        return blob_base_fee(self.execution_context.excess_blob_gas)
+        wanted = self._block.blob_base_fee
+        return blob_base_fee(self.execution_context.excess_blob_gas) if wanted is None else wanted
 
 
 class Computation(PragueComputation):
     """One message call. Fork classes made by :func:`computation_class` give it opcodes and precompiles."""
 
     dispatch: ClassVar[DispatchTable]
+    traced_operations: ClassVar[tuple[Operation, ...]]
+    """By opcode, each to be called with the computation."""
 
     state: ExecutionState
     msg: Message
@@ -274,7 +318,52 @@ class Computation(PragueComputation):
         if computation._error is not None:
             overlay.discard(checkpoint)
             del state.logs[log_count:]
+        if not message.is_create:
+            if state.tracer is not None:
+                state.tracer.leave(computation)
+            if state.frame_watcher is not None:
+                state.frame_watcher(computation)
         return computation
+
+    @classmethod
+    def apply_create_message(
+        cls,
+        state: ExecutionState,
+        message: Message,
+        transaction_context: TransactionContext,
+        parent_computation: Computation | None = None,
+    ) -> Computation:
+        """Run initcode and deploy what it returns, or undo it all. Callers have checked that nothing is there."""
+        snapshot = state.snapshot()
+        state.overlay.increment_nonce(message.storage_address)
+        computation = cls.apply_message(state, message, transaction_context, parent_computation)
+        if computation._error is None:
+            try:
+                computation.deploy()
+            except VMError as error:
+                computation.fail(error)
+        if computation._error is not None:
+            state.revert(snapshot)
+        if state.tracer is not None:
+            state.tracer.leave(computation)
+        if state.frame_watcher is not None:
+            state.frame_watcher(computation)
+        return computation
+
+    def deploy(self) -> None:
+        """Pay for the code that this initcode returned, and set it."""
+        code = self._output
+        if not code:
+            return
+        if len(code) > MAX_CODE_BYTES:
+            raise CodeTooLarge(f"{len(code)} bytes of code, at most {MAX_CODE_BYTES} (EIP-170)")
+        if code[0] == RESERVED_FIRST_BYTE:
+            raise ReservedBytesInCode("code begins with 0xef (EIP-3541)")
+        cost = len(code) * CODE_DEPOSIT_GAS
+        if cost > self._gas_meter.gas_remaining:
+            raise CodeDepositOutOfGas(f"{cost} gas for {len(code)} bytes of code")
+        self._gas_meter.gas_remaining -= cost
+        self.state.overlay.set_code(self.storage_address, code)
 
     @classmethod
     def apply_computation(
@@ -292,6 +381,7 @@ class Computation(PragueComputation):
         if message.is_create:
             computation.contracts_created.add(message.storage_address)
         if state.tracer is not None:
+            state.frames_entered += 1
             state.tracer.enter(computation)
         try:
             precompile = cls._precompiles.get(message.code_address)
@@ -302,18 +392,16 @@ class Computation(PragueComputation):
                 precompile(computation)
         except VMError as error:
             computation.fail(error)
-        if state.tracer is not None:
-            state.tracer.leave()
         return computation
 
     def run_code(self) -> None:
         """Run this call's code from its program counter to its end. Raises VMError where the call fails.
 
-        The one place where code is run: a translator overrides it, a tracer takes the slower loop below it.
+        The one place where code is run: a translator overrides it, a tracer takes the slower loop of tracing.run.
         """
         state = self.state
         if state.tracer is not None:
-            self._run_traced(state.tracer)
+            run_traced(self, state.tracer)
             return
         code, meter, dispatch, values = self.code, self._gas_meter, self.dispatch, self.stack_values
         padded, interrupt, destinations = code.padded, state.interrupt, None
@@ -357,27 +445,6 @@ class Computation(PragueComputation):
             if way == ON_COMPUTATION:
                 raise
             raise InsufficientStack(mnemonic) from None
-
-    def _run_traced(self, tracer: Tracer) -> None:
-        code, interrupt = self.code, self.state.interrupt
-        while True:
-            if interrupt is not None:
-                interrupt()
-            position = code.program_counter
-            opcode = code.padded[position]
-            code.program_counter = position + 1
-            gas, mnemonic, way, run = self.dispatch[opcode]
-            tracer.before_opcode(self, position, opcode)
-            try:
-                self._gas_meter.consume_gas(gas, mnemonic)
-                traced_operation(way, run)(self)
-            except Halt:
-                tracer.after_opcode(self, None)
-                return
-            except VMError as error:
-                tracer.after_opcode(self, error)
-                raise
-            tracer.after_opcode(self, None)
 
     @property
     def failure(self) -> VMError | None:
@@ -426,8 +493,9 @@ class Computation(PragueComputation):
             self._gas_meter.gas_refunded += child._gas_meter.gas_refunded
             self.accounts_to_delete.extend(child.accounts_to_delete)
 
-    def register_account_for_deletion(self, beneficiary: Address) -> None:  # noqa: ARG002 (py-evm's signature)
+    def register_account_for_deletion(self, beneficiary: Address) -> None:
         self.accounts_to_delete.append(self.msg.storage_address)
+        self.beneficiaries.append(beneficiary)
 
     def get_gas_refund(self) -> int:
         return 0 if self._error is not None else self._gas_meter.gas_refunded
@@ -483,10 +551,22 @@ class Computation(PragueComputation):
 def computation_class(fork: ForkRules, *, native_precompiles: bool = False) -> type[Computation]:
     """py-evm's Prague computation with this fork's opcodes and precompiles, and the chain's own if it has any."""
     members: dict[str, object] = {
-        "dispatch": dispatch_table(fork),
+        "dispatch": (dispatch := dispatch_table(fork)),
+        "traced_operations": traced_operations(dispatch),
         "_precompiles": precompiles_for(fork.p256verify, native=NATIVE if native_precompiles else ()),
     }
     return type(f"{fork.name}Computation", (Computation,), members)
+
+
+def with_precompiles(base: type[Computation], precompiles: Precompiles) -> type[Computation]:
+    """The same computation with other precompiles: for a simulation that moves or replaces some."""
+    return type(base.__name__, (base,), {"_precompiles": precompiles})
+
+
+def precompiles_of(fork: ForkRules, *, native_precompiles: bool = False) -> Precompiles:
+    """What answers at which address before any override."""
+    precompiles: Precompiles = computation_class(fork, native_precompiles=native_precompiles).get_precompiles()
+    return precompiles
 
 
 def allow_deep_calls() -> None:

@@ -7,8 +7,9 @@ one. Everything a client may send is bounded here before it is parsed.
 from __future__ import annotations
 
 import asyncio
-from contextlib import suppress
-from typing import cast
+from collections.abc import AsyncGenerator, Coroutine
+from contextlib import aclosing, suppress
+from typing import Any, cast
 
 import orjson
 from starlette.applications import Starlette
@@ -147,7 +148,7 @@ class RpcEndpoint:
         except ClientGone:
             return
         try:
-            answer = await self._gateway.answer(body, cast(Allowance, scope["state"][ALLOWANCE]))
+            answer = await self._gateway.answer_in_parts(body, cast(Allowance, scope["state"][ALLOWANCE]))
         except RateLimited as refusal:
             after_s = -(-refusal.retry_after_ms // 1000)
             retry = (b"retry-after", str(after_s).encode("ascii"))
@@ -155,8 +156,10 @@ class RpcEndpoint:
             return
         if answer is None:
             await _respond(send, 204, b"", cors)
-        else:
+        elif isinstance(answer, bytes):
             await _respond(send, 200, answer, [*cors, _JSON])
+        else:
+            await _while_connected(receive, _respond_in_parts(send, answer, [*cors, _JSON]))
 
     # --- WebSocket -------------------------------------------------------------------------------------------
 
@@ -239,6 +242,41 @@ async def _discard_body(scope: Scope, receive: Receive) -> None:
                 size += len(message.get("body", b""))
                 if not message.get("more_body", False):
                     return
+
+
+async def _while_connected(receive: Receive, answering: Coroutine[Any, Any, None]) -> None:
+    """Answer, unless the client leaves: then whatever works for the answer is cancelled."""
+    work = asyncio.create_task(answering)
+    gone = asyncio.create_task(_disconnected(receive))
+    try:
+        await asyncio.wait((work, gone), return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for task in (work, gone):
+            task.cancel()
+        await asyncio.gather(work, gone, return_exceptions=True)
+    if not work.cancelled():
+        work.result()
+
+
+async def _disconnected(receive: Receive) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass
+
+
+async def _respond_in_parts(send: Send, parts: AsyncGenerator[bytes], headers: Headers) -> None:
+    """An answer in one part is an ordinary response; of more the length is not known when they begin."""
+    async with aclosing(parts):
+        first = await anext(parts)
+        second = await anext(parts, None)
+        if second is None:
+            await _respond(send, 200, first, headers)
+            return
+        await send({"type": "http.response.start", "status": 200, "headers": list(headers)})
+        for part in (first, second):
+            await send({"type": "http.response.body", "body": part, "more_body": True})
+        async for part in parts:
+            await send({"type": "http.response.body", "body": part, "more_body": True})
+        await send({"type": "http.response.body", "body": b""})
 
 
 _JSON = (b"content-type", b"application/json")

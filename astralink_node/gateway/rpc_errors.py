@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from astralink_node.errors import AstraLinkError
-from astralink_node.gateway.reading.errors import CallHalted, CallReverted, ReadError, TooMuch
+from astralink_node.evm.revert_reason import revert_reason
+from astralink_node.gateway.reading.errors import CallHalted, CallReverted, ReadError, SimulationRefused, TooMuch
 
 PARSE_ERROR = -32700
 INVALID_REQUEST = -32600
@@ -17,42 +18,47 @@ METHOD_NOT_FOUND = -32601
 INVALID_PARAMS = -32602
 INTERNAL_ERROR = -32603
 SERVER_ERROR = -32000
+RESOURCE_NOT_FOUND = -32001
 TIMEOUT = -32002
 RESPONSE_TOO_LARGE = -32003
 LIMIT_EXCEEDED = -32005
 EXECUTION_REVERTED = 3
+VM_ERROR = -32015
+"""A simulated block's call that ended in an exceptional halt."""
+CLIENT_LIMIT_EXCEEDED = -38026
+STILL_PENDING = 4
+"""EIP-7966: accepted, and in no block yet when the wait was over."""
 
-ERROR_SELECTOR = bytes.fromhex("08c379a0")
-"""Error(string)."""
-PANIC_SELECTOR = bytes.fromhex("4e487b71")
-"""Panic(uint256)."""
-
-_PANIC_REASONS = {
-    0x00: "generic panic",
-    0x01: "assert(false)",
-    0x11: "arithmetic underflow or overflow",
-    0x12: "division or modulo by zero",
-    0x21: "enum overflow",
-    0x22: "invalid encoded storage byte array accessed",
-    0x31: "out-of-bounds array access; popping on an empty array",
-    0x32: "out-of-bounds access of an array or bytesN",
-    0x41: "out of memory",
-    0x51: "uninitialized function",
+SIMULATION_CODES = {
+    "nonce_too_low": -38010,
+    "nonce_too_high": -38011,
+    "nonce_max": INTERNAL_ERROR,
+    "fee_cap": -38012,
+    "intrinsic_gas": -38013,
+    "insufficient_funds": -38014,
+    "block_gas": -38015,
+    "block_number": -38020,
+    "block_time": -38021,
+    "initcode": -38025,
+    "too_many_blocks": CLIENT_LIMIT_EXCEEDED,
+    "timeout": -32016,
+    "invalid": INVALID_PARAMS,
+    "override": SERVER_ERROR,
 }
-"""The Solidity documentation's panic codes, in geth's words."""
+"""eth_simulateV1's, by the kind of refusal. -38022, -38023 (here as in geth an ``override``) and -38024 have no use."""
 
 
 class RpcError(AstraLinkError):
     """What a client is told instead of a result."""
 
-    def __init__(self, code: int, message: str, data: str | Mapping[str, object] | None = None) -> None:
+    def __init__(self, code: int, message: str, data: str | Mapping[str, int | str] | None = None) -> None:
         super().__init__(message)
         self.code = code
         self.message = message
         self.data = data
 
-    def to_json(self) -> dict[str, object]:
-        error: dict[str, object] = {"code": self.code, "message": self.message}
+    def to_json(self) -> dict[str, int | str | Mapping[str, int | str]]:
+        error: dict[str, int | str | Mapping[str, int | str]] = {"code": self.code, "message": self.message}
         if self.data is not None:
             error["data"] = self.data
         return error
@@ -65,6 +71,8 @@ def of_read_error(error: ReadError) -> RpcError:
             return execution_reverted(error.output)
         case CallHalted():
             return halted(str(error))
+        case SimulationRefused():
+            return RpcError(SIMULATION_CODES.get(error.kind, SERVER_ERROR), str(error))
         case TooMuch():
             return RpcError(LIMIT_EXCEEDED, str(error))
         case _:
@@ -120,19 +128,21 @@ def halted(reason: str) -> RpcError:
     return RpcError(SERVER_ERROR, reason[:1].lower() + reason[1:] if reason else "execution halted")
 
 
-def revert_reason(output: bytes) -> str | None:
-    """The text of an ABI-encoded ``Error(string)`` or ``Panic(uint256)``; None for custom errors and rubbish."""
-    selector, arguments = output[:4], output[4:]
-    if selector == PANIC_SELECTOR and len(arguments) >= 32:
-        code = int.from_bytes(arguments[:32], "big")
-        return _PANIC_REASONS.get(code, f"unknown panic code: {code:#x}")
-    if selector != ERROR_SELECTOR or len(arguments) < 64:
-        return None
-    offset = int.from_bytes(arguments[:32], "big")
-    if offset + 32 > len(arguments):
-        return None
-    length = int.from_bytes(arguments[offset : offset + 32], "big")
-    text = arguments[offset + 32 : offset + 32 + length]
-    if len(text) != length:
-        return None
-    return text.decode("utf-8", errors="replace")
+def still_pending(transaction_hash: bytes, waited_ms: int) -> RpcError:
+    waited = f"{waited_ms / 1000:g}s"
+    return RpcError(
+        STILL_PENDING,
+        f"The transaction was added to the transaction pool but wasn't processed in {waited}",
+        "0x" + transaction_hash.hex(),
+    )
+
+
+def failed_call(status: str, output: bytes, halt_reason: str) -> RpcError | None:
+    """What stands beside a call of a simulated block that failed; None for one that did not."""
+    match status:
+        case "reverted":
+            return execution_reverted(output)
+        case "halted":
+            return RpcError(VM_ERROR, halted(halt_reason).message)
+        case _:
+            return None

@@ -23,7 +23,7 @@ CONSENSUS_CRITICAL = (
     "astralink_node/chain/validation.py",
 )
 # Simulation answers one RPC call and is bounded in wall-clock time; no block depends on it.
-NOT_CRITICAL = {"astralink_node/evm/simulate.py", "astralink_node/evm/state_test.py", "astralink_node/evm/tracer.py"}
+NOT_CRITICAL = {"astralink_node/evm/simulate.py", "astralink_node/evm/state_test.py"}
 FORBIDDEN_IMPORTS = {"time", "datetime", "random", "secrets", "statistics", "decimal", "fractions", "threading"}
 FORBIDDEN_CALLS = {"float", "hash", "round", "id"}
 

@@ -11,6 +11,8 @@ from typing import Any, Final
 from astralink_node.crypto.keccak import keccak256
 from astralink_node.crypto.secp256k1 import ORDER, address_of, sign
 from astralink_node.evm import rlp
+from astralink_node.evm.created_addresses import contract_address
+from astralink_node.evm.delegation import DELEGATION_PREFIX
 from astralink_node.evm.system_calls import (
     BEACON_ROOTS_ADDRESS,
     CONSOLIDATION_REQUEST_ADDRESS,
@@ -20,7 +22,6 @@ from astralink_node.evm.system_calls import (
     SYSTEM_ADDRESS,
     WITHDRAWAL_REQUEST_ADDRESS,
 )
-from astralink_node.evm.transaction_execution import DELEGATION_PREFIX, contract_address
 from astralink_node.types import Address
 from genesis.system_contracts import BEACON_ROOTS_CODE, HISTORY_CODE
 from tests.campaigns.evm_assembler import Surroundings, word

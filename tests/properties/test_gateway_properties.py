@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from astralink_node.evm.revert_reason import revert_reason
 from astralink_node.gateway.access import access_policy, host_name
 from astralink_node.gateway.call_parameters import call_arguments, state_overrides
 from astralink_node.gateway.encoding import checksum_address, quantity, word
@@ -19,7 +20,7 @@ from astralink_node.gateway.methods.namespaces import NAMESPACES
 from astralink_node.gateway.methods.table import Method, bind
 from astralink_node.gateway.parameters import BadValue, byte_string, storage_key
 from astralink_node.gateway.parameters import quantity as parse_quantity
-from astralink_node.gateway.rpc_errors import INVALID_PARAMS, RpcError, revert_reason
+from astralink_node.gateway.rpc_errors import INVALID_PARAMS, RpcError
 from astralink_node.gateway.submission import read_transaction
 
 HEXISH = st.from_regex(r"(0x)?[0-9a-fA-FxgX_ +-]{0,70}", fullmatch=True)

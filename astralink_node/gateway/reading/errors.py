@@ -16,6 +16,13 @@ class UnknownBlock(ReadError):
         super().__init__("header for hash not found" if by_hash else "header not found")
 
 
+class UnknownTransaction(ReadError):
+    """What would have to be executed again was never executed, or is not known."""
+
+    def __init__(self) -> None:
+        super().__init__("transaction not found")
+
+
 class StateUnavailable(ReadError):
     """The state of a block that is there, but older than this node keeps."""
 
@@ -48,6 +55,14 @@ class CallHalted(ReadError):
 
 class CallRefused(ReadError):
     """A simulated call that could not start; `kind` is one of CallFailed's (chain.call_messages)."""
+
+    def __init__(self, kind: str, message: str) -> None:
+        super().__init__(message)
+        self.kind = kind
+
+
+class SimulationRefused(ReadError):
+    """Blocks that could not be simulated; `kind` as in :class:`CallRefused`, and CallFailed's for whole blocks."""
 
     def __init__(self, kind: str, message: str) -> None:
         super().__init__(message)

@@ -331,7 +331,7 @@ def test_run_without_trace_prints_the_summary_alone(capsys: pytest.CaptureFixtur
 
 
 @pytest.mark.parametrize(
-    ("code", "error"), [("5f5ffd", "execution reverted"), ("fe", "Invalid opcode"), ("5b5f56", "out of gas")]
+    ("code", "error"), [("5f5ffd", "execution reverted"), ("fe", "invalid opcode"), ("5b5f56", "out of gas")]
 )
 def test_run_of_failing_code_says_why(capsys: pytest.CaptureFixture[str], code: str, error: str) -> None:
     assert run(["evm", "run", "--code", code, "--gas", "10000"]) == 0

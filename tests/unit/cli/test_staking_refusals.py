@@ -8,7 +8,7 @@ from pathlib import Path
 import eth_abi
 
 from astralink_node.cli.staking_refusals import ADVICE, Refused, reason_of
-from astralink_node.gateway.rpc_errors import ERROR_SELECTOR
+from astralink_node.evm.revert_reason import ERROR_SELECTOR
 
 SOURCES = Path(__file__).parents[3] / "contracts" / "staking"
 FOR_THE_PROTOCOL = {

@@ -8,11 +8,11 @@ from astralink_node.crypto.keccak import keccak256
 from astralink_node.crypto.secp256k1 import address_of
 from astralink_node.evm.block_errors import BlockRule, InvalidBlock
 from astralink_node.evm.blocks import EMPTY_BLOOM, Block, Withdrawal, empty_header, ethereum_block_rlp
+from astralink_node.evm.created_addresses import contract_address
 from astralink_node.evm.fee_rules import MIN_GAS_TARGET, FeeBounds
 from astralink_node.evm.fork_rules import MAX_BLOCK_RLP_BYTES, OSAKA, PRAGUE, astralink, plain_ethereum
 from astralink_node.evm.pipeline import check_block_size, check_executed
 from astralink_node.evm.transaction_encoding import sign_authorization
-from astralink_node.evm.transaction_execution import contract_address
 from astralink_node.evm.transactions import InvalidTransaction, TransactionRule
 from astralink_node.types import EMPTY_TRIE_ROOT, Address, Hash32
 from tests.support.evm_worlds import BALANCE, BASE_FEE, COINBASE, CONTEXT, KEY, SENDER, World, address

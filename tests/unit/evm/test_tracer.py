@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from astralink_node.evm.tracer import Eip3155Tracer
+from astralink_node.evm.tracing.eip3155 import Eip3155Tracer
 from astralink_node.types import Address
 from tests.support.evm_worlds import World, address
 
@@ -58,7 +58,7 @@ def test_a_creations_cost_does_not_include_what_it_hands_on() -> None:
     ("code", "error"),
     [
         ("01", "stack underflow"),
-        ("fe", "Invalid opcode 0xfe"),
+        ("fe", "invalid opcode: INVALID"),
         ("5f56", "invalid jump destination"),
         ("5f5ffd", "execution reverted"),
     ],

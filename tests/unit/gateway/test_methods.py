@@ -264,7 +264,11 @@ def test_proofs_show_keys_as_they_were_asked() -> None:
         ("eth_getBlockByNumber", ("latest", "yes"), "invalid argument 1: fullTransactions"),
         ("eth_getTransactionByHash", ("0x1",), "invalid argument 0: transactionHash: hex string has length 1, want 64"),
         ("eth_call", ({"to": "0x1"},), "invalid argument 0: transaction.to"),
-        ("eth_call", ({}, "latest", {}, {"number": "0x1"}), "invalid argument 3: blockOverrides: not supported"),
+        (
+            "eth_call",
+            ({}, "latest", {}, {"number": "1"}),
+            "invalid argument 3: blockOverrides.number",
+        ),
         ("eth_getLogs", ({"topics": ["0x1"]},), r"invalid argument 0: filter.topics[0]"),
         ("eth_sendRawTransaction", ("f86c",), "invalid argument 0: transaction: hex string without 0x prefix"),
         ("web3_sha3", (None,), "missing value for required argument 0: data"),

@@ -267,9 +267,8 @@ def test_state_overrides_are_read() -> None:
         {"0x12": {}},
         {ACCOUNT: []},
         {ACCOUNT: {"balance": 1}},
-        {ACCOUNT: {"state": {}, "stateDiff": {}}},
         {ACCOUNT: {"stateDiff": {"0x0": HASH}}},
-        {ACCOUNT: {"movePrecompileToAddress": ACCOUNT}},
+        {ACCOUNT: {"movePrecompileToAddress": "0x1"}},
     ],
 )
 def test_bad_state_overrides_are_refused(overrides: object) -> None:

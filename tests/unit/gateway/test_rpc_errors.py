@@ -3,13 +3,8 @@
 import pytest
 from eth_abi.abi import encode
 
-from astralink_node.gateway.rpc_errors import (
-    ERROR_SELECTOR,
-    EXECUTION_REVERTED,
-    PANIC_SELECTOR,
-    execution_reverted,
-    revert_reason,
-)
+from astralink_node.evm.revert_reason import ERROR_SELECTOR, PANIC_SELECTOR, revert_reason
+from astralink_node.gateway.rpc_errors import EXECUTION_REVERTED, execution_reverted
 
 
 @pytest.mark.parametrize("reason", ["", "module: reason", "ünïcode", "x" * 100])

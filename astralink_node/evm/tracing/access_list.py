@@ -3,22 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Set
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
-from eth.exceptions import VMError
-
+from astralink_node.evm.tracing.hooks import CALLS, SELFDESTRUCT, SilentTracer
 from astralink_node.evm.transactions import AccessList
-from astralink_node.evm.vm import Computation
 from astralink_node.types import Address
 
+if TYPE_CHECKING:
+    from astralink_node.evm.vm import Computation
+
 _SLOT_OPCODES: Final = frozenset({0x54, 0x55})  # SLOAD, SSTORE
-_ADDRESS_OPCODES: Final = frozenset({0x31, 0x3B, 0x3C, 0x3F, 0xFF})  # BALANCE, EXTCODE*, SELFDESTRUCT
-_CALL_OPCODES: Final = frozenset({0xF1, 0xF2, 0xF4, 0xFA})
+_ADDRESS_OPCODES: Final = frozenset({0x31, 0x3B, 0x3C, 0x3F, SELFDESTRUCT})  # BALANCE, EXTCODE*
 _ADDRESS_MASK: Final = (1 << 160) - 1
 
 
-class AccessListTracer:
+class AccessListTracer(SilentTracer):
     """Sees one transaction; touches count even where a call reverts, as geth has it."""
+
+    watched = _SLOT_OPCODES | _ADDRESS_OPCODES | CALLS
 
     def __init__(self, known: AccessList, *, excluded: Set[Address]) -> None:
         self._excluded = excluded
@@ -31,12 +33,6 @@ class AccessListTracer:
         """Sorted, so that two runs that touch the same give the same list."""
         return tuple((address, tuple(sorted(slots))) for address, slots in sorted(self._slots.items()))
 
-    def enter(self, computation: Computation) -> None:
-        """Calls show themselves in the caller's opcode."""
-
-    def leave(self) -> None:
-        """Nothing to close."""
-
     def before_opcode(self, computation: Computation, program_counter: int, opcode: int) -> None:  # noqa: ARG002
         if opcode in _SLOT_OPCODES:
             stack = computation.stack_values
@@ -44,11 +40,8 @@ class AccessListTracer:
                 self._slots.setdefault(computation.storage_address, set()).add(stack[-1])
         elif opcode in _ADDRESS_OPCODES:
             self._add_address(computation.stack_values, 1)
-        elif opcode in _CALL_OPCODES:
+        else:
             self._add_address(computation.stack_values, 2)
-
-    def after_opcode(self, computation: Computation, error: VMError | None) -> None:
-        """Everything is known beforehand."""
 
     def _add_address(self, stack: list[int], position: int) -> None:
         if len(stack) >= position:

@@ -1,0 +1,74 @@
+"""Runs every execution-spec-test of the repository without and with all tracers; nothing may differ.
+
+    python -m tests.campaigns.traced_vectors --json benchmarks/results/traced-vectors.json
+
+Compared are gas, output, logs and the state root of each case. A trace that exceeds its bound ends its transaction by
+design: such a file is run again without Parity's ``vmTrace`` and memory in struct logs, and counted. The exit code is
+1 if any case differs.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import platform
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from tests.support.fixture_archives import unpack_fixtures
+from tests.support.traced_runs import TOO_LARGE, AllTracers, outcomes
+
+FIXTURES = Path(__file__).parents[1] / "fixtures" / "unpacked" / "eest"
+
+
+def run(files: list[Path]) -> dict[str, Any]:
+    cases, transactions, lines, differing = 0, 0, 0, []
+    too_large = []
+    for position, path in enumerate(files):
+        fixture = json.loads(path.read_bytes())
+        name = path.relative_to(FIXTURES).as_posix()
+        untraced = outcomes(fixture, None)
+        tracer = AllTracers(vm_trace=True)
+        traced = outcomes(fixture, tracer)
+        if any(outcome.result.error.startswith(TOO_LARGE) for outcome in traced):
+            too_large.append(name)
+            tracer = AllTracers(vm_trace=False)
+            traced = outcomes(fixture, tracer)
+        cases += len(untraced)
+        transactions += sum(len(outcome.receipts) for outcome in untraced)
+        lines += tracer.lines
+        for plain, watched in zip(untraced, traced, strict=True):
+            if plain != watched:
+                differing.append(f"{name}: {plain.result.name}")
+                print(f"DIFFERS {differing[-1]}\n  {plain.result}\n  {watched.result}", flush=True)
+        if position % 50 == 0:
+            print(f"{position} of {len(files)} files, {cases} cases, {len(differing)} differ", flush=True)
+    return {
+        "files": len(files),
+        "cases": cases,
+        "transactions": transactions,
+        "lines": lines,
+        "too_large_for_vm_trace": too_large,
+        "differing": differing,
+    }
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description="Execution-spec-tests without and with all tracers.")
+    parser.add_argument("--json", type=Path, default=None, help="where the figures go")
+    parser.add_argument("--every", type=int, default=1, help="take every n-th file only")
+    arguments = parser.parse_args()
+    unpack_fixtures()
+    started = time.monotonic()
+    found = run(sorted(FIXTURES.rglob("*.json"))[:: arguments.every])
+    found |= {"seconds": round(time.monotonic() - started), "python": platform.python_version()}
+    print(json.dumps(found, indent=1))
+    if arguments.json is not None:
+        arguments.json.write_text(json.dumps(found, indent=1) + "\n")
+    return 1 if found["differing"] else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
