@@ -17,12 +17,14 @@ from astralink_node.gateway.pool_messages import (
     GetPoolPage,
     GetPoolSenders,
     GetTransactionFate,
+    HeldTransaction,
     PoolFate,
     PoolPage,
     PoolSenders,
 )
 from astralink_node.gateway.reading.block_view import Place
 from astralink_node.gateway.reading.blocks import BlockReader
+from astralink_node.gateway.reading.errors import TooMuch
 from astralink_node.gateway.reading.source import Source
 
 
@@ -37,10 +39,20 @@ class Included:
 TransactionFate = Included | PoolFate
 
 
+@dataclass(frozen=True, slots=True)
+class PoolContent:
+    """Executable transactions, and those that wait for an earlier nonce or for funds; a sender's in nonce order."""
+
+    pending: tuple[HeldTransaction, ...]
+    queued: tuple[HeldTransaction, ...]
+
+
 class PoolReader:
-    def __init__(self, source: Source, blocks: BlockReader) -> None:
+    def __init__(self, source: Source, blocks: BlockReader, *, max_content_bytes: int) -> None:
+        """`max_content_bytes`: of transactions that :meth:`content` gives at once."""
         self._source = source
         self._blocks = blocks
+        self._max_content_bytes = max_content_bytes
 
     async def pending_nonce(self, address: bytes) -> int | None:
         """The nonce after a sender's executable transactions; None when the pool has nothing from it."""
@@ -64,6 +76,19 @@ class PoolReader:
             page = await self._source.ask_node(asked, PoolPage)
             yield page
             start, first_nonce = start + page.senders_told, page.next_nonce
+
+    async def content(self, senders: Sequence[bytes] | None = None) -> PoolContent:
+        """What those senders, or all, have in the pool. Raises TooMuch."""
+        pending: list[HeldTransaction] = []
+        queued: list[HeldTransaction] = []
+        room = self._max_content_bytes
+        async for page in self.pages(await self.senders() if senders is None else senders):
+            room -= sum(len(each.raw_transaction) for each in (*page.pending, *page.queued))
+            if room < 0:
+                raise TooMuch(f"the mempool holds more than {self._max_content_bytes} bytes: ask for fewer senders'")
+            pending += page.pending
+            queued += page.queued
+        return PoolContent(tuple(pending), tuple(queued))
 
     async def fate(self, transaction_hash: bytes) -> TransactionFate:
         """Whoever got into a block while another node's pool forgot it is included all the same."""
