@@ -26,7 +26,7 @@ from astralink_node.chain.query_limits import query_limits
 from astralink_node.clock import now_ms
 from astralink_node.config import NodeConfig
 from astralink_node.crypto.addresses import parse_address
-from astralink_node.errors import AstraLinkError
+from astralink_node.errors import AstraLinkError, UserError
 from astralink_node.gateway.link_messages import ConsensusState, NodeStatus
 from astralink_node.gateway.settings import gateway_config
 from astralink_node.log import Log, configure
@@ -63,6 +63,7 @@ from astralink_node.txpool.admission import PoolTransaction
 from astralink_node.txpool.pool import PoolLimits
 from astralink_node.types import Address
 from astralink_node.validator.local_signer import Signer
+from genesis.presets import is_devnet
 from genesis.schema import GenesisFile
 from p2p.memory_transport import MemoryNetwork
 from p2p.peer_id import PeerId
@@ -100,6 +101,8 @@ class NodeSetup:
     """A block that the operator vouches for, where the node's own newest one is too old to begin from."""
     accept_lost_history: bool = False
     """The operator says that no other node signs with this key, although its signing history begins anew."""
+    unlocks_dev_accounts: bool = False
+    """Sign for a devnet's accounts, whose keys everybody knows; any other chain is refused."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +114,10 @@ class NodeReady:
     genesis_hash: bytes
     head_height: int
     is_validator: bool
+
+
+class NotADevnet(UserError):
+    """Accounts are unlocked on a devnet alone."""
 
 
 OnReady = Callable[[NodeReady], None]
@@ -139,6 +146,11 @@ async def run_node(setup: NodeSetup, on_ready: OnReady) -> None:
     """The whole node; returns after a signal, when everything has been taken down."""
     folder, config = setup.folder, setup.config
     genesis = load_genesis(folder.root)
+    if setup.unlocks_dev_accounts and not is_devnet(genesis):
+        raise NotADevnet(
+            f"the chain {genesis.network_name!r} with chain id {genesis.chain_id} is no devnet: nobody signs for its "
+            "accounts here"
+        )
     with trio.open_signal_receiver(*_STOP_SIGNALS) as signals:
         async with trio.open_nursery() as processes:
             shutdown = _Shutdown(processes.cancel_scope)
@@ -180,7 +192,8 @@ async def _run_services(
     with ExitStack() as resources:
         async with trio.open_nursery() as services:
             ready = _ReadyOnce(on_ready)
-            keeper = GatewayKeeper(gateway_config(config, sockets), ready.serving)
+            gateway = gateway_config(config, sockets, dev_accounts=setup.unlocks_dev_accounts)
+            keeper = GatewayKeeper(gateway, ready.serving)
             shutdown.before = keeper.stop
             # Its imports take a second: it starts while keys are decrypted and the database opens. It connects
             # to the listener at once and is answered when the rest is there.
@@ -215,7 +228,8 @@ async def _run_services(
             if validator is not None and next_signer is not None:
                 next_validator = OwnValidator(next_signer, validator.fee_recipient, in_thread)
             metrics, running = NodeMetrics(), _Running()
-            node_status = _node_status_source(config, genesis, status, pool, ready)
+            recipient = b"" if validator is None else validator.fee_recipient
+            node_status = _node_status_source(config, genesis, status, pool, ready, recipient)
             view, reachability = _view_of(network, genesis, status.genesis_hash, heads, head_now, running)
 
             def other_processes() -> dict[str, int | None]:
@@ -419,6 +433,7 @@ def _node_status_source(
     status: Status,
     pool: TransactionPool,
     ready: "_ReadyOnce",
+    fee_recipient: bytes,
 ) -> Callable[[], NodeStatus]:
     def node_status() -> NodeStatus:
         return NodeStatus(
@@ -431,6 +446,7 @@ def _node_status_source(
             pending_transactions=pool.pool.pending_count,
             queued_transactions=pool.pool.queued_count,
             makes_empty_blocks=config.blocks.empty,
+            fee_recipient=fee_recipient,
         )
 
     return node_status

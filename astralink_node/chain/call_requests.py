@@ -6,7 +6,7 @@ sees it. Calls, estimates, access lists, simulated blocks and traced calls all c
 
 from collections.abc import Sequence
 
-from astralink_node.chain.call_messages import BlockOverride, CallRequest, StateOverride
+from astralink_node.chain.call_messages import NO_BLOCK_OVERRIDE, BlockOverride, CallRequest, StateOverride
 from astralink_node.evm.overrides import AccountOverride, BlockOverrides
 from astralink_node.evm.simulate import CallParameters
 from astralink_node.evm.transactions import U64_MAX, U256_MAX, Authorization
@@ -85,7 +85,7 @@ def problem_of_request(request: CallRequest) -> str:
     return ""
 
 
-def problem_of_overrides(overrides: Sequence[StateOverride], block: BlockOverride) -> str:
+def problem_of_overrides(overrides: Sequence[StateOverride], block: BlockOverride = NO_BLOCK_OVERRIDE) -> str:
     if len(overrides) > MAX_OVERRIDES:
         return f"state overrides: expected at most {MAX_OVERRIDES} accounts"
     slot_count = 0
@@ -100,10 +100,10 @@ def problem_of_overrides(overrides: Sequence[StateOverride], block: BlockOverrid
             return "state overrides: expected a 64-bit nonce and a 256-bit balance"
     if slot_count > MAX_OVERRIDE_SLOTS:
         return f"state overrides: expected at most {MAX_OVERRIDE_SLOTS} slots"
-    return _problem_of_block(block)
+    return problem_of_block(block)
 
 
-def _problem_of_block(block: BlockOverride) -> str:
+def problem_of_block(block: BlockOverride) -> str:
     if any(number is not None and not 0 <= number <= U64_MAX for number in (block.number, block.time_s)):
         return "block overrides: expected a 64-bit number and time"
     if block.gas_limit is not None and not 0 <= block.gas_limit <= U64_MAX:

@@ -59,7 +59,7 @@ def answer_call(
     except CallRefused as refusal:
         return CallFailed(refusal.kind, refusal.message, refusal.output)
     except DeadlinePassed:
-        return CallFailed("timeout", f"execution aborted: it takes longer than {limits.time_ms} ms")
+        return CallFailed("timeout", f"execution aborted (timeout = {limits.time_ms / 1000:g}s)")
 
 
 def answer_views(
@@ -85,7 +85,7 @@ def answer_views(
     except CallRefused as refusal:
         return CallFailed(refusal.kind, refusal.message, refusal.output)
     except DeadlinePassed:
-        return CallFailed("timeout", f"execution aborted: it takes longer than {limits.time_ms} ms")
+        return CallFailed("timeout", f"execution aborted (timeout = {limits.time_ms / 1000:g}s)")
     return ViewsAnswer(tuple(outputs))
 
 

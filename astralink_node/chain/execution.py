@@ -88,7 +88,9 @@ class Execution:
         self._rules = chain.genesis.chain_rules()
         self._ledger = Ledger(store)
         self._records = ChainRecords(chain.genesis, self._rules, chain.genesis_hash, self._ledger)
-        self._queries = Queries(chain.genesis, self._rules, chain.genesis_hash, config.query_limits, now_ns)
+        self._queries = Queries(
+            chain.genesis, self._rules, chain.genesis_hash, config.query_limits, now_ns, config.window.heights
+        )
         self._prepared: OrderedDict[bytes, PreparedBlock] = OrderedDict()
         self._last_commit: Committed | None = None
         self._import = StateImport(store, chain.genesis_hash, chain.genesis.epoch_length)

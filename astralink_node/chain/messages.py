@@ -19,6 +19,7 @@ from astralink_node.chain.consensus_messages import (
     ValidatorsAnswer,
     ValidatorsQuestion,
 )
+from astralink_node.chain.facts_messages import ChainFacts, ChainFactsQuestion
 from astralink_node.chain.index_messages import IndexAnswer, IndexQuestion
 from astralink_node.chain.protocol_messages import ProtocolLogAnswer, ProtocolLogQuestion
 from astralink_node.chain.simulate_messages import SimulateAnswer, SimulateQuestion
@@ -460,6 +461,7 @@ Question = (
     | FeeHistoryQuestion
     | ValidatorsQuestion
     | CheckpointQuestion
+    | ChainFactsQuestion
     | GetStatus
     | SyncQuestion
     | IndexQuestion
@@ -480,6 +482,7 @@ Answer = (
     | FeeHistoryAnswer
     | ValidatorsAnswer
     | CheckpointAnswer
+    | ChainFacts
     | Status
     | NotFound
     | HistoryUnavailable

@@ -49,13 +49,13 @@ class ProcessConfig:
     history_heights: int | None = DEFAULT_HISTORY_HEIGHTS
     """How many heights of state to keep below the head; None keeps all."""
     query_threads: int = DEFAULT_QUERY_THREADS
-    explorer_index: bool = False
-    """Keep the explorer index of the blocks committed from now on."""
     call_gas: int = _LIMITS.call_gas
     """These four are fields of :class:`~astralink_node.chain.query_limits.QueryLimits`."""
     log_heights: int = _LIMITS.max_log_heights
     unfiltered_log_heights: int = _LIMITS.max_unfiltered_log_heights
     logs: int = _LIMITS.max_logs
+    explorer_index: bool = False
+    """Keep the explorer index of the blocks committed from now on."""
 
     @property
     def query_limits(self) -> QueryLimits:

@@ -11,6 +11,7 @@ from typing import assert_never
 from astralink_node.chain.call_messages import AccessListQuestion, CallFailed, CallQuestion, EstimateGasQuestion
 from astralink_node.chain.call_requests import ADDRESS_BYTES
 from astralink_node.chain.calls import answer_call, answer_views
+from astralink_node.chain.chain_facts import chain_facts
 from astralink_node.chain.consensus_messages import (
     CheckpointAnswer,
     CheckpointQuestion,
@@ -18,6 +19,7 @@ from astralink_node.chain.consensus_messages import (
     ValidatorsQuestion,
 )
 from astralink_node.chain.contexts import ChainRecords
+from astralink_node.chain.facts_messages import ChainFactsQuestion
 from astralink_node.chain.fee_history import fee_history
 from astralink_node.chain.index_messages import AddressSearch, CreationQuestion, IndexStatusQuestion, NonceQuestion
 from astralink_node.chain.index_search import answer_index
@@ -123,12 +125,15 @@ class Queries:
         genesis_hash: bytes,
         limits: QueryLimits,
         now_ns: Callable[[], int],
+        state_heights: int | None,
     ) -> None:
+        """`state_heights` is how many heights of state below the head are kept, None for all: eth_capabilities asks."""
         self._genesis = genesis
         self._rules = rules
         self._genesis_hash = genesis_hash
         self._limits = limits
         self._now_ns = now_ns
+        self._state_heights = state_heights
 
     def answer(self, reader: Reader, query: Query, interrupt: Interrupt, emit: Emit = no_stream) -> Answer:
         """`reader` is a snapshot. Never raises for anything that a question may contain."""
@@ -160,6 +165,8 @@ class Queries:
         match question:
             case GetStatus():
                 return status_of(reader, self._rules, self._genesis_hash)
+            case ChainFactsQuestion():
+                return chain_facts(ledger, self._genesis, self._genesis_hash, self._state_heights)
             case TransactionQuestion():
                 return _transaction(ledger, question.transaction_hash)
             case CheckpointQuestion():

@@ -7,6 +7,7 @@ from astralink_node.chain.call_requests import (
     account_override_of,
     block_overrides_of,
     parameters_of,
+    problem_of_block,
     problem_of_overrides,
     problem_of_request,
 )
@@ -62,7 +63,7 @@ def answer_simulation(
     except CallRefused as refusal:
         return CallFailed(refusal.kind, refusal.message, refusal.output)
     except DeadlinePassed:
-        return CallFailed("timeout", f"execution aborted: it takes longer than {limits.time_ms} ms")
+        return CallFailed("timeout", f"execution aborted (timeout = {limits.time_ms / 1000:g}s)")
     size = sum(_bytes_of(call) for block in simulated for call in block.calls)
     if size > limits.max_simulated_bytes:
         return LimitExceeded(
@@ -75,12 +76,14 @@ def _problem_of(blocks: tuple[BlockCalls, ...]) -> CallFailed | None:
     """What no block could hold; None if there is nothing of the kind."""
     if len(blocks) > MAX_BLOCKS:
         return CallFailed("too_many_blocks", "too many blocks")
+    # Bounds hold for the whole request: what is overridden is committed to block by block, in one piece each.
+    problem = problem_of_overrides([each for block in blocks for each in block.overrides])
     for block in blocks:
-        problem = problem_of_overrides(block.overrides, block.block)
+        problem = problem or problem_of_block(block.block)
         for request in block.calls:
             problem = problem or problem_of_request(request)
-        if problem:
-            return CallFailed("invalid", problem)
+    if problem:
+        return CallFailed("invalid", problem)
     return None
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from astralink_node.evm.delegation import delegate_of
 from astralink_node.types import Address
 
 if TYPE_CHECKING:
@@ -51,14 +52,21 @@ class AddressCollector:
         self._creators.clear()
 
     def on_frame(self, computation: Computation) -> None:
-        """A call or creation has ended. The caller is seen as its own caller's callee, or is the sender."""
+        """A call or creation has ended. The caller is seen as its own caller's callee, or is the sender.
+
+        Of an account that delegates (EIP-7702) both it and the account whose code it runs are seen; where a
+        DELEGATECALL borrows that code, the latter alone.
+        """
         message = computation.msg
         self._addresses.update(computation.beneficiaries)
+        self._addresses.add(message.storage_address)
         if message.is_create:
             self._creators[message.storage_address] = message.sender
-            self._addresses.add(message.storage_address)
         else:
             self._addresses.add(message.code_address)
+        if message.is_delegation and not message.depth:  # the root call names the account alone
+            delegate = delegate_of(computation.state.overlay.get_code(message.storage_address))
+            self._addresses.update(() if delegate is None else (delegate,))
 
     def finish(self, sender: Address, target: Address, overlay: Overlay) -> Appearances:
         """After the transaction. `target` is its recipient, or what it deploys."""

@@ -1,4 +1,4 @@
-"""Making transactions: encode and sign. The node itself only decodes; tools and tests come here."""
+"""Making transactions: encode and sign. A node decodes; tools, tests and a devnet's gateway come here."""
 
 from __future__ import annotations
 
@@ -74,6 +74,12 @@ def encoded(transaction: Transaction) -> Transaction:
     return decode_transaction(_envelope(transaction, signature))
 
 
+def unsigned_bytes(transaction: Transaction) -> bytes:
+    """The EIP-2718 encoding with zeros in the signature's place, as geth gives a transaction that is yet to be
+    signed."""
+    return _envelope(transaction, [b"", b"", b""])
+
+
 def sign_authorization(*, chain_id: int, address: Address, nonce: int, private_key: bytes) -> Authorization:
     """EIP-7702."""
     message = SET_CODE_MAGIC + rlp.encode([rlp.big_endian(chain_id), address, rlp.big_endian(nonce)])
@@ -126,7 +132,7 @@ def _authorization_fields(authorization: Authorization) -> list[bytes]:
 
 def unsigned(transaction: Transaction) -> Transaction:
     """The transaction with ``raw`` and ``hash`` as geth has them where nobody signed: v, r and s are zero."""
-    raw = _envelope(transaction, [b"", b"", b""])
+    raw = unsigned_bytes(transaction)
     return replace(transaction, raw=raw, hash=Hash32(keccak256(raw)))
 
 

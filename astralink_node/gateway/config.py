@@ -89,9 +89,18 @@ class GatewayLimits:
     fee_history_blocks: int = 1024
     cached_blocks: int = 256
     cached_bytes: int = 64 * 1024 * 1024
+    transaction_wait_ms: int = 20_000
+    """How long eth_sendRawTransactionSync waits for a block if it is not told."""
+    receipt_hashes: int = 200
+    """Transactions that one transactionReceipts subscription may name."""
     submissions_waiting: int = 16_384
     submission_batch: int = 256
     """Transactions handed to the node at once."""
+
+    @property
+    def longest_transaction_wait_ms(self) -> int:
+        """The wait must end before the request's own time does, or its answer would not say what became of it."""
+        return self.request_timeout_ms * 9 // 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,6 +124,10 @@ class GatewayConfig:
     log_level: str = "info"
     metrics: bool = False
     """Serve the node's metrics at /metrics."""
+    dev_accounts: bool = False
+    """Sign for the public test accounts of genesis.dev_accounts, and serve a faucet: on a devnet alone."""
+    mined_wait_ms: int = 0
+    """How long a transaction's sender is left to wait for its block (gateway.mined_wait); 0: not at all."""
     limits: GatewayLimits = field(default_factory=GatewayLimits)
 
     def __post_init__(self) -> None:
@@ -150,6 +163,8 @@ class GatewayConfig:
             default_priority_fee_wei=fields.integer("default_priority_fee_wei", 1_000_000_000),
             log_level=fields.text("log_level", "info"),
             metrics=fields.boolean("metrics", default=False),
+            dev_accounts=fields.boolean("dev_accounts", default=False),
+            mined_wait_ms=fields.integer("mined_wait_ms", 0),
             limits=_limits(fields.take("limits", {})),
         )
         fields.done()

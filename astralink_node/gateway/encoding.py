@@ -14,6 +14,7 @@ from astralink_node.crypto import eip55
 from astralink_node.evm.blocks import Header, Receipt
 from astralink_node.evm.transactions import ACCESS_LIST_TYPE, LEGACY_TYPE, SET_CODE_TYPE, Transaction
 from astralink_node.gateway.jsonrpc import Json
+from astralink_node.gateway.link_messages import SyncProgress
 from astralink_node.gateway.reading.block_view import Place, logs_of_receipt
 
 JsonObject = dict[str, Json]
@@ -163,6 +164,15 @@ def log_fields(log: LogRecord) -> JsonObject:
         "blockTimestamp": quantity(log.block_timestamp),
         "logIndex": quantity(log.log_index),
         "removed": False,
+    }
+
+
+def sync_fields(progress: SyncProgress) -> JsonObject:
+    """How far a node that catches up has come."""
+    return {
+        "startingBlock": quantity(progress.started_height),
+        "currentBlock": quantity(progress.current_height),
+        "highestBlock": quantity(progress.highest_height),
     }
 
 

@@ -13,6 +13,7 @@ from dataclasses import replace
 from astralink_node.gateway.backend import Backend
 from astralink_node.gateway.config import GatewayConfig
 from astralink_node.gateway.context import ChainIdentity, RpcContext
+from astralink_node.gateway.dev_accounts import DevAccounts
 from astralink_node.gateway.dispatch import Dispatcher, RateLimited
 from astralink_node.gateway.filters import Filters
 from astralink_node.gateway.link_messages import NewHead, NewPendingTransactions, Push
@@ -23,6 +24,7 @@ from astralink_node.gateway.reading.head_cache import HeadCache
 from astralink_node.gateway.reading.reader import Reader
 from astralink_node.gateway.submission import Submissions
 from astralink_node.gateway.subscriptions import Connection, SubscriptionHub
+from astralink_node.gateway.sync_watch import SyncWatch
 
 
 class HeadFeed:
@@ -55,19 +57,22 @@ class Gateway:
         self.read = Reader(config, backend, feed.heads)
         self._hub = feed.hub
         self._queues = SendQueues(limits)
-        self._dispatcher = Dispatcher(methods_of(apis), limits)
+        self._dispatcher = Dispatcher(methods_of(apis, dev_accounts=config.dev_accounts), limits)
         self.submissions = Submissions(
             backend,
             identity.chain_id,
             max_waiting=limits.submissions_waiting,
             max_batch=limits.submission_batch,
         )
+        self.sync_watch = SyncWatch(self.read, feed.hub)
         self._context = RpcContext(
             identity=identity,
             read=self.read,
             submissions=self.submissions,
             filters=feed.filters,
             limits=limits,
+            accounts=DevAccounts() if config.dev_accounts else None,
+            mined_wait_ms=config.mined_wait_ms,
             apis=apis,
         )
 

@@ -96,6 +96,8 @@ class NodeStatus:
     queued_transactions: int
     makes_empty_blocks: bool
     """Whether a block comes at the interval even when no transaction waits."""
+    fee_recipient: bytes = b""
+    """Where the fees of its own blocks go; empty: it builds none."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -249,6 +249,13 @@ def percentiles(path: str, value: object) -> tuple[float, ...]:
     return tuple(float(item) for item in value)
 
 
+def milliseconds(path: str, value: object) -> int:
+    """EIP-7966's timeout: a number as geth reads it, or hex as some clients send it."""
+    if isinstance(value, int) and not isinstance(value, bool):
+        return value if 0 <= value <= MAX_UINT64 else _out_of_range(path)
+    return quantity64(path, value)
+
+
 def text(path: str, value: object) -> str:
     if not isinstance(value, str):
         raise BadValue(path, f"expected a string, found {_shown(value)}")
@@ -259,9 +266,3 @@ def anything(path: str, value: object) -> object:
     """For methods that refuse whatever they are given."""
     del path
     return value
-
-
-def no_overrides(path: str, value: object) -> None:
-    """A parameter of geth's that this version does not act on: only an empty one is honest to accept."""
-    if value not in (None, {}):
-        raise BadValue(path, "not supported by this node")

@@ -26,6 +26,8 @@ EXECUTION_REVERTED = 3
 VM_ERROR = -32015
 """A simulated block's call that ended in an exceptional halt."""
 CLIENT_LIMIT_EXCEEDED = -38026
+STILL_PENDING = 4
+"""EIP-7966: accepted, and in no block yet when the wait was over."""
 
 SIMULATION_CODES = {
     "nonce_too_low": -38010,
@@ -124,6 +126,15 @@ def execution_reverted(output: bytes) -> RpcError:
 def halted(reason: str) -> RpcError:
     """A call that ended in an exceptional halt, worded as geth does: in lower case."""
     return RpcError(SERVER_ERROR, reason[:1].lower() + reason[1:] if reason else "execution halted")
+
+
+def still_pending(transaction_hash: bytes, waited_ms: int) -> RpcError:
+    waited = f"{waited_ms / 1000:g}s"
+    return RpcError(
+        STILL_PENDING,
+        f"The transaction was added to the transaction pool but wasn't processed in {waited}",
+        "0x" + transaction_hash.hex(),
+    )
 
 
 def failed_call(status: str, output: bytes, halt_reason: str) -> RpcError | None:

@@ -113,7 +113,11 @@ async def serve(config: GatewayConfig, listener: socket.socket, ready_fd: int | 
     identity = meeting.result()
     gateway = Gateway(config, identity, SocketBackend(node, execution), feed)
     server = GatewayServer(_uvicorn_config(config, gateway))
-    background = [asyncio.create_task(execution.run()), asyncio.create_task(gateway.submissions.run())]
+    background = [
+        asyncio.create_task(execution.run()),
+        asyncio.create_task(gateway.submissions.run()),
+        asyncio.create_task(gateway.sync_watch.run()),
+    ]
     serving = asyncio.create_task(server.serve(sockets=[listener]))
     ends: list[asyncio.Task[Any]] = [
         stopping,

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Final
 
 from astralink_node.config import NodeConfig, RpcConfig
 from astralink_node.gateway.config import GatewayConfig, GatewayLimits
 
+MINED_WAIT_MS: Final = 1000
+"""On a devnet that mines at once; many times what a block takes."""
 
-def gateway_config(config: NodeConfig, sockets: Path) -> GatewayConfig:
-    """`sockets` is the folder of the node's Unix sockets."""
+
+def gateway_config(config: NodeConfig, sockets: Path, *, dev_accounts: bool = False) -> GatewayConfig:
+    """`sockets` is the folder of the node's Unix sockets; `dev_accounts`: it signs for a devnet's test accounts."""
     return GatewayConfig(
         node_socket=str(sockets / "node.sock"),
         execution_socket=str(sockets / "execution.sock"),
@@ -20,6 +24,8 @@ def gateway_config(config: NodeConfig, sockets: Path) -> GatewayConfig:
         vhosts=config.rpc.vhosts,
         log_level=config.log.level,
         metrics=config.metrics.enabled,
+        dev_accounts=dev_accounts,
+        mined_wait_ms=MINED_WAIT_MS if dev_accounts and config.blocks.builds_on_demand else 0,
         limits=gateway_limits(config.rpc),
     )
 

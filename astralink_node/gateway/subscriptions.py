@@ -15,7 +15,7 @@ import orjson
 
 from astralink_node.crypto.keccak import keccak256
 from astralink_node.evm.transactions import decode_transaction
-from astralink_node.gateway.block_json import header_json, logs_json
+from astralink_node.gateway.block_json import each_receipt_json, header_json, logs_json
 from astralink_node.gateway.config import GatewayLimits
 from astralink_node.gateway.encoding import data, transaction_fields
 from astralink_node.gateway.link_messages import SubmittedTransaction
@@ -42,11 +42,19 @@ class PendingTransactions:
 
 
 @dataclass(frozen=True, slots=True)
+class TransactionReceipts:
+    """geth's: of every block an array of receipts, of these transactions or of all."""
+
+    hashes: frozenset[bytes]
+    """Empty: all."""
+
+
+@dataclass(frozen=True, slots=True)
 class Syncing:
-    """Accepted and silent: a gateway serves a node that is in step."""
+    """When the node begins and ends to catch up (gateway.sync_watch)."""
 
 
-Topic = NewHeads | Logs | PendingTransactions | Syncing
+Topic = NewHeads | Logs | PendingTransactions | TransactionReceipts | Syncing
 
 
 def new_id() -> str:
@@ -121,6 +129,8 @@ class SubscriptionHub:
         self._logs: dict[LogPattern, Followers] = {}
         self._pending: dict[bool, Followers] = {False: {}, True: {}}
         """Whole transactions by True, hashes by False."""
+        self._receipts: dict[frozenset[bytes], Followers] = {}
+        self._sync: Followers = {}
 
     def follow(self, topic: Topic, subscription_id: str, connection: Connection) -> None:
         match topic:
@@ -130,8 +140,10 @@ class SubscriptionHub:
                 self._logs.setdefault(pattern, {})[subscription_id] = connection
             case PendingTransactions(full):
                 self._pending[full][subscription_id] = connection
+            case TransactionReceipts(hashes):
+                self._receipts.setdefault(hashes, {})[subscription_id] = connection
             case Syncing():
-                pass
+                self._sync[subscription_id] = connection
 
     def unfollow(self, topic: Topic, subscription_id: str) -> None:
         match topic:
@@ -144,13 +156,28 @@ class SubscriptionHub:
                     del self._logs[pattern]
             case PendingTransactions(full):
                 del self._pending[full][subscription_id]
+            case TransactionReceipts(hashes):
+                followers = self._receipts[hashes]
+                del followers[subscription_id]
+                if not followers:
+                    del self._receipts[hashes]
             case Syncing():
-                pass
+                del self._sync[subscription_id]
 
     def publish_head(self, view: BlockView) -> None:
         _send(self._heads, [header_json(view)])
         for pattern, followers in self._logs.items():
             _send(followers, list(matching_logs(view, pattern)))
+        for hashes, followers in self._receipts.items():
+            receipts = matching_receipts(view, hashes)
+            _send(followers, [b"[" + b",".join(receipts) + b"]"] if receipts else [])
+
+    @property
+    def has_sync_followers(self) -> bool:
+        return bool(self._sync)
+
+    def publish_sync(self, event: bytes) -> None:
+        _send(self._sync, [event])
 
     def publish_pending(self, transactions: Sequence[SubmittedTransaction]) -> None:
         if self._pending[False]:
@@ -175,6 +202,17 @@ def matching_logs(view: BlockView, pattern: LogPattern) -> Iterable[bytes]:
     for log, log_json in zip(view.logs, logs_json(view), strict=True):
         if pattern.matches(log.address, log.topics):
             yield log_json
+
+
+def matching_receipts(view: BlockView, hashes: frozenset[bytes]) -> Sequence[bytes]:
+    """JSON of a block's receipts; none for a head that came without them."""
+    if view.receipts is None:
+        return ()
+    encoded = each_receipt_json(view)
+    if not hashes:
+        return encoded
+    wanted = zip(view.transaction_hashes, encoded, strict=True)
+    return [receipt for transaction_hash, receipt in wanted if transaction_hash in hashes]
 
 
 def _pending_hashes(transactions: Sequence[SubmittedTransaction]) -> list[bytes]:

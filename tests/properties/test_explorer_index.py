@@ -17,6 +17,7 @@ from genesis.presets import DEVNET_ACCOUNTS
 from tests.support.chains import BURNER, COUNTER, LOGGER, REVERTER, LocalChain, candidate, genesis_text
 from tests.support.explorer_contracts import (
     CREATION_CODES,
+    DELEGATING,
     DELEGATOR,
     DESTROYER,
     EXPLORER_CONTRACTS,
@@ -37,7 +38,9 @@ TABLES = (keys.APPEARANCES, keys.CREATIONS, keys.SENDER_NONCES)
 STRANGERS = (bytes(19) + b"\x77", bytes(19) + b"\x04", DEVNET_ACCOUNTS[5].address)
 
 LEAVES = st.one_of(
-    st.tuples(st.sampled_from([COUNTER, LOGGER, BURNER, REVERTER, *STRANGERS]), st.sampled_from([b"", bytes(32)])),
+    st.tuples(
+        st.sampled_from([COUNTER, LOGGER, BURNER, REVERTER, DELEGATING, *STRANGERS]), st.sampled_from([b"", bytes(32)])
+    ),
     st.tuples(st.sampled_from([MAKER, MAKER_2]), st.sampled_from(CREATION_CODES)),
     st.tuples(st.just(DESTROYER), st.sampled_from(STRANGERS).map(word)),
 )

@@ -1,5 +1,7 @@
 """The search over the inverted index finds what a look at every log finds, whatever the filter and the slices."""
 
+from functools import cache
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -23,6 +25,7 @@ GENESIS = genesis_text(extra_alloc={address: GenesisAccount(0, 1, EMITTER_CODE, 
 HEIGHTS = 40
 
 
+@cache
 def chain_of_logs() -> LocalChain:
     """Blocks of no, few and many logs: one emitter in nearly all, one in every fifth, one in one alone."""
     chain = LocalChain(MemoryStore(), genesis=GENESIS)
@@ -43,14 +46,14 @@ def chain_of_logs() -> LocalChain:
     return chain
 
 
-CHAIN = chain_of_logs()
-
-
 def search(question: LogsQuestion, max_logs: int = 100_000) -> tuple[LogRecord, ...]:
-    return search_logs(CHAIN.store, question, HEIGHTS, max_logs=max_logs, check_time=lambda: None)
+    return search_logs(chain_of_logs().store, question, HEIGHTS, max_logs=max_logs, check_time=lambda: None)
 
 
-EVERY_LOG = search(LogsQuestion(0, HEIGHTS, (), ()))
+@cache
+def every_log() -> tuple[LogRecord, ...]:
+    return search(LogsQuestion(0, HEIGHTS, (), ()))
+
 
 CHOICES = st.lists(st.sampled_from(TOPICS), max_size=3, unique=True).map(tuple)
 QUESTIONS = st.builds(
@@ -74,9 +77,9 @@ def wanted(log: LogRecord, question: LogsQuestion) -> bool:
 
 
 def test_the_chain_has_logs_enough_to_tell_filters_apart() -> None:
-    counts = [sum(log.address == emitter for log in EVERY_LOG) for emitter in EMITTERS]
+    counts = [sum(log.address == emitter for log in every_log()) for emitter in EMITTERS]
     assert counts[0] > 4 * counts[1] > 4 * counts[2] > 0
-    assert len({log.height for log in EVERY_LOG}) > HEIGHTS // 2
+    assert len({log.height for log in every_log()}) > HEIGHTS // 2
 
 
 @settings(max_examples=60, deadline=None)
@@ -88,7 +91,7 @@ def test_a_search_finds_what_a_look_at_every_log_finds(
         patch.setattr(log_search, "SLICE_HEIGHTS", slice_heights)
         patch.setattr(log_search, "MAX_POINT_READS", point_reads)
         patch.setattr(log_search, "READ_AT_ONCE", read_at_once)
-        assert search(question) == tuple(log for log in EVERY_LOG if wanted(log, question))
+        assert search(question) == tuple(log for log in every_log() if wanted(log, question))
 
 
 @pytest.mark.parametrize("addresses", [(), EMITTERS[:1]], ids=["every log", "one emitter"])

@@ -7,13 +7,14 @@ from astralink_node.chain.contexts import ChainRecords
 from astralink_node.chain.ledger import Ledger
 from astralink_node.chain.replay import BlockReplay
 from astralink_node.evm.created_addresses import contract_address
+from astralink_node.evm.delegation import delegate_of
 from astralink_node.evm.tracing.calls import frame_of
 from astralink_node.evm.tracing.hooks import SilentTracer
 from astralink_node.evm.vm import Computation
 from astralink_node.storage.store import Reader
 from astralink_node.types import Address
 from genesis.schema import GenesisAccount, parse_genesis
-from tests.support.chains import CONTRACTS
+from tests.support.chains import CONTRACTS, LOGGER
 
 
 def _at(byte: str) -> Address:
@@ -34,6 +35,8 @@ MAKER_2 = _at("d5")
 """CREATE2 with its data as creation code and salt 0."""
 DESTROYER = _at("d6")
 """SELFDESTRUCT in favour of the address in its first word."""
+DELEGATING = _at("d7")
+"""An account that runs LOGGER's code (EIP-7702)."""
 
 _REST_TO_MEMORY = "602036038060205f375f5f825f"
 EXPLORER_CONTRACTS: Mapping[Address, GenesisAccount] = {
@@ -48,6 +51,7 @@ EXPLORER_CONTRACTS: Mapping[Address, GenesisAccount] = {
             MAKER: "365f5f37365f5ff000",
             MAKER_2: "365f5f375f365f5ff500",
             DESTROYER: "5f35ff",
+            DELEGATING: f"ef0100{LOGGER.hex()}",
         }.items()
     },
 }
@@ -75,7 +79,10 @@ class TracedTransaction:
 
 
 class CallNames(SilentTracer):
-    """Writes down both ends of every call and every beneficiary."""
+    """Writes down both ends of every call, whose code ran, and every beneficiary.
+
+    Where code is borrowed from an account that delegates itself, only the one whose code ran is named.
+    """
 
     def __init__(self) -> None:
         self.addresses: set[bytes] = set()
@@ -83,7 +90,10 @@ class CallNames(SilentTracer):
 
     def enter(self, computation: Computation) -> None:
         frame = frame_of(computation)
-        self.addresses |= {frame.sender, frame.to}
+        delegate = delegate_of(computation.state.overlay.get_code(frame.to))
+        self.addresses |= {frame.sender, frame.code_address if delegate is None else delegate}
+        if frame.kind not in ("DELEGATECALL", "CALLCODE") or delegate is None:
+            self.addresses.add(frame.to)
         if frame.is_creation:
             self.creators[frame.to] = frame.sender
 

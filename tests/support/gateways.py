@@ -122,6 +122,7 @@ class SmallNode:
         self.queries = 0
         self.followers: list[Callable[[Push], None]] = []
         self.announcing = True
+        self.fee_recipient = FEE_RECIPIENT
         self.consensus_state: ConsensusState | None = None
         self.network: NetworkView = NO_NETWORK
         self.dialed_back: tuple[DialedBack, ...] = ()
@@ -187,6 +188,7 @@ class SmallNode:
                     pending_transactions=len(self.pool),
                     queued_transactions=0,
                     makes_empty_blocks=True,
+                    fee_recipient=self.fee_recipient,
                 )
             case GetConsensusState():
                 return ConsensusStateReply(self.consensus_state)
@@ -285,22 +287,32 @@ def with_client(
     apis: tuple[str, ...] = DEFAULT_APIS,
     limits: GatewayLimits | None = None,
     now: Callable[[], float] = time.monotonic,
+    dev_accounts: bool = False,
+    mined_wait_ms: int = 0,
 ) -> None:
     """Run a test body against a gateway in front of a small node, all in this process."""
     node = SmallNode() if node is None else node
 
     async def main() -> None:
-        config = GatewayConfig("", "", apis=apis, limits=limits or GatewayLimits())
+        config = GatewayConfig(
+            "",
+            "",
+            apis=apis,
+            limits=limits or GatewayLimits(),
+            dev_accounts=dev_accounts,
+            mined_wait_ms=mined_wait_ms,
+        )
         feed = HeadFeed(config, now)
         node.followers.append(feed.on_push)
         feed.on_push(NewHead(node.head))
         gateway = Gateway(config, ChainIdentity(node.chain_id, node.genesis_hash, "AstraLink/test"), node, feed)
-        submissions = asyncio.create_task(gateway.submissions.run())
+        background = [asyncio.create_task(each.run()) for each in (gateway.submissions, gateway.sync_watch)]
         try:
             await body(Client(node, gateway, feed))
         finally:
             node.followers.remove(feed.on_push)
-            submissions.cancel()
+            for task in background:
+                task.cancel()
 
     run(main)
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from astralink_node.chain.call_messages import NO_BLOCK_OVERRIDE
 from astralink_node.chain.messages import AtLatest, BlockSelector, LogRecord
-from astralink_node.chain.simulate_messages import BlockCalls, SimulatedBlockRecord, SimulateQuestion
+from astralink_node.chain.simulate_messages import BlockCalls, SimulatedBlockRecord
 from astralink_node.evm.blocks import decode_header
 from astralink_node.evm.transaction_encoding import decode_unsigned
 from astralink_node.evm.transactions import LEGACY_TYPE, Transaction
@@ -78,16 +78,14 @@ def _flag(path: str, fields: dict[str, object], name: str) -> bool:
 
 
 async def simulate(context: RpcContext, wanted: Payload, at: BlockSelector) -> Json:
-    question = SimulateQuestion(
-        blocks=tuple(
-            BlockCalls(each.block, each.overrides, tuple(request_of(context, call) for call in calls))
-            for each, calls in wanted.blocks
-        ),
-        trace_transfers=wanted.trace_transfers,
-        validation=wanted.validation,
+    blocks = tuple(
+        BlockCalls(each.block, each.overrides, tuple(request_of(context, call) for call in calls))
+        for each, calls in wanted.blocks
     )
-    answer = await context.read.calls.simulate(question, at)
-    return [_block_fields(each, full=wanted.full_transactions) for each in answer.blocks]
+    simulated = await context.read.calls.simulate(
+        blocks, at, trace_transfers=wanted.trace_transfers, validation=wanted.validation
+    )
+    return [_block_fields(each, full=wanted.full_transactions) for each in simulated]
 
 
 def _block_fields(record: SimulatedBlockRecord, *, full: bool) -> JsonObject:

@@ -15,7 +15,12 @@ from astralink_node.chain.call_messages import (
     StateOverride,
 )
 from astralink_node.chain.messages import BlockSelector
-from astralink_node.chain.simulate_messages import SimulateAnswer, SimulateQuestion
+from astralink_node.chain.simulate_messages import (
+    BlockCalls,
+    SimulateAnswer,
+    SimulatedBlockRecord,
+    SimulateQuestion,
+)
 from astralink_node.gateway.reading.errors import CallHalted, CallRefused, CallReverted, SimulationRefused
 from astralink_node.gateway.reading.source import Source
 
@@ -62,9 +67,12 @@ class CallReader:
     ) -> AccessListAnswer:
         return await self._source.ask(at, AccessListQuestion(request, overrides, block), AccessListAnswer)
 
-    async def simulate(self, question: SimulateQuestion, at: BlockSelector) -> SimulateAnswer:
+    async def simulate(
+        self, blocks: tuple[BlockCalls, ...], at: BlockSelector, *, trace_transfers: bool, validation: bool
+    ) -> tuple[SimulatedBlockRecord, ...]:
         """Blocks of calls. Raises SimulationRefused for any that cannot be; what a single call ends in is an answer."""
+        question = SimulateQuestion(blocks, trace_transfers=trace_transfers, validation=validation)
         try:
-            return await self._source.ask(at, question, SimulateAnswer)
+            return (await self._source.ask(at, question, SimulateAnswer)).blocks
         except CallRefused as refusal:
             raise SimulationRefused(refusal.kind, str(refusal)) from refusal

@@ -7,6 +7,7 @@ from astralink_node.gateway.backend import Backend
 from astralink_node.gateway.config import GatewayConfig
 from astralink_node.gateway.reading.blocks import BlockReader
 from astralink_node.gateway.reading.calls import CallReader
+from astralink_node.gateway.reading.chain import ChainReader
 from astralink_node.gateway.reading.fees import FeeReader
 from astralink_node.gateway.reading.head_cache import HeadCache
 from astralink_node.gateway.reading.index import IndexReader
@@ -27,6 +28,7 @@ class Reader:
         limits = config.limits
         self._source = source
         self.blocks = BlockReader(source)
+        self.chain = ChainReader(source)
         self.state = StateReader(source)
         self.calls = CallReader(source)
         self.logs = LogReader(source, max_blocks=limits.log_range_blocks, max_results=limits.log_results)

@@ -43,6 +43,7 @@ from astralink_node.types import Address
 from genesis.presets import DEVNET_ACCOUNTS
 from tests.support.chains import LOGGER, LocalChain, candidate, genesis_text
 from tests.support.explorer_contracts import (
+    DELEGATING,
     DELEGATOR,
     DEPLOYS,
     DESTROYER,
@@ -133,8 +134,19 @@ def built(chain: LocalChain) -> int:
         (DESTROYER, (word(FRIEND),), {DESTROYER, FRIEND}),
         (FORWARDER, (word(DESTROYER), word(BOB)), {FORWARDER, DESTROYER, BOB}),
         (FORWARDER, (word(b"\x04".rjust(20, b"\x00")), b"data"), {FORWARDER, b"\x04".rjust(20, b"\x00")}),
+        (FORWARDER, (word(DELEGATING), bytes(32)), {FORWARDER, DELEGATING, LOGGER}),
+        (DELEGATING, (bytes(32),), {DELEGATING, LOGGER}),
     ],
-    ids=["a transfer", "calls", "an undone call", "a beneficiary", "an inner beneficiary", "a precompile"],
+    ids=[
+        "a transfer",
+        "calls",
+        "an undone call",
+        "a beneficiary",
+        "an inner beneficiary",
+        "a precompile",
+        "an inner call of a delegation",
+        "a delegation",
+    ],
 )
 def test_an_address_in_a_transaction_finds_it(to: bytes, data: Sequence[bytes], expected: set[bytes]) -> None:
     chain = chain_of()

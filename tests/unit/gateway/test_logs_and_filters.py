@@ -8,8 +8,10 @@ import orjson
 import pytest
 
 from astralink_node.gateway.config import GatewayLimits
+from astralink_node.gateway.link_messages import GetNetworkView, Reply, Request, SyncProgress
 from astralink_node.gateway.rpc_errors import INVALID_PARAMS, LIMIT_EXCEEDED, METHOD_NOT_FOUND, SERVER_ERROR
 from tests.support.gateways import ALICE, BOB, ECHO, Client, SmallNode, hexed, signed, with_client
+from tests.support.networks import network_of
 from tests.support.wires import MemoryWire
 
 ONE, TWO = "0x" + "01" * 32, "0x" + "02" * 32
@@ -198,6 +200,83 @@ def test_subscribers_hear_of_heads_logs_and_pending_transactions() -> None:
         assert [each for each, _ in await events(socket, 1)] == [logs]
 
     with_client(body)
+
+
+def test_receipts_of_named_transactions_or_of_all_come_block_by_block() -> None:
+    async def body(client: Client) -> None:
+        raws = [signed(ALICE, to=ECHO, nonce=nonce) for nonce in range(3)]
+        hashes = [hexed(client.node.add(raw)) for raw in raws]
+        socket = Socket(client)
+        every = (await over(client, socket, "eth_subscribe", "transactionReceipts"))["result"]
+        wanted = {"transactionHashes": [hashes[1], "0x" + "ab" * 32]}
+        one = (await over(client, socket, "eth_subscribe", "transactionReceipts", wanted))["result"]
+        client.node.produce()
+        receipts = await client.call("eth_getBlockReceipts", "latest")
+        assert await events(socket, 2) == [(every, receipts), (one, [receipts[1]])]
+        client.node.produce()  # of an empty block there is nothing to tell
+        emit(client.node, ONE)
+        assert [each for each, _ in await events(socket, 1)] == [every]
+
+    with_client(body)
+
+
+@pytest.mark.parametrize(
+    ("argument", "words"),
+    [
+        ({"transactionHashes": "0x"}, "filter.transactionHashes: expected an array"),
+        ({"transactionHashes": ["0x1"]}, "filter.transactionHashes[0]: hex string has length 1"),
+        ({"transactionHashes": ["0x" + "ab" * 32] * 201}, "at most 200"),
+    ],
+)
+def test_a_receipts_filter_that_cannot_be_is_refused(argument: object, words: str) -> None:
+    async def body(client: Client) -> None:
+        socket = Socket(client)
+        error = (await over(client, socket, "eth_subscribe", "transactionReceipts", argument))["error"]
+        assert error["code"] == -32602
+        assert words in error["message"]
+
+    with_client(body)
+
+
+def test_sync_followers_hear_when_catching_up_begins_and_ends() -> None:
+    node = SmallNode()
+
+    async def body(client: Client) -> None:
+        socket = Socket(client)
+        followed = (await over(client, socket, "eth_subscribe", "syncing"))["result"]
+        node.produce()  # a node in step: nothing to tell
+        node.network = network_of([1], sync=SyncProgress(1, 2, 900))
+        node.produce()
+        status = {"startingBlock": "0x1", "currentBlock": "0x2", "highestBlock": hex(900)}
+        assert await events(socket, 1) == [(followed, {"syncing": True, "status": status})]
+        node.network = network_of([1], sync=SyncProgress(1, 3, 900))
+        node.produce()  # still behind
+        node.network = network_of([1])
+        node.produce()
+        assert await events(socket, 1) == [(followed, False)]
+
+    with_client(body, node=node)
+
+
+def test_nobody_asks_the_node_about_its_sync_for_nobody() -> None:
+    class Asked(SmallNode):
+        asked = 0
+
+        def reply(self, request: Request) -> Reply:
+            self.asked += isinstance(request, GetNetworkView)
+            return super().reply(request)
+
+    node = Asked()
+
+    async def body(client: Client) -> None:
+        socket = Socket(client)
+        heads = (await over(client, socket, "eth_subscribe", "newHeads"))["result"]
+        for _ in range(3):
+            node.produce()
+            assert (await events(socket, 1))[0][0] == heads
+        assert node.asked == 0
+
+    with_client(body, node=node)
 
 
 def test_a_read_after_a_head_event_sees_that_head() -> None:
