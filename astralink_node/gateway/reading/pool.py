@@ -24,7 +24,6 @@ from astralink_node.gateway.pool_messages import (
 )
 from astralink_node.gateway.reading.block_view import Place
 from astralink_node.gateway.reading.blocks import BlockReader
-from astralink_node.gateway.reading.errors import TooMuch
 from astralink_node.gateway.reading.source import Source
 
 
@@ -77,7 +76,6 @@ class PoolReader:
             yield page
             start, first_nonce = start + page.senders_told, page.next_nonce
 
-<<<<<<< HEAD
     async def pending(self, senders: Sequence[bytes], max_count: int) -> list[HeldTransaction]:
         """The first executable transactions of those senders, each sender's in nonce order."""
         found: list[HeldTransaction] = []
@@ -86,20 +84,6 @@ class PoolReader:
             if len(found) >= max_count:
                 break
         return found[:max_count]
-=======
-    async def content(self, senders: Sequence[bytes] | None = None) -> PoolContent:
-        """What those senders, or all, have in the pool. Raises TooMuch."""
-        pending: list[HeldTransaction] = []
-        queued: list[HeldTransaction] = []
-        room = self._max_content_bytes
-        async for page in self.pages(await self.senders() if senders is None else senders):
-            room -= sum(len(each.raw_transaction) for each in (*page.pending, *page.queued))
-            if room < 0:
-                raise TooMuch(f"the mempool holds more than {self._max_content_bytes} bytes: ask for fewer senders'")
-            pending += page.pending
-            queued += page.queued
-        return PoolContent(tuple(pending), tuple(queued))
->>>>>>> pool
 
     async def fate(self, transaction_hash: bytes) -> TransactionFate:
         """Whoever got into a block while another node's pool forgot it is included all the same."""
