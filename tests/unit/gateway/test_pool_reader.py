@@ -4,13 +4,10 @@ from __future__ import annotations
 
 import asyncio
 
-import pytest
-
 from astralink_node.evm.fork_rules import OSAKA
-from astralink_node.gateway.config import GatewayConfig, GatewayLimits
+from astralink_node.gateway.config import GatewayConfig
 from astralink_node.gateway.link_messages import Reply, Request
 from astralink_node.gateway.pool_messages import MAX_PAGE_BYTES, GetPoolPage, GetPoolSenders
-from astralink_node.gateway.reading.errors import TooMuch
 from astralink_node.gateway.reading.head_cache import HeadCache
 from astralink_node.gateway.reading.reader import Reader
 from astralink_node.services.pool_view import page_of, senders_of
@@ -47,36 +44,38 @@ class Node(SmallNode):
                 raise AssertionError(f"nobody asks for this here: {request}")
 
 
-def reader(node: Node, response_bytes: int = 25 * 1024 * 1024) -> Reader:
-    config = GatewayConfig("", "", limits=GatewayLimits(response_bytes=response_bytes))
-    return Reader(config, node, HeadCache(16, 1 << 20))
+def reader(node: Node) -> Reader:
+    return Reader(GatewayConfig("", ""), node, HeadCache(16, 1 << 20))
 
 
 def test_all_of_it_comes_in_as_many_pages_as_it_takes() -> None:
     async def main() -> None:
         node = Node(size=MAX_PAGE_BYTES // 2)
-        content = await reader(node).pool.content()
-        assert [each.sender for each in content.pending] == [who for who in sorted(SENDERS) for _ in range(2)]
-        assert [each.sender for each in content.queued] == sorted(SENDERS)
-        assert node.pages == 5
+        pool = reader(node).pool
+        pages = [page async for page in pool.pages(await pool.senders())]
+        pending = [each.sender for page in pages for each in page.pending]
+        assert pending == [who for who in sorted(SENDERS) for _ in range(2)]
+        assert [each.sender for page in pages for each in page.queued] == sorted(SENDERS)
+        assert len(pages) == node.pages == 5
 
     run(main)
 
 
 def test_of_some_senders_only_theirs() -> None:
     async def main() -> None:
-        content = await reader(Node(size=110)).pool.content(SENDERS[:1])
-        assert {each.sender for each in (*content.pending, *content.queued)} == {SENDERS[0]}
-        assert (await reader(Node(size=110)).pool.content([address(9)])).pending == ()
+        pool = reader(Node(size=110)).pool
+        assert {each.sender for each in await pool.pending(SENDERS[:1], 10)} == {SENDERS[0]}
+        assert await pool.pending([address(9)], 10) == []
 
     run(main)
 
 
-def test_more_than_an_answer_may_be_is_refused() -> None:
+def test_no_more_pages_are_asked_for_than_are_wanted() -> None:
     async def main() -> None:
-        with pytest.raises(TooMuch):
-            await reader(Node(size=110), response_bytes=2 * 9 * 110 - 2).pool.content()
-        content = await reader(Node(size=110), response_bytes=2 * 9 * 110).pool.content()
-        assert len(content.pending) + len(content.queued) == 9
+        node = Node(size=MAX_PAGE_BYTES // 2)
+        pool = reader(node).pool
+        found = await pool.pending(await pool.senders(), 3)
+        assert [each.sender for each in found] == [sorted(SENDERS)[0], sorted(SENDERS)[0], sorted(SENDERS)[1]]
+        assert node.pages < 5
 
     run(main)
