@@ -23,7 +23,7 @@ UV_COMPILE = uv pip compile --quiet --universal --python-version 3.11 --generate
 	--no-emit-find-links --prerelease=if-necessary-or-explicit --custom-compile-command "make lock"
 PYTEST = $(BIN)/pytest -n $(WORKERS) $(PYTEST_FLAGS)
 
-.PHONY: help install devnet devnet-network devnet-reset test lint fmt unit vectors clients-setup clients crash bench bench-worst-case bench-consensus bench-network bench-tracing bench-explorer soak rpc-rubbish mutants simulation contracts gas-table eels-traces traced-vectors rpc-reference lock clean
+.PHONY: help install devnet devnet-network devnet-reset test lint fmt unit vectors clients-setup clients crash bench bench-worst-case bench-consensus bench-network bench-tracing bench-explorer soak rpc-rubbish mutants simulation contracts gas-table eels-traces traced-vectors rpc-reference lock clean bench-txpool
 
 help: ## list the targets
 	@echo "AstraLink targets:"
@@ -76,6 +76,10 @@ bench-worst-case: $(VENV)/ready ## the slowest code that gas can buy, which boun
 
 bench-consensus: $(VENV)/ready ## what consensus costs, each figure beside its limit; exits 1 above one
 	@$(BIN)/python -m benchmarks.bench_consensus
+
+bench-txpool: $(VENV)/ready ## 100,000 transactions come in beside full blocks, in order and in none (about 8 minutes)
+	@$(BIN)/python -m benchmarks.bench_txpool
+	@$(BIN)/python -m benchmarks.bench_txpool --shuffled --output benchmarks/results/txpool-shuffled.json
 
 bench-network: $(VENV)/ready ## arrival to final receipt in four processes (about 5 minutes), and how fast a cut network heals
 	@$(BIN)/python -m tests.campaigns.partitions --json benchmarks/results/network.json

@@ -118,13 +118,21 @@ class IndexConfig:
 
 @dataclass(frozen=True, slots=True)
 class TxpoolConfig:
-    max_transactions: int = field(default=8192, metadata={"range": (16, 1_000_000)})
-    max_bytes: int = field(default=64 * 1024 * 1024, metadata={"range": (1 << 20, 1 << 34)})
+    """The mempool's bounds and prices; docs/mempool.md says what happens at each, and how geth's flags map to them."""
+
+    max_transactions: int = field(default=131_072, metadata={"range": (16, 1_000_000)})
+    """Pending and queued together, of all senders."""
+    max_bytes: int = field(default=128 * 1024 * 1024, metadata={"range": (1 << 20, 1 << 34)})
+    """Of their encodings."""
     max_per_sender: int = field(default=1024, metadata={"range": (1, 1_000_000)})
     max_queued_per_sender: int = field(default=64, metadata={"range": (0, 1_000_000)})
-    max_queued: int = field(default=2048, metadata={"range": (0, 1_000_000)})
+    """That wait for an earlier nonce or for funds."""
+    max_queued: int = field(default=16_384, metadata={"range": (0, 1_000_000)})
+    price_bump_percent: int = field(default=10, metadata={"range": (1, 1000)})
+    """By how much both fee fields of a replacement must rise."""
     min_tip_wei: int = field(default=0, metadata={"range": (0, 10**21)})
     queued_lifetime_ms: int = field(default=3 * 3_600_000, metadata={"range": (1000, 30 * _DAY_MS)})
+    """How long a sender's transactions may be queued with none of its becoming executable."""
     allow_unprotected: bool = False
     """Take legacy transactions without a chain id (EIP-155), which anybody can replay from other chains."""
 

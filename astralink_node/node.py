@@ -421,6 +421,7 @@ def _pool_limits(config: NodeConfig) -> PoolLimits:
         max_per_sender=pool.max_per_sender,
         max_queued_per_sender=pool.max_queued_per_sender,
         max_queued=pool.max_queued,
+        price_bump_percent=pool.price_bump_percent,
         min_tip_wei=pool.min_tip_wei,
         queued_lifetime_ms=pool.queued_lifetime_ms,
         allow_unprotected=pool.allow_unprotected,

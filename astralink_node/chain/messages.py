@@ -125,7 +125,8 @@ class Validate:
 
     raw_block: bytes
     senders: tuple[bytes, ...] = ()
-    """Senders already recovered by this node, in transaction order; empty means recover them."""
+    """Senders already recovered by this node, in transaction order; one that is empty is recovered, and so are all
+    if these are not as many as the transactions."""
 
 
 @dataclass(frozen=True, slots=True)

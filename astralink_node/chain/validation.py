@@ -108,6 +108,10 @@ def _decode_transactions(
     raw_transactions = sealed.block.raw_transactions
     transactions.extend(decode_transaction(raw) for raw in raw_transactions)
     if len(known_senders) == len(raw_transactions):
-        senders.extend(Address(sender) for sender in known_senders)
+        known_or_not: Sequence[bytes] = known_senders
     else:
-        senders.extend(recover_sender(transaction) for transaction in transactions)
+        known_or_not = [b""] * len(raw_transactions)
+    senders.extend(
+        Address(known) if known else recover_sender(transaction)
+        for transaction, known in zip(transactions, known_or_not, strict=True)
+    )

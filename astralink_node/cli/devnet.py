@@ -105,8 +105,8 @@ def devnet(
         defaults["log.level"] = "warning"  # its line for every block would tear the live one
     flags |= mining_flags(flags, instant=instant, block_time_s=block_time)
     config = settings_from(folder.root, None, flags, defaults=defaults).config
-    running = _running_on(folder)
-    if is_watching and running is not None:
+    running = _running_on(folder) if is_watching else None
+    if running is not None:
         _watch_running(config, running, as_json=as_json)
         return
     with Console(is_watching=is_watching, as_json=as_json) as console:

@@ -62,6 +62,24 @@ def node_flags(command: Callable[..., Any]) -> Callable[..., Any]:
                 help="Keep the index that block explorers ask (ots_*).  [default: no; devnet: yes]",
             ),
             _flag(
+                "txpool.max_transactions",
+                "--txpool-max-transactions",
+                type=int,
+                help="Transactions that the mempool holds.  [default: 131072]",
+            ),
+            _flag(
+                "txpool.min_tip_wei",
+                "--txpool-min-tip-wei",
+                type=int,
+                help="Least tip cap that the mempool takes.  [default: 0]",
+            ),
+            _flag(
+                "txpool.price_bump_percent",
+                "--txpool-price-bump-percent",
+                type=int,
+                help="By how much a replacement must pay more.  [default: 10]",
+            ),
+            _flag(
                 "signer.address",
                 "--signer",
                 metavar="ADDRESS",

@@ -116,11 +116,8 @@ class RpcEndpoint:
                 private_network = _header(scope, b"access-control-request-private-network") == "true"
                 headers = self._policy.preflight_headers(origin, private_network=private_network)
                 await _respond(send, 204, b"", headers)
-            case "GET" | "HEAD":
-                # Load balancers ask this to see whether somebody is there; geth answers them likewise.
-                await _respond(send, 200, _POST_ONLY, [*cors, _TEXT])
             case _:
-                await _respond(send, 405, _POST_ONLY, [*cors, (b"allow", b"POST, OPTIONS, GET, HEAD"), _TEXT])
+                await _respond(send, 405, _POST_ONLY, [*cors, (b"allow", b"POST, OPTIONS"), _TEXT])
 
     async def _post(self, scope: Scope, receive: Receive, send: Send, cors: Headers) -> None:
         content_type = (_header(scope, b"content-type") or "").partition(";")[0].strip().lower()

@@ -227,7 +227,21 @@ def websocket_protocol(limits: GatewayLimits, connections: Connections) -> type[
 
         def pause_writing(self) -> None:
             super().pause_writing()
-            self._watch.paused(lambda: self.drop(f"too slow: nothing was read for {timeout_s:g} s"))
+            self._watch.paused(self._end_as_silent)
+
+        def _end_as_silent(self) -> None:
+            if self._is_ending():
+                self.transport.abort()  # it was closed, and what is left of it will never be read
+            else:
+                self.drop(f"too slow: nothing was read for {timeout_s:g} s")
+
+        def keepalive_timeout(self) -> None:
+            """A ping stands in the queue behind all else: who is behind is judged by the bounds on that, not by it."""
+            if self.writable.is_set():
+                super().keepalive_timeout()
+            else:
+                self.pong_timer = None
+                self.schedule_ping()
 
         def resume_writing(self) -> None:
             super().resume_writing()

@@ -9,6 +9,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from astralink_node.chain.messages import Committed
+from astralink_node.gateway.pool_messages import (
+    GetPoolPage,
+    GetPoolSenders,
+    GetTransactionFate,
+    PoolFate,
+    PoolPage,
+    PoolSenders,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,19 +72,6 @@ class PooledTransaction:
     raw_transaction: bytes
     """Empty when the pool does not hold it."""
     sender: bytes
-
-
-@dataclass(frozen=True, slots=True)
-class GetPoolContent:
-    pass
-
-
-@dataclass(frozen=True, slots=True)
-class PoolContent:
-    """Executable transactions first to last per sender, and those that wait for an earlier nonce."""
-
-    pending: tuple[SubmittedTransaction, ...]
-    queued: tuple[SubmittedTransaction, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -379,7 +374,9 @@ Request = (
     SubmitTransactions
     | GetPendingNonce
     | GetPooledTransaction
-    | GetPoolContent
+    | GetPoolSenders
+    | GetPoolPage
+    | GetTransactionFate
     | GetNodeStatus
     | GetConsensusState
     | GetNetworkView
@@ -391,7 +388,9 @@ Reply = (
     Verdicts
     | PendingNonce
     | PooledTransaction
-    | PoolContent
+    | PoolSenders
+    | PoolPage
+    | PoolFate
     | NodeStatus
     | ConsensusStateReply
     | NetworkView

@@ -104,6 +104,13 @@ class TraceFilter:
     def last_height(self, head: int) -> int:
         return head if self.last is None else self.last
 
+    @property
+    def needed_addresses(self) -> frozenset[bytes]:
+        """One of these takes part in every match; empty if nobody in particular need."""
+        if not self.senders or not self.recipients:
+            return self.senders or self.recipients
+        return self.senders | self.recipients if self.is_union else min(self.senders, self.recipients, key=len)
+
     def matches(self, flat: FlatTrace) -> bool:
         is_sent, is_received = flat.sender in self.senders, flat.to in self.recipients
         if self.is_union and self.senders and self.recipients:

@@ -158,6 +158,19 @@ await check("send-and-wait", async () => {
   expectEqual([receipt.status, receipt.to], ["0x1", receiver.address.toLowerCase()], "the receipt");
 });
 
+await check("trace", async () => {
+  const receipt = await (await token.transfer(receiver.address, 4n)).wait();
+  const call = await provider.send("debug_traceTransaction", [receipt.hash, { tracer: "callTracer", tracerConfig: { withLog: true } }]);
+  const [from, to] = [sender.address, await token.getAddress()].map((address) => address.toLowerCase());
+  expectEqual([call.type, call.from, call.to, BigInt(call.gasUsed)], ["CALL", from, to, receipt.gasUsed], "the call");
+  expectEqual(token.interface.parseLog(call.logs[0]).args.value, 4n, "the traced Transfer");
+  const steps = await provider.send("debug_traceTransaction", [receipt.hash]);
+  expectEqual([steps.failed, BigInt(steps.gas)], [false, receipt.gasUsed], "the struct logger's result");
+  expectEqual(steps.structLogs[0].op, "PUSH1", "the first step");
+  const before = await provider.send("debug_traceTransaction", [receipt.hash, { tracer: "prestateTracer" }]);
+  expect(from in before && to in before, "the accounts that were touched");
+});
+
 await check("unlocked-account", async () => {
   const unlocked = await provider.getSigner(sender.address);
   const receipt = await (await unlocked.sendTransaction({ to: receiver.address, value: 1n })).wait();

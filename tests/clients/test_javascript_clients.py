@@ -28,6 +28,7 @@ CHECKS = (
     "state-override",
     "simulate-blocks",
     "send-and-wait",
+    "trace",
     "unlocked-account",
     "custom-error",
     "set-code-7702",

@@ -160,6 +160,17 @@ def test_state_overrides_change_what_a_call_sees(token: Contract) -> None:
     assert token.functions.totalSupply().call() == SUPPLY
 
 
+def test_traces_in_geths_form_and_in_openethereums(
+    w3: Web3, sender: LocalAccount, receiver: LocalAccount, token: Contract
+) -> None:
+    receipt = send(w3, sender, call_data(token.functions.transfer(receiver.address, 4)))
+    request = [receipt["transactionHash"].to_0x_hex(), {"tracer": "callTracer"}]
+    call = w3.provider.make_request("debug_traceTransaction", request)["result"]  # type: ignore[arg-type]
+    assert (call["type"], call["to"], int(call["gasUsed"], 16)) == ("CALL", token.address.lower(), receipt["gasUsed"])
+    traces = w3.tracing.trace_transaction(receipt["transactionHash"])
+    assert [trace["action"]["to"] for trace in traces] == [token.address]
+
+
 def test_unlocked_account_sends_and_signs(w3: Web3, sender: LocalAccount, receiver: LocalAccount) -> None:
     assert sender.address in w3.eth.accounts
     transaction_hash = w3.eth.send_transaction({"from": sender.address, "to": receiver.address, "value": 1})

@@ -4,6 +4,7 @@ import {
   ContractFunctionRevertedError,
   createPublicClient,
   createWalletClient,
+  decodeFunctionData,
   defineChain,
   encodeFunctionData,
   fromRlp,
@@ -203,6 +204,21 @@ await check("send-and-wait", async () => {
   const serializedTransaction = await wallet.signTransaction(request);
   const receipt = await client.sendRawTransactionSync({ serializedTransaction });
   expectEqual([receipt.status, receipt.to], ["success", receiver.address.toLowerCase()], "the receipt");
+});
+
+await check("trace", async () => {
+  const receipt = await mined(await token.write.transfer([receiver.address, 4n]));
+  const trace = (options) => client.request({ method: "debug_traceTransaction", params: [receipt.transactionHash, options] });
+  const call = await trace({ tracer: "callTracer" });
+  expectEqual([getAddress(call.from), BigInt(call.gasUsed)], [sender.address, receipt.gasUsed], "the call");
+  const { functionName, args } = decodeFunctionData({ abi: token.abi, data: call.input });
+  expectEqual([functionName, args[1]], ["transfer", 4n], "the decoded input");
+  const { pre, post } = await trace({ tracer: "prestateTracer", tracerConfig: { diffMode: true } });
+  const slots = [pre, post].map((state) => Object.keys(state[token.address.toLowerCase()].storage).length);
+  expectEqual(slots[1], 2, `both balances were written: ${slots}`);
+  const reverted = { from: sender.address, to: token.address, data: encodeFunctionData({ abi: token.abi, functionName: "transfer", args: [receiver.address, SUPPLY * 2n] }) };
+  const failed = await client.request({ method: "debug_traceCall", params: [reverted, "latest", { tracer: "callTracer" }] });
+  expectEqual(failed.error, "execution reverted", "the traced failure");
 });
 
 await check("unlocked-account", async () => {

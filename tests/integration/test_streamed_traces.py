@@ -10,6 +10,7 @@ from typing import Any
 
 import h11
 import orjson
+from websockets.asyncio.client import connect
 
 from astralink_node.gateway.config import GatewayLimits
 from astralink_node.gateway.streamed import HELD_BACK_BYTES
@@ -99,7 +100,7 @@ def header(response: h11.Response, name: bytes) -> bytes | None:
     return dict(response.headers.raw_items()).get(name) or dict(response.headers).get(name)
 
 
-def test_a_long_answer_comes_in_parts_and_a_short_one_whole(tmp_path: Path) -> None:
+def test_a_long_answer_comes_in_parts_and_a_short_one_or_an_early_failure_whole(tmp_path: Path) -> None:
     async def body(gateway: GatewayProcess, watched: WatchedQueries) -> None:
         async with exchange(gateway, trace_call(SHORT_GAS)) as long:
             head, parts = await long.response()
@@ -115,40 +116,6 @@ def test_a_long_answer_comes_in_parts_and_a_short_one_whole(tmp_path: Path) -> N
             head, parts = await short.response()
         assert header(head, b"content-length") == str(len(b"".join(parts))).encode()
         assert len(orjson.loads(b"".join(parts))["result"]["structLogs"]) == 3
-
-    traced(tmp_path, body)
-
-
-def test_a_client_that_leaves_ends_the_execution(tmp_path: Path) -> None:
-    async def body(gateway: GatewayProcess, watched: WatchedQueries) -> None:
-        for config in ({}, {"tracer": "callTracer"}):
-            async with exchange(gateway, trace_call(LONG_GAS, **config)) as leaving:
-                if config:
-                    assert await asyncio.to_thread(watched.began.acquire, timeout=PATIENCE_S)
-                else:
-                    async for event in leaving.events():
-                        if isinstance(event, h11.Data):
-                            break
-                    watched.began.acquire()
-            assert await ended(watched) == "_Unwanted"
-
-    traced(tmp_path, body)
-
-
-def test_a_failure_after_the_first_megabyte_stands_beside_what_came(tmp_path: Path) -> None:
-    async def body(gateway: GatewayProcess, watched: WatchedQueries) -> None:
-        async with exchange(gateway, trace_call(LONG_GAS)) as large:
-            _, parts = await large.response()
-        answer = orjson.loads(b"".join(parts))
-        assert answer["error"]["code"] == -32003
-        assert answer["result"]["structLogs"]
-        assert await ended(watched) == "_Unwanted"
-
-    traced(tmp_path, body, limits=GatewayLimits(streamed_bytes=2 * HELD_BACK_BYTES))
-
-
-def test_a_failure_before_it_is_an_ordinary_error(tmp_path: Path) -> None:
-    async def body(gateway: GatewayProcess, watched: WatchedQueries) -> None:
         async with exchange(gateway, trace_call(LONG_GAS, timeout="1ms")) as hopeless:
             head, parts = await hopeless.response()
         assert header(head, b"content-length") is not None
@@ -156,6 +123,51 @@ def test_a_failure_before_it_is_an_ordinary_error(tmp_path: Path) -> None:
         assert orjson.loads(b"".join(parts)) == {"jsonrpc": "2.0", "id": 9, "error": error}
 
     traced(tmp_path, body)
+
+
+def test_a_client_that_leaves_ends_the_execution(tmp_path: Path) -> None:
+    async def body(gateway: GatewayProcess, watched: WatchedQueries) -> None:
+        async with exchange(gateway, trace_call(LONG_GAS)) as streamed:
+            async for event in streamed.events():
+                if isinstance(event, h11.Data):
+                    break
+        assert await ended(watched) == "_Unwanted"
+        watched.began.acquire()
+        async with exchange(gateway, trace_call(LONG_GAS, tracer="callTracer")):
+            assert await asyncio.to_thread(watched.began.acquire, timeout=PATIENCE_S)
+        assert await ended(watched) == "_Unwanted"
+        async with connect(f"ws://{gateway.host}:{gateway.port}") as socket:
+            await socket.send(orjson.dumps(trace_call(LONG_GAS, tracer="callTracer")).decode())
+            assert await asyncio.to_thread(watched.began.acquire, timeout=PATIENCE_S)
+        assert await ended(watched) == "_Unwanted"
+
+    traced(tmp_path, body)
+
+
+def test_what_grows_too_large_fails_beside_what_came_or_whole_and_ends(tmp_path: Path) -> None:
+    """In parts, the error follows a result that is cut short; in a batch and over WebSocket it stands alone."""
+
+    async def body(gateway: GatewayProcess, watched: WatchedQueries) -> None:
+        async with exchange(gateway, trace_call(LONG_GAS)) as large:
+            _, parts = await large.response()
+        answer = orjson.loads(b"".join(parts))
+        assert answer["error"]["code"] == -32003
+        assert answer["result"]["structLogs"]
+        assert await ended(watched) == "_Unwanted"
+        async with exchange(gateway, [trace_call(LONG_GAS)]) as batch:
+            _, parts = await batch.response()
+        assert [each.get("error", {}).get("code") for each in orjson.loads(b"".join(parts))] == [-32003]
+        assert await ended(watched) == "_Unwanted"
+        async with connect(f"ws://{gateway.host}:{gateway.port}") as socket:
+            await socket.send(orjson.dumps(trace_call(SHORT_GAS, limit=100)).decode())
+            assert len(orjson.loads(await socket.recv())["result"]["structLogs"]) == 100
+            assert await ended(watched) == "StreamEnd"
+            await socket.send(orjson.dumps(trace_call(LONG_GAS)).decode())
+            assert orjson.loads(await socket.recv())["error"]["code"] == -32003
+            assert await ended(watched) == "_Unwanted"
+
+    limits = GatewayLimits(streamed_bytes=2 * HELD_BACK_BYTES, response_bytes=HELD_BACK_BYTES)
+    traced(tmp_path, body, limits=limits)
 
 
 def test_an_execution_process_that_goes_away_ends_the_stream_with_an_error(tmp_path: Path) -> None:

@@ -42,7 +42,6 @@ from astralink_node.gateway.link_messages import (
     GetNetworkView,
     GetNodeStatus,
     GetPendingNonce,
-    GetPoolContent,
     GetPooledTransaction,
     LinkFailed,
     MetricsText,
@@ -51,7 +50,6 @@ from astralink_node.gateway.link_messages import (
     NewPendingTransactions,
     NodeStatus,
     PendingNonce,
-    PoolContent,
     PooledTransaction,
     Push,
     Reachability,
@@ -62,6 +60,15 @@ from astralink_node.gateway.link_messages import (
     SubmitTransactions,
     Verdict,
     Verdicts,
+)
+from astralink_node.gateway.pool_messages import (
+    GetPoolPage,
+    GetPoolSenders,
+    GetTransactionFate,
+    HeldTransaction,
+    PoolFate,
+    PoolPage,
+    PoolSenders,
 )
 from astralink_node.storage.memory import MemoryStore
 from astralink_node.types import Address
@@ -127,6 +134,8 @@ class SmallNode:
         self.network: NetworkView = NO_NETWORK
         self.dialed_back: tuple[DialedBack, ...] = ()
         self.metrics = ""
+        self.dropped: dict[bytes, str] = {}
+        """Reason by hash."""
         self.evidence: list[bytes] = []
         self.evidence_verdict = EvidenceVerdict(b"", "already known")
         self._certificate = b""
@@ -175,8 +184,13 @@ class SmallNode:
                     if found is None
                     else PooledTransaction(found.raw_transaction, found.sender)
                 )
-            case GetPoolContent():
-                return PoolContent(tuple(self.pool.values()), ())
+            case GetPoolSenders():
+                return PoolSenders(b"".join({sender for _, sender in self._pooled()}))
+            case GetPoolPage(senders):
+                held = [HeldTransaction(raw, sender) for raw, sender in self._pooled() if sender in senders]
+                return PoolPage(tuple(held), (), len(senders), 0)
+            case GetTransactionFate(transaction_hash):
+                return self._fate(transaction_hash)
             case GetNodeStatus():
                 return NodeStatus(
                     client_version="AstraLink/test",
@@ -206,6 +220,13 @@ class SmallNode:
 
     def _pooled(self) -> list[tuple[bytes, bytes]]:
         return [(each.raw_transaction, each.sender) for each in self.pool.values()]
+
+    def _fate(self, transaction_hash: bytes) -> PoolFate:
+        held = self.pool.get(transaction_hash)
+        if held is not None:
+            return PoolFate("pending", held.sender, decode_transaction(held.raw_transaction).nonce, "block")
+        reason = self.dropped.get(transaction_hash)
+        return PoolFate("unknown") if reason is None else PoolFate("dropped", reason=reason, at_ms=1000)
 
     def _admit(self, submitted: SubmittedTransaction) -> Verdict:
         transaction = decode_transaction(submitted.raw_transaction)

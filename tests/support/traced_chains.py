@@ -38,8 +38,8 @@ _CONTRACTS = {
 }
 
 
-def traced_node() -> SmallNode:
-    return SmallNode(contracts=_CONTRACTS)
+def traced_node(*, explorer_index: bool = False) -> SmallNode:
+    return SmallNode(contracts=_CONTRACTS, explorer_index=explorer_index)
 
 
 def traced_block(node: SmallNode) -> list[bytes]:

@@ -14,6 +14,9 @@ from astralink_node.gateway.methods.table import Method, Parameter, Specificatio
 from astralink_node.gateway.mined_wait import until_mined
 from astralink_node.gateway.parameters import byte_string, hash32
 
+MAX_SHOWN = 4096
+"""Pending transactions of the node's own accounts, the first ones."""
+
 TRANSACTION_HASH = Parameter("transactionHash", hash32)
 
 
@@ -77,12 +80,8 @@ async def pending_transactions(context: RpcContext) -> Json:
     """Of the node's own accounts: a devnet's unlocked ones."""
     if context.accounts is None:
         return []
-    ours = frozenset(context.accounts.addresses)
-    return [
-        transaction_fields(decode_transaction(each.raw_transaction), each.sender, None)
-        for each in (await context.read.pool.content()).pending
-        if each.sender in ours
-    ]
+    ours = await context.read.pool.pending(sorted(context.accounts.addresses), MAX_SHOWN)
+    return [transaction_fields(decode_transaction(each.raw_transaction), each.sender, None) for each in ours]
 
 
 async def get_transaction_receipt(context: RpcContext, transaction_hash: bytes) -> Json:

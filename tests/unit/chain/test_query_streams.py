@@ -15,8 +15,8 @@ from astralink_node.evm.transactions import decode_transaction
 from tests.support.chains import COUNTER, LOOPER, LocalChain, candidate
 from tests.support.query_sockets import PATIENCE_S, query_server
 
-ENDLESS_GAS = 10_000_000
-"""Some millions of steps: far more than any test waits for."""
+ENDLESS_GAS = 3_000_000
+"""Nearly a million steps: far more than any test waits for."""
 
 
 def chain_with(*, to: bytes, gas: int, limits: QueryLimits | None = None) -> tuple[LocalChain, Query]:

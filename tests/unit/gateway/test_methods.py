@@ -622,6 +622,49 @@ def test_the_pool_is_shown_by_sender_and_nonce() -> None:
     with_client(body, apis=("eth", "txpool"))
 
 
+def test_a_mempool_larger_than_an_answer_is_refused_with_the_way_to_ask_for_less() -> None:
+    async def body(client: Client) -> None:
+        for nonce in range(3):
+            client.node.add(signed(ALICE, nonce=nonce, to=ECHO, data=bytes(300)))
+        client.node.add(signed(BOB, nonce=0, to=ECHO))
+        error = await client.error("txpool_content")
+        assert error["code"] == LIMIT_EXCEEDED
+        assert "txpool_contentFrom" in error["message"]
+        assert (await client.error("txpool_contentFrom", A))["code"] == LIMIT_EXCEEDED
+        bob = await client.call("txpool_contentFrom", hexed(BOB.address))
+        assert (bob["pending"].keys(), bob["queued"]) == ({"0"}, {})
+        assert len((await client.call("txpool_inspect"))["pending"]) == 2
+
+    with_client(body, apis=("txpool",), limits=GatewayLimits(response_bytes=2500))
+
+
+def test_the_fate_of_a_transaction_is_told_wherever_it_is() -> None:
+    async def body(client: Client) -> None:
+        raw = signed(ALICE, to=ECHO, nonce=0)
+        sent = await client.call("eth_sendRawTransaction", hexed(raw))
+        assert await client.call("astralink_getTransactionFate", sent) == {
+            "state": "pending",
+            "from": A,
+            "nonce": "0x0",
+            "waitsFor": "block",
+        }
+        committed = client.node.produce()
+        assert await client.call("astralink_getTransactionFate", sent) == {
+            "state": "included",
+            "from": A,
+            "blockHash": hexed(committed.block.block_hash),
+            "blockNumber": "0x1",
+            "transactionIndex": "0x0",
+        }
+        client.node.dropped[b"\x01" * 32] = "waited too long"
+        dropped = await client.call("astralink_getTransactionFate", "0x" + "01" * 32)
+        assert dropped == {"state": "dropped", "reason": "waited too long", "droppedAtMs": "0x3e8"}
+        assert await client.call("astralink_getTransactionFate", "0x" + "02" * 32) == {"state": "unknown"}
+        assert (await client.error("astralink_getTransactionFate", "0x01"))["code"] == INVALID_PARAMS
+
+    with_client(body)
+
+
 def test_consensus_payload_certificate_and_fee_parameters_are_readable() -> None:
     async def body(client: Client) -> None:
         assert await client.call("astralink_getCertificate", "0x0") is None

@@ -8,7 +8,7 @@ import pytest
 
 from astralink_node.evm.transactions import decode_transaction
 from astralink_node.gateway.config import GatewayLimits
-from tests.support.gateways import ALICE, BOB, COUNTER, REVERTER, Client, hexed, signed, with_client
+from tests.support.gateways import ALICE, BOB, COUNTER, REVERTER, Client, SmallNode, hexed, signed, with_client
 from tests.support.traced_chains import CALLER, DESTROYER, HOARDER, HOARDER_GAS, traced_block, traced_node
 
 APIS = ("eth", "trace")
@@ -283,6 +283,57 @@ def test_a_filters_range_and_results_are_bounded() -> None:
         assert await client.call("trace_filter", {"fromBlock": "0x2", "toBlock": "0x63"}) == []
 
     traced(body, limits=GatewayLimits(trace_filter_blocks=3, trace_filter_results=5))
+
+
+def long_chain(*, explorer_index: bool) -> SmallNode:
+    """Blocks 1, 5 and 9 hold transactions, of ten."""
+    node = traced_node(explorer_index=explorer_index)
+    for nonce, height in enumerate((1, 5, 9)):
+        while node.execution.status().head_height < height - 1:
+            node.produce()
+        node.add(signed(ALICE, nonce=nonce, to=CALLER, gas=300_000))
+        node.produce()
+    node.produce()
+    return node
+
+
+def test_a_long_range_is_filtered_by_the_explorer_index() -> None:
+    async def body(client: Client) -> None:
+        async def blocks(**given: Any) -> list[int]:
+            found = await client.call("trace_filter", {"fromBlock": "0x0", "toBlock": "latest", **given})
+            return sorted({trace["blockNumber"] for trace in found})
+
+        assert await blocks(toAddress=[hexed(COUNTER)]) == [1, 5, 9]
+        assert await blocks(toAddress=[hexed(COUNTER)], toBlock="0x8") == [1, 5]
+        assert await blocks(toAddress=[hexed(COUNTER)], fromBlock="0x2") == [5, 9]
+        assert await blocks(fromAddress=[hexed(CALLER)], toAddress=[hexed(COUNTER), hexed(REVERTER)]) == [1, 5, 9]
+        assert await blocks(fromAddress=["0x" + "99" * 20], toAddress=[hexed(BOB.address)], mode="union") == []
+        for refused in ({}, {"toAddress": [f"0x{number:040x}" for number in range(9)]}):
+            error = await client.error("trace_filter", {"fromBlock": "0x0", **refused})
+            assert (error["code"], "at most 3 blocks" in error["message"]) == (-32005, True)
+
+    node = long_chain(explorer_index=True)
+    with_client(body, node=node, apis=APIS, limits=GatewayLimits(trace_filter_blocks=3))
+
+
+def test_more_blocks_than_the_bound_are_refused_even_if_the_index_names_them() -> None:
+    async def body(client: Client) -> None:
+        error = await client.error("trace_filter", {"fromBlock": "0x0", "toAddress": [hexed(COUNTER)]})
+        assert error["code"] == -32005
+        assert "more than 2 blocks of it have such transactions" in error["message"]
+
+    node = long_chain(explorer_index=True)
+    with_client(body, node=node, apis=APIS, limits=GatewayLimits(trace_filter_blocks=2))
+
+
+def test_without_the_index_a_long_range_is_refused_with_the_command_that_builds_it() -> None:
+    async def body(client: Client) -> None:
+        error = await client.error("trace_filter", {"fromBlock": "0x0", "toAddress": [hexed(COUNTER)]})
+        assert error["code"] == -32005
+        assert "astralink-node db index" in error["message"]
+
+    node = long_chain(explorer_index=False)
+    with_client(body, node=node, apis=APIS, limits=GatewayLimits(trace_filter_blocks=3))
 
 
 # --- Arguments -------------------------------------------------------------------------------------------------
