@@ -57,7 +57,6 @@ NAMESPACES: Mapping[str, Sequence[Method]] = {
         *astralink_staking.METHODS,
         *astralink_faucet.METHODS,
         *astralink_pool.METHODS,
-        *astralink_staking.METHODS,
     ),
     "txpool": txpool.METHODS,
     "parity": parity.METHODS,
