@@ -18,7 +18,7 @@ import orjson
 
 from astralink_node.chain.codec import decode, encode
 from astralink_node.chain.frames import PUSH_ID, FrameDecoder, encode_frame
-from astralink_node.chain.messages import Query
+from astralink_node.chain.messages import Answer, Query
 from astralink_node.chain.query_server import QueryServer, WorkGate
 from astralink_node.gateway.config import GatewayConfig
 from astralink_node.gateway.link_messages import NewHead, Push, Request
@@ -78,20 +78,27 @@ class NodeSockets:
     async def _serve_node(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._gateways.append(writer)
         writer.write(encode_frame(PUSH_ID, encode(NewHead(self.node.head))))
-        await self._serve(reader, writer, lambda payload: encode(self.node.reply(decode(Request, payload))))
+        await self._serve(reader, writer, lambda payload: [encode(self.node.reply(decode(Request, payload)))])
 
     async def _serve_execution(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._queriers.append(writer)
-        await self._serve(reader, writer, lambda payload: encode(self.node.execution.query(decode(Query, payload))))
+        await self._serve(reader, writer, self._query)
+
+    def _query(self, payload: bytes) -> list[bytes]:
+        """What is streamed comes in parts, then how it ended."""
+        parts: list[Answer] = []
+        ending = self.node.execution.query(decode(Query, payload), emit=parts.append)
+        return [encode(part) for part in (*parts, ending)]
 
     async def _serve(
-        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, answer: Callable[[bytes], bytes]
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, answer: Callable[[bytes], list[bytes]]
     ) -> None:
         decoder = FrameDecoder()
         while data := await reader.read(1 << 16):
             await self.answering.wait()
             for frame in decoder.feed(data):
-                writer.write(encode_frame(frame.request_id, answer(frame.payload)))
+                for part in answer(frame.payload):
+                    writer.write(encode_frame(frame.request_id, part))
         writer.close()
 
 
