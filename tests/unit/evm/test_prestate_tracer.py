@@ -148,6 +148,22 @@ def test_an_older_contract_that_destroys_itself_stays_and_has_lost_its_balance()
     assert post[text(OTHER)] == {"balance": hex(50)}
 
 
+def test_a_destroyed_contract_that_had_a_balance_before_is_in_the_pre_state_only() -> None:
+    created = contract_address(CONTRACT, 1)
+    alloc = {text(created): {"balance": 7}}
+    pre, post = difference(World({CONTRACT: create(push(CONTRACT) + "ff")}, alloc=alloc))
+    assert pre[text(created)] == {"balance": "0x7"}
+    assert text(created) not in post
+
+
+def test_a_selfdestruct_that_was_reverted_deleted_nothing() -> None:
+    making = create(deploying(push(OTHER) + "ff"))
+    codes = {CONTRACT: making + "80" + push(0) + "52" + call(INNER, size=32)}
+    codes[INNER] = push(0) * 4 + push(0) + "5f35" + "5af1" + reverting(b"")
+    _, post = difference(World(codes))
+    assert post[text(contract_address(CONTRACT, 1))]["nonce"] == 1
+
+
 def test_a_failed_transaction_changes_fees_and_nonce_only() -> None:
     pre, post = difference(World({CONTRACT: "60095f55" + "fe"}))
     assert set(post) == {text(SENDER), text(COINBASE)}
