@@ -13,12 +13,12 @@ from __future__ import annotations
 
 import argparse
 import json
-import platform
 import sys
 import time
 from pathlib import Path
 from typing import Any, Final
 
+from benchmarks.report import circumstances, write_result
 from tests.support.fixture_archives import unpack_fixtures
 from tests.support.traced_runs import TOO_LARGE, AllTracers, outcomes
 
@@ -72,10 +72,11 @@ def main() -> int:
     unpack_fixtures()
     started = time.monotonic()
     found = run(sorted(FIXTURES.rglob("*.json"))[:: arguments.every])
-    found |= {"seconds": round(time.monotonic() - started), "python": platform.python_version()}
+    found["seconds"] = round(time.monotonic() - started)
     print(json.dumps(found, indent=1))
     if arguments.json is not None:
-        arguments.json.write_text(json.dumps(found, indent=1) + "\n")
+        command = {"command": "python -m tests.campaigns.traced_vectors --json benchmarks/results/traced-vectors.json"}
+        write_result(arguments.json, {**circumstances(0), **command, "every": arguments.every, **found})
     return 1 if found["differing"] else 0
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
 from typing import Any
 
 import orjson
@@ -10,6 +12,9 @@ import pytest
 from astralink_node.evm.tracing.struct_logger import StructLogger, StructLogOptions, StructLogResult, struct_log_head
 from tests.support.evm_code import STOP, call, push, put, returning, reverting
 from tests.support.evm_worlds import World, address
+from tests.support.json_schema import violations
+
+OPENRPC = Path(__file__).parents[2] / "fixtures" / "unpacked" / "openrpc" / "openrpc.json"
 
 CONTRACT, INNER = address(1), address(2)
 
@@ -129,6 +134,21 @@ def test_the_result_of_a_revert_has_its_data_and_of_another_failure_none() -> No
 def test_the_head_and_the_lines_make_geths_object() -> None:
     head = struct_log_head(StructLogResult(21_003, failed=False, return_value=b"\x01"))
     assert orjson.loads(head + b"]}") == {"gas": 21_003, "failed": False, "returnValue": "0x01", "structLogs": []}
+
+
+def test_a_trace_conforms_to_the_openrpc_schema() -> None:
+    (method,) = [
+        method for method in json.loads(OPENRPC.read_text())["methods"] if method["name"] == "debug_traceTransaction"
+    ]
+    schema = method["result"]["schema"]["anyOf"][0]
+    everything = StructLogOptions(enable_memory=True, enable_return_data=True)
+    code = put(b"\x01") + "60075f55" + "5f5f55" + call(INNER) + "01" * 3
+    lines, result = run({CONTRACT: code, INNER: returning(b"\xaa")}, everything)
+    fields = {"memory", "storage", "refund", "returnData", "error", "stack"}
+    assert fields <= {name for line in lines for name in line}
+    trace = orjson.loads(struct_log_head(result) + b",".join(orjson.dumps(line) for line in lines) + b"]}")
+    assert violations(trace, schema) == []
+    assert violations(trace | {"gas": "0x1"}, schema) != []
 
 
 def test_a_write_that_raises_ends_the_transaction_and_leaves_no_trace_of_it() -> None:
