@@ -11,13 +11,14 @@ from types import MappingProxyType
 from typing import Final, NamedTuple
 
 from astralink_node.errors import AstraLinkError
+from astralink_node.evm.execution_context import TransactionContext
 from astralink_node.evm.fork_rules import ChainRules
 from astralink_node.evm.machine import Message
 from astralink_node.evm.pipeline import BlockContext
 from astralink_node.evm.system_calls import SYSTEM_ADDRESS
 from astralink_node.evm.tracing.hooks import describe
 from astralink_node.evm.transaction_execution import run_root_call
-from astralink_node.evm.vm import ExecutionState, TransactionContext
+from astralink_node.evm.vm import ExecutionState
 from astralink_node.state.flat_state import HeadState
 from astralink_node.state.overlay import Overlay
 from astralink_node.storage.memory import MemoryStore

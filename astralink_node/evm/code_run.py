@@ -9,13 +9,14 @@ from typing import Any
 from eth.exceptions import VMError
 
 from astralink_node.evm.created_addresses import contract_address
+from astralink_node.evm.execution_context import TransactionContext
 from astralink_node.evm.fork_rules import ForkRules
 from astralink_node.evm.machine import Message
 from astralink_node.evm.pipeline import BlockContext
 from astralink_node.evm.scratch_state import ScratchState
 from astralink_node.evm.tracing.hooks import Tracer
 from astralink_node.evm.transaction_execution import run_root_call
-from astralink_node.evm.vm import ExecutionState, TransactionContext
+from astralink_node.evm.vm import ExecutionState
 from astralink_node.types import ZERO_ADDRESS, ZERO_HASH, Address, Hash32
 
 

@@ -16,10 +16,11 @@ from eth.exceptions import VMError
 
 from astralink_node.evm.block_errors import BlockRule, InvalidBlock
 from astralink_node.evm.blocks import Log
+from astralink_node.evm.execution_context import TransactionContext
 from astralink_node.evm.machine import Message
 from astralink_node.evm.tracing.hooks import describe
 from astralink_node.evm.transaction_execution import log_of, run_root_call
-from astralink_node.evm.vm import ExecutionState, TransactionContext
+from astralink_node.evm.vm import ExecutionState
 from astralink_node.types import Address, Hash32
 
 SYSTEM_ADDRESS: Final = Address(bytes.fromhex("fffffffffffffffffffffffffffffffffffffffe"))

@@ -16,10 +16,11 @@ from eth.exceptions import ContractCreationCollision, VMError
 from astralink_node.evm.blocks import Log
 from astralink_node.evm.created_addresses import contract_address
 from astralink_node.evm.delegation import DELEGATION_PREFIX, delegate_of, is_delegation
+from astralink_node.evm.execution_context import TransactionContext
 from astralink_node.evm.machine import Message
 from astralink_node.evm.tracing.run import refused_root, root_site
 from astralink_node.evm.transactions import U64_MAX, Authorization, Transaction, recover_authority
-from astralink_node.evm.vm import ExecutionState, TransactionContext
+from astralink_node.evm.vm import ExecutionState
 from astralink_node.state.accounts import EMPTY_ACCOUNT, Account
 from astralink_node.types import EMPTY_CODE_HASH, ZERO_ADDRESS, Address
 

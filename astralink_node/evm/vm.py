@@ -13,7 +13,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Mapping
 from functools import lru_cache
-from typing import Any, ClassVar, Final, Protocol
+from typing import Any, ClassVar, Final
 
 from eth.exceptions import (
     FullStack,
@@ -28,6 +28,7 @@ from eth.vm.forks.prague.computation import PragueComputation
 from eth.vm.forks.prague.state import PragueState
 
 from astralink_node.evm.code import Code
+from astralink_node.evm.execution_context import BlockEnvironment, ExecutionContext, TransactionContext
 from astralink_node.evm.fee_rules import blob_base_fee
 from astralink_node.evm.fork_rules import ForkRules
 from astralink_node.evm.machine import STACK_LIMIT, Memory, Message, Meter, Stack, memory_gas
@@ -44,7 +45,7 @@ from astralink_node.evm.precompiles.registry import NATIVE, PrecompileCall, prec
 from astralink_node.evm.tracing.hooks import ROOT_CREATION, CallSite, Tracer
 from astralink_node.evm.tracing.run import run_traced
 from astralink_node.state.overlay import Overlay
-from astralink_node.types import Address, Hash32
+from astralink_node.types import Address
 
 CALL_DEPTH_LIMIT: Final = 1024
 PYTHON_FRAMES_PER_CALL: Final = 12
@@ -69,77 +70,12 @@ CODE_DEPOSIT_GAS: Final = 200
 _CHECK_PERIOD: Final = range(OPCODES_PER_CHECK)
 
 
-class BlockEnvironment(Protocol):
-    """What opcodes read of the block."""
-
-    @property
-    def coinbase(self) -> Address: ...
-    @property
-    def timestamp(self) -> int: ...
-    @property
-    def number(self) -> int: ...
-    @property
-    def gas_limit(self) -> int: ...
-    @property
-    def base_fee_per_gas(self) -> int: ...
-    @property
-    def prev_randao(self) -> Hash32: ...
-    @property
-    def excess_blob_gas(self) -> int: ...
-    @property
-    def blob_base_fee(self) -> int | None:
-        """As a simulation wants it; None: what follows from the excess."""
-        ...
-
-    def ancestor_hash(self, number: int) -> bytes:
-        """Hash of one of the last 256 blocks (the caller checks the range); empty if it is unknown."""
-        ...
-
-
 class CodeDepositOutOfGas(OutOfGas):
     """Of a creation that cannot pay for the code that it returned."""
 
 
 class CodeTooLarge(OutOfGas):
     """EIP-170."""
-
-
-class ExecutionContext:
-    """The block, under the names that py-evm's state uses."""
-
-    __slots__ = (
-        "base_fee_per_gas",
-        "block_number",
-        "chain_id",
-        "coinbase",
-        "difficulty",
-        "excess_blob_gas",
-        "gas_limit",
-        "mix_hash",
-        "timestamp",
-    )
-
-    def __init__(self, block: BlockEnvironment, chain_id: int) -> None:
-        self.coinbase = block.coinbase
-        self.timestamp = block.timestamp
-        self.block_number = block.number
-        self.difficulty = 0
-        self.mix_hash = block.prev_randao
-        self.gas_limit = block.gas_limit
-        self.base_fee_per_gas = block.base_fee_per_gas
-        self.excess_blob_gas = block.excess_blob_gas
-        self.chain_id = chain_id
-
-
-class TransactionContext:
-    """What opcodes read of the transaction."""
-
-    __slots__ = ("blob_versioned_hashes", "gas_price", "origin")
-
-    def __init__(self, gas_price: int, origin: Address) -> None:
-        self.gas_price = gas_price
-        self.origin = origin
-        self.blob_versioned_hashes: tuple[Hash32, ...] = ()
 
 
 # State methods that py-evm calls by these names and that an overlay has under the same ones.

@@ -2,39 +2,47 @@
 
     python -m tests.campaigns.traced_vectors --json benchmarks/results/traced-vectors.json
 
-Compared are gas, output, logs and the state root of each case. A trace that exceeds its bound ends its transaction by
-design: such a file is run again without Parity's ``vmTrace`` and memory in struct logs, and counted. The exit code is
-1 if any case differs.
+Compared are gas, output, logs and the state root of each case. EIP-3155's lines and the memory of struct logs are left
+to the suite's sample, which takes all at once. A trace that exceeds its bound ends its transaction by design: such a
+file is run again without Parity's ``vmTrace``, and counted. So is a file whose transactions burn more than
+FEW_OPCODES_GAS together, in loops of millions of opcodes: it is run with the tracers that watch few opcodes. The exit
+code is 1 if any case differs.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import platform
 import sys
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
+from benchmarks.report import circumstances, write_result
 from tests.support.fixture_archives import unpack_fixtures
 from tests.support.traced_runs import TOO_LARGE, AllTracers, outcomes
 
 FIXTURES = Path(__file__).parents[1] / "fixtures" / "unpacked" / "eest"
 
 
+FEW_OPCODES_GAS: Final = 20_000_000
+
+
 def run(files: list[Path]) -> dict[str, Any]:
     cases, transactions, lines, differing = 0, 0, 0, []
-    too_large = []
+    too_large, few_opcodes = [], []
     for position, path in enumerate(files):
         fixture = json.loads(path.read_bytes())
         name = path.relative_to(FIXTURES).as_posix()
         untraced = outcomes(fixture, None)
-        tracer = AllTracers(vm_trace=True)
+        gas = sum(outcome.receipts[-1].cumulative_gas_used for outcome in untraced if outcome.receipts)
+        if gas > FEW_OPCODES_GAS:
+            few_opcodes.append(name)
+        tracer = AllTracers(texts=False, opcodes=gas <= FEW_OPCODES_GAS)
         traced = outcomes(fixture, tracer)
         if any(outcome.result.error.startswith(TOO_LARGE) for outcome in traced):
             too_large.append(name)
-            tracer = AllTracers(vm_trace=False)
+            tracer = AllTracers(texts=False, vm_trace=False, opcodes=gas <= FEW_OPCODES_GAS)
             traced = outcomes(fixture, tracer)
         cases += len(untraced)
         transactions += sum(len(outcome.receipts) for outcome in untraced)
@@ -50,7 +58,8 @@ def run(files: list[Path]) -> dict[str, Any]:
         "cases": cases,
         "transactions": transactions,
         "lines": lines,
-        "too_large_for_vm_trace": too_large,
+        "without_vm_trace": too_large,
+        "with_tracers_of_few_opcodes_only": few_opcodes,
         "differing": differing,
     }
 
@@ -63,10 +72,11 @@ def main() -> int:
     unpack_fixtures()
     started = time.monotonic()
     found = run(sorted(FIXTURES.rglob("*.json"))[:: arguments.every])
-    found |= {"seconds": round(time.monotonic() - started), "python": platform.python_version()}
+    found["seconds"] = round(time.monotonic() - started)
     print(json.dumps(found, indent=1))
     if arguments.json is not None:
-        arguments.json.write_text(json.dumps(found, indent=1) + "\n")
+        command = {"command": "python -m tests.campaigns.traced_vectors --json benchmarks/results/traced-vectors.json"}
+        write_result(arguments.json, {**circumstances(0), **command, "every": arguments.every, **found})
     return 1 if found["differing"] else 0
 
 

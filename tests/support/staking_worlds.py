@@ -11,6 +11,7 @@ from py_arkworks_bls12381 import G2Point
 
 from astralink_node.crypto import bls, ml_dsa
 from astralink_node.crypto.keccak import keccak256
+from astralink_node.evm.execution_context import TransactionContext
 from astralink_node.evm.fork_rules import OSAKA
 from astralink_node.evm.machine import Message
 from astralink_node.evm.pipeline import BlockContext
@@ -18,7 +19,7 @@ from astralink_node.evm.precompiles.registry import Precompile, precompiles_for
 from astralink_node.evm.scratch_state import ScratchState
 from astralink_node.evm.system_calls import SYSTEM_ADDRESS, SYSTEM_CALL_GAS
 from astralink_node.evm.transaction_execution import run_root_call
-from astralink_node.evm.vm import ExecutionState, TransactionContext, computation_class
+from astralink_node.evm.vm import ExecutionState, computation_class
 from astralink_node.types import ZERO_ADDRESS, ZERO_HASH, Address
 from contracts.artifacts import Artifact, decode_error, decode_event, decode_result, encode_call, load
 from contracts.places import CONTRACTS, GOVERNANCE, KEY_PROOFS, ML_DSA_PRECOMPILE, STAKING

@@ -6,8 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from astralink_node.evm.tracing.addresses import AddressCollector
-
+from astralink_node.evm.address_collector import AddressCollector
 from astralink_node.evm.blocks import Receipt
 from astralink_node.evm.pipeline import BlockExecution
 from astralink_node.evm.spec_tests import CaseResult, run_fixture
@@ -33,10 +32,14 @@ TOO_LARGE = "the trace is larger than"
 
 
 class AllTracers(TracersTogether):
-    """Every tracer there is, fresh for each transaction."""
+    """Every tracer there is, fresh for each transaction.
 
-    def __init__(self, *, vm_trace: bool) -> None:
-        self._vm_trace = vm_trace
+    Without ``texts`` the two that only write the same things as others at length are left out: EIP-3155's lines, and
+    the memory of struct logs. Without ``vm_trace`` there is none, without ``opcodes`` nothing that sees every opcode.
+    """
+
+    def __init__(self, *, texts: bool = True, vm_trace: bool = True, opcodes: bool = True) -> None:
+        self._texts, self._vm_trace, self._opcodes = texts, vm_trace, opcodes
         self.lines = 0
         super().__init__(self._fresh())
 
@@ -50,10 +53,7 @@ class AllTracers(TracersTogether):
 
     def _fresh(self) -> list[Tracer]:
         self._calls = CallTracer(CallTraceOptions(with_log=True))
-        everything = StructLogOptions(enable_memory=self._vm_trace, enable_return_data=True)
         tracers: list[Tracer] = [
-            StructLogger(self._count, everything),
-            Eip3155Tracer(self._count),
             self._calls,
             CallTracer(CallTraceOptions(only_top_call=True)),
             PrestateTracer(),
@@ -61,7 +61,14 @@ class AllTracers(TracersTogether):
             SelectorTracer(),
             AccessListTracer((), excluded=frozenset()),
         ]
-        return [*tracers, VmTracer()] if self._vm_trace else tracers
+        if self._opcodes:
+            options = StructLogOptions(enable_memory=self._texts, enable_return_data=self._texts)
+            tracers.append(StructLogger(self._count, options))
+            if self._texts:
+                tracers.append(Eip3155Tracer(self._count))
+            if self._vm_trace:
+                tracers.append(VmTracer())
+        return tracers
 
     def _count(self, line: bytes | str) -> None:
         self.lines += bool(line)
@@ -87,7 +94,7 @@ class _Watcher:
         self.executions.append(execution)
         if self.tracer is not None:
             execution.set_tracer(self.tracer)
-            execution.set_frame_watcher(AddressCollector())
+            execution.set_frame_watcher(AddressCollector().on_frame)
 
 
 def outcomes(fixture: Mapping[str, Any], tracer: AllTracers | None) -> list[CaseOutcome]:

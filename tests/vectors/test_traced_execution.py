@@ -28,7 +28,7 @@ def sample() -> list[Path]:
 def test_all_tracers_together_change_nothing(path: Path) -> None:
     fixture = json.loads(path.read_bytes())
     untraced = outcomes(fixture, None)
-    traced = outcomes(fixture, AllTracers(vm_trace=True))
+    traced = outcomes(fixture, AllTracers())
     if any(outcome.result.error.startswith(TOO_LARGE) for outcome in traced):
         traced = outcomes(fixture, AllTracers(vm_trace=False))
     assert untraced

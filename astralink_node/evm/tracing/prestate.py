@@ -19,7 +19,6 @@ from astralink_node.evm.tracing.hooks import (
     CREATIONS,
     SELFDESTRUCT,
     KeptBytes,
-    RefusedCall,
     SilentTracer,
 )
 from astralink_node.evm.tracing.instructions import STACK_TAKEN
@@ -70,8 +69,6 @@ class PrestateTracer(SilentTracer):
     def __init__(self, options: PrestateOptions | None = None) -> None:
         self._options = options or PrestateOptions()
         self._before: dict[Address, _Before] = {}
-        self._created: set[Address] = set()
-        self._deleted: set[Address] = set()
         self._kept = KeptBytes()
         self._result = Prestate((), (), self._options.diff_mode)
 
@@ -84,7 +81,6 @@ class PrestateTracer(SilentTracer):
         to = Address(transaction.to)
         if not to:
             to = contract_address(sender, overlay.get_nonce(sender))
-            self._created.add(to)
         for address in (sender, to, state.execution_context.coinbase):
             self._touch(overlay, address)
         for authorization in transaction.authorizations:
@@ -96,15 +92,8 @@ class PrestateTracer(SilentTracer):
     def enter(self, computation: Computation) -> None:
         """An authorization of this very transaction may have made the recipient delegate."""
         message = computation.msg
-        if message.is_create:
-            self._created.add(message.storage_address)
-        elif not message.depth:
+        if not message.depth and not message.is_create:
             self._touch_delegate(computation.state.overlay, message.storage_address)
-
-    def refuse(self, refused: RefusedCall) -> None:
-        """geth counts a refused creation among the created ones; nothing of it shows, as nothing was there."""
-        if refused.opcode in CREATIONS:
-            self._created.add(refused.to)
 
     def before_opcode(self, computation: Computation, program_counter: int, opcode: int) -> None:  # noqa: ARG002
         values, overlay = computation.stack_values, computation.state.overlay
@@ -123,14 +112,12 @@ class PrestateTracer(SilentTracer):
             self._touch_create2(computation)
         else:
             self._touch(overlay, _address(values[-1]))
-            if opcode == SELFDESTRUCT and computation.storage_address in self._created:
-                # EIP-6780: no other contract goes.
-                self._deleted.add(computation.storage_address)
 
     def end(self, state: ExecutionState, outcome: Outcome) -> None:  # noqa: ARG002
         options, before = self._options, self._before
         if options.diff_mode:
-            self._result = self._difference(state.overlay)
+            # EIP-6780: they were created by this transaction.
+            self._result = self._difference(state.overlay, frozenset(state.accounts_to_delete))
             return
         pre = tuple(
             self._shown(address, account.balance, account.nonce, account.code, account.slots)
@@ -139,10 +126,11 @@ class PrestateTracer(SilentTracer):
         )
         self._result = Prestate(pre, (), is_diff=False)
 
-    def _difference(self, overlay: Overlay) -> Prestate:
+    def _difference(self, overlay: Overlay, deleted: frozenset[Address]) -> Prestate:
+        """What was deleted is shown as it was before, if it was anything."""
         pre, post = [], []
         for address, before in sorted(self._before.items()):
-            if address in self._deleted:
+            if address in deleted:
                 slots = before.slots
             else:
                 now = {slot: overlay.get_storage(address, slot) for slot in before.slots}

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from astralink_node.evm.tracing.hooks import CREATIONS, RefusedCall, SilentTracer
+from astralink_node.evm.tracing.hooks import CREATIONS, KeptBytes, RefusedCall, SilentTracer
 from astralink_node.evm.tracing.records import SelectorCount, SelectorCounts
 
 if TYPE_CHECKING:
     from astralink_node.evm.vm import Computation
 
 SELECTOR_BYTES: Final = 4
+COUNT_BYTES: Final = 200
+"""What a selector with its size is counted as."""
 
 
 class SelectorTracer(SilentTracer):
@@ -18,6 +20,7 @@ class SelectorTracer(SilentTracer):
 
     def __init__(self) -> None:
         self._counts: dict[tuple[bytes, int], int] = {}
+        self._kept = KeptBytes()
 
     def result(self) -> SelectorCounts:
         return SelectorCounts(
@@ -36,4 +39,6 @@ class SelectorTracer(SilentTracer):
     def _count(self, data: bytes) -> None:
         if len(data) >= SELECTOR_BYTES:
             place = (bytes(data[:SELECTOR_BYTES]), len(data) - SELECTOR_BYTES)
+            if place not in self._counts:
+                self._kept.add(COUNT_BYTES)
             self._counts[place] = self._counts.get(place, 0) + 1

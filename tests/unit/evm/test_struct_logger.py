@@ -1,0 +1,171 @@
+"""The struct logger writes geth's lines, one by one, and nothing of a transaction runs on once a write has raised."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import orjson
+import pytest
+
+from astralink_node.evm.tracing.struct_logger import StructLogger, StructLogOptions, StructLogResult, struct_log_head
+from tests.support.evm_code import STOP, call, push, put, returning, reverting
+from tests.support.evm_worlds import World, address
+from tests.support.json_schema import violations
+
+OPENRPC = Path(__file__).parents[2] / "fixtures" / "unpacked" / "openrpc" / "openrpc.json"
+
+CONTRACT, INNER = address(1), address(2)
+
+
+def lines_of(codes: dict[bytes, str], options: StructLogOptions | None = None, **fields: Any) -> list[dict[str, Any]]:
+    return run(codes, options, **fields)[0]
+
+
+def run(
+    codes: dict[bytes, str], options: StructLogOptions | None = None, **fields: Any
+) -> tuple[list[dict[str, Any]], StructLogResult]:
+    written: list[bytes] = []
+    logger = StructLogger(written.append, options or StructLogOptions())
+    world = World(codes)
+    world.execution.set_tracer(logger)
+    world.send(CONTRACT, **fields)
+    result = logger.result()
+    assert result is not None
+    return [orjson.loads(line) for line in written], result
+
+
+def test_a_line_has_numbers_names_and_the_stack() -> None:
+    assert lines_of({CONTRACT: "6005600401"})[2] == {
+        "pc": 4,
+        "op": "ADD",
+        "gas": 1_000_000 - 21_000 - 6,
+        "gasCost": 3,
+        "depth": 1,
+        "stack": ["0x5", "0x4"],
+    }
+
+
+def test_a_plain_transfer_has_no_lines_but_a_result() -> None:
+    written: list[bytes] = []
+    logger = StructLogger(written.append, StructLogOptions())
+    world = World()
+    world.execution.set_tracer(logger)
+    world.send(address(9), value=1)
+    assert written == []
+    assert logger.result() == StructLogResult(21_000, failed=False, return_value=b"")
+
+
+def test_storage_is_shown_where_a_slot_is_read_or_written_and_adds_up() -> None:
+    lines = lines_of({CONTRACT: "60075f55" + "600154" + "5f54"})
+    word = "0x" + "00" * 31
+    shown = [line["storage"] for line in lines if "storage" in line]
+    assert shown == [
+        {word + "00": word + "07"},
+        {word + "00": word + "07", word + "01": word + "00"},
+        {word + "00": word + "07", word + "01": word + "00"},
+    ]
+
+
+def test_each_contract_has_its_own_slots() -> None:
+    lines = lines_of({CONTRACT: "60075f55" + call(INNER), INNER: "600154"})
+    (read,) = [line for line in lines if line["op"] == "SLOAD"]
+    assert list(read["storage"]) == ["0x" + "00" * 31 + "01"]
+
+
+def test_storage_and_stack_can_be_left_out() -> None:
+    lines = lines_of({CONTRACT: "60075f55"}, StructLogOptions(disable_stack=True, disable_storage=True))
+    assert all("stack" not in line and "storage" not in line for line in lines)
+
+
+def test_memory_comes_in_words_and_only_if_asked_for_and_there() -> None:
+    lines = lines_of({CONTRACT: put(b"\x01") + "00"}, StructLogOptions(enable_memory=True))
+    assert [line.get("memory") for line in lines] == [None, None, None, ["0x01" + "00" * 31]]
+    assert all("memory" not in line for line in lines_of({CONTRACT: put(b"\x01") + "00"}))
+
+
+def test_return_data_is_that_of_the_last_call_and_only_if_asked_for() -> None:
+    codes = {CONTRACT: call(INNER) + "50", INNER: returning(b"\xaa")}
+    lines = lines_of(codes, StructLogOptions(enable_return_data=True))
+    assert [line.get("returnData") for line in lines if line["op"] in ("CALL", "POP")] == [None, "0xaa"]
+    assert all("returnData" not in line for line in lines_of(codes))
+
+
+def test_the_refund_of_a_cleared_slot_is_on_its_own_line_already() -> None:
+    lines = lines_of({CONTRACT: "60015f55" + "5f5f55" + "00"})
+    assert [line.get("refund") for line in lines if line["op"] in ("SSTORE", "STOP")] == [None, 19_900, 19_900]
+
+
+def test_an_error_stands_where_the_opcode_could_not_start() -> None:
+    lines = lines_of({CONTRACT: call(INNER, gas="6004"), INNER: "60015f55"})
+    (failed,) = [line for line in lines if "error" in line]
+    assert (failed["op"], failed["depth"], failed["error"]) == ("PUSH0", 2, "out of gas")
+
+
+def test_an_opcode_that_fails_while_it_runs_has_no_error_as_in_geth() -> None:
+    for code in ("5f5ffd", "5f56", "fe"):
+        assert all("error" not in line for line in lines_of({CONTRACT: code}))
+
+
+def test_what_an_opcode_could_not_pay_is_its_cost() -> None:
+    lines = lines_of({CONTRACT: "5f64ffffffffff52"})
+    words = (0xFFFFFFFFFF + 32 + 31) // 32
+    assert lines[-1]["gasCost"] == 3 + 3 * words + words**2 // 512
+
+
+def test_a_cost_beyond_64_bits_is_shown_as_the_largest() -> None:
+    assert lines_of({CONTRACT: "5f" + push(2**255) + "52"})[-1]["gasCost"] == 2**64 - 1
+
+
+def test_a_limit_ends_the_lines_and_not_the_transaction() -> None:
+    lines, result = run({CONTRACT: "60015f55" + returning(b"done")}, StructLogOptions(limit=2))
+    assert [line["op"] for line in lines] == ["PUSH1", "PUSH0"]
+    assert result.return_value == b"done"
+
+
+def test_the_result_of_a_revert_has_its_data_and_of_another_failure_none() -> None:
+    _, reverted = run({CONTRACT: reverting(b"why")})
+    assert (reverted.failed, reverted.return_value) == (True, b"why")
+    _, halted = run({CONTRACT: "fe"}, gas_limit=50_000)
+    assert halted == StructLogResult(50_000, failed=True, return_value=b"")
+
+
+def test_the_head_and_the_lines_make_geths_object() -> None:
+    head = struct_log_head(StructLogResult(21_003, failed=False, return_value=b"\x01"))
+    assert orjson.loads(head + b"]}") == {"gas": 21_003, "failed": False, "returnValue": "0x01", "structLogs": []}
+
+
+def test_a_trace_conforms_to_the_openrpc_schema() -> None:
+    (method,) = [
+        method for method in json.loads(OPENRPC.read_text())["methods"] if method["name"] == "debug_traceTransaction"
+    ]
+    schema = method["result"]["schema"]["anyOf"][0]
+    everything = StructLogOptions(enable_memory=True, enable_return_data=True)
+    code = put(b"\x01") + "60075f55" + "5f5f55" + call(INNER) + "01" * 3
+    lines, result = run({CONTRACT: code, INNER: returning(b"\xaa")}, everything)
+    fields = {"memory", "storage", "refund", "returnData", "error", "stack"}
+    assert fields <= {name for line in lines for name in line}
+    trace = orjson.loads(struct_log_head(result) + b",".join(orjson.dumps(line) for line in lines) + b"]}")
+    assert violations(trace, schema) == []
+    assert violations(trace | {"gas": "0x1"}, schema) != []
+
+
+def test_a_write_that_raises_ends_the_transaction_and_leaves_no_trace_of_it() -> None:
+    class EnoughError(Exception):
+        pass
+
+    written: list[bytes] = []
+
+    def write(line: bytes) -> None:
+        written.append(line)
+        if len(written) == 3:
+            raise EnoughError
+
+    world = World({CONTRACT: "60015f55" + STOP})
+    before = world.overlay.changes()
+    world.execution.set_tracer(StructLogger(write, StructLogOptions()))
+    with pytest.raises(EnoughError):
+        world.send(CONTRACT)
+    assert len(written) == 3
+    assert world.overlay.changes() == before
