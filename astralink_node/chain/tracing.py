@@ -33,7 +33,7 @@ from astralink_node.chain.trace_messages import (
 from astralink_node.chain.tracers import TypedRun, failed_run, stream_struct_logs
 from astralink_node.evm.pipeline import BlockContext
 from astralink_node.evm.simulate import CallRefused, Simulation
-from astralink_node.evm.tracing.hooks import TraceTooLarge
+from astralink_node.evm.tracing.kept_bytes import TraceTooLarge
 from astralink_node.state.flat_state import StateReader
 from astralink_node.state.overlaid import OverlaidState
 from astralink_node.storage.store import Reader

@@ -14,10 +14,11 @@ from typing import Final
 
 from eth.exceptions import OutOfGas, Revert, VMError
 
-from astralink_node.crypto.eip55 import checksum_address
+from astralink_node.crypto.addresses import checksum_address
 from astralink_node.errors import AstraLinkError
 from astralink_node.evm.created_addresses import contract_address
 from astralink_node.evm.fork_rules import ChainRules, ForkRules
+from astralink_node.evm.machine import CALL_STIPEND
 from astralink_node.evm.overrides import (
     NO_BLOCK_OVERRIDES,
     AccountOverride,
@@ -28,7 +29,8 @@ from astralink_node.evm.overrides import (
 )
 from astralink_node.evm.pipeline import BlockContext
 from astralink_node.evm.tracing.access_list import AccessListTracer
-from astralink_node.evm.tracing.hooks import Tracer, describe
+from astralink_node.evm.tracing.failure_words import describe
+from astralink_node.evm.tracing.hooks import Tracer
 from astralink_node.evm.transaction_encoding import new_transaction
 from astralink_node.evm.transaction_execution import Outcome, execute_transaction
 from astralink_node.evm.transactions import (
@@ -47,7 +49,6 @@ from astralink_node.state.flat_state import StateReader
 from astralink_node.state.overlay import Overlay
 from astralink_node.types import Address, Hash32
 
-CALL_STIPEND: Final = 2_300
 ESTIMATE_ERROR_PERMILLE: Final = 15
 """geth stops searching when the answer is known to 1.5 %."""
 MAX_ACCESS_LIST_ROUNDS: Final = 8

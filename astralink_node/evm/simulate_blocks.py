@@ -15,7 +15,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
-from astralink_node.crypto.eip55 import checksum_address
+from astralink_node.crypto.addresses import checksum_address
 from astralink_node.evm.blocks import Block, Header, Log, empty_header
 from astralink_node.evm.fork_rules import ChainRules
 from astralink_node.evm.header_rules import child_base_fee, child_excess_blob_gas

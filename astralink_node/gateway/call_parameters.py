@@ -15,7 +15,7 @@ from astralink_node.chain.call_messages import (
     CallRequest,
     StateOverride,
 )
-from astralink_node.crypto.eip55 import checksum_address
+from astralink_node.crypto.addresses import checksum_address
 from astralink_node.gateway.parameters import BadValue, address, byte_string, hash32, quantity, quantity64
 from astralink_node.gateway.rpc_errors import server_error
 from astralink_node.types import ZERO_ADDRESS

@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from astralink_node.evm.address_collector import AddressCollector
 from astralink_node.evm.blocks import Receipt
 from astralink_node.evm.pipeline import BlockExecution
 from astralink_node.evm.spec_tests import CaseResult, run_fixture
@@ -94,7 +93,7 @@ class _Watcher:
         self.executions.append(execution)
         if self.tracer is not None:
             execution.set_tracer(self.tracer)
-            execution.set_frame_watcher(AddressCollector().on_frame)
+            execution.collect_addresses()
 
 
 def outcomes(fixture: Mapping[str, Any], tracer: AllTracers | None) -> list[CaseOutcome]:

@@ -12,7 +12,9 @@ from typing import TYPE_CHECKING, Final
 from eth.exceptions import Revert, VMError
 
 from astralink_node.evm.blocks import Log
-from astralink_node.evm.tracing.hooks import (
+from astralink_node.evm.tracing.failure_words import describe
+from astralink_node.evm.tracing.hooks import RefusedCall, SilentTracer
+from astralink_node.evm.tracing.instructions import (
     CALLCODE,
     CREATIONS,
     DELEGATECALL,
@@ -20,11 +22,8 @@ from astralink_node.evm.tracing.hooks import (
     LOGS,
     NO_OPCODES,
     STATICCALL,
-    KeptBytes,
-    RefusedCall,
-    SilentTracer,
-    describe,
 )
+from astralink_node.evm.tracing.kept_bytes import KeptBytes
 from astralink_node.evm.tracing.records import CallFrame, CallTrace, FrameLog
 from astralink_node.types import Address
 

@@ -12,16 +12,19 @@ from typing import TYPE_CHECKING, Final
 
 from astralink_node.evm.created_addresses import contract_address, create2_address
 from astralink_node.evm.delegation import delegate_of
-from astralink_node.evm.tracing.hooks import (
+from astralink_node.evm.machine import address_of
+from astralink_node.evm.tracing.hooks import SilentTracer
+from astralink_node.evm.tracing.instructions import (
+    ACCOUNT_READS,
     CALLS,
     CREATE,
     CREATE2,
     CREATIONS,
     SELFDESTRUCT,
-    KeptBytes,
-    SilentTracer,
+    SLOT_OPCODES,
+    STACK_TAKEN,
 )
-from astralink_node.evm.tracing.instructions import STACK_TAKEN
+from astralink_node.evm.tracing.kept_bytes import KeptBytes
 from astralink_node.evm.tracing.records import Prestate, TouchedAccount
 from astralink_node.evm.transactions import MAX_INITCODE_BYTES, recover_authority
 from astralink_node.types import Address
@@ -32,9 +35,6 @@ if TYPE_CHECKING:
     from astralink_node.evm.vm import Computation, ExecutionState
     from astralink_node.state.overlay import Overlay
 
-_SLOT_OPCODES: Final = frozenset({0x54, 0x55})  # SLOAD, SSTORE
-_ACCOUNT_OPCODES: Final = frozenset({0x31, 0x3B, 0x3C, 0x3F, SELFDESTRUCT})  # BALANCE, EXTCODE*
-_ADDRESS_MASK: Final = (1 << 160) - 1
 ACCOUNT_BYTES: Final = 200
 SLOT_BYTES: Final = 100
 """What an account without code and a slot are counted as."""
@@ -64,7 +64,7 @@ class _Before:
 class PrestateTracer(SilentTracer):
     """One instance traces one transaction."""
 
-    watched = _SLOT_OPCODES | _ACCOUNT_OPCODES | CALLS | CREATIONS
+    watched = SLOT_OPCODES | ACCOUNT_READS | {SELFDESTRUCT} | CALLS | CREATIONS
 
     def __init__(self, options: PrestateOptions | None = None) -> None:
         self._options = options or PrestateOptions()
@@ -99,10 +99,10 @@ class PrestateTracer(SilentTracer):
         values, overlay = computation.stack_values, computation.state.overlay
         if len(values) < STACK_TAKEN[opcode]:
             return
-        if opcode in _SLOT_OPCODES:
+        if opcode in SLOT_OPCODES:
             self._touch_slot(overlay, computation.storage_address, values[-1])
         elif opcode in CALLS:
-            target = _address(values[-2])
+            target = address_of(values[-2])
             self._touch(overlay, target)
             self._touch_delegate(overlay, target)
         elif opcode == CREATE:
@@ -111,7 +111,7 @@ class PrestateTracer(SilentTracer):
         elif opcode == CREATE2:
             self._touch_create2(computation)
         else:
-            self._touch(overlay, _address(values[-1]))
+            self._touch(overlay, address_of(values[-1]))
 
     def end(self, state: ExecutionState, outcome: Outcome) -> None:  # noqa: ARG002
         options, before = self._options, self._before
@@ -200,7 +200,3 @@ class PrestateTracer(SilentTracer):
         content = computation.memory_content
         initcode = bytes(content[start : start + size]).ljust(size, b"\0")
         self._touch(computation.state.overlay, create2_address(computation.storage_address, salt, initcode))
-
-
-def _address(word: int) -> Address:
-    return Address((word & _ADDRESS_MASK).to_bytes(20, "big"))

@@ -17,8 +17,9 @@ import orjson
 from eth.exceptions import FullStack, InsufficientStack, OutOfGas, Revert, VMError
 
 from astralink_node.evm.machine import WORD_BYTES
-from astralink_node.evm.tracing.hooks import KeptBytes, describe
-from astralink_node.evm.tracing.instructions import OPCODE_NAMES, STACK_TAKEN
+from astralink_node.evm.tracing.failure_words import describe
+from astralink_node.evm.tracing.instructions import OPCODE_NAMES, SLOT_OPCODES, SSTORE, STACK_TAKEN
+from astralink_node.evm.tracing.kept_bytes import KeptBytes
 from astralink_node.evm.tracing.opcode_lines import OpcodeLines
 from astralink_node.types import Address
 
@@ -26,8 +27,6 @@ if TYPE_CHECKING:
     from astralink_node.evm.transaction_execution import Outcome
     from astralink_node.evm.vm import Computation, ExecutionState
 
-_SLOAD: Final = 0x54
-_SSTORE: Final = 0x55
 _SLOT_BYTES: Final = 64
 _BEFORE_IT_RUNS: Final = (OutOfGas, InsufficientStack, FullStack)
 
@@ -91,7 +90,7 @@ class StructLogger(OpcodeLines[dict[str, object]]):
             line["returnData"] = "0x" + computation.return_data.hex()
         if options.enable_memory and computation.memory_content:
             line["memory"] = _words(computation.memory_content)
-        if not options.disable_storage and opcode in (_SLOAD, _SSTORE):
+        if not options.disable_storage and opcode in SLOT_OPCODES:
             slots = self._slots(computation, opcode)
             if slots is not None:
                 line["storage"] = slots
@@ -118,19 +117,13 @@ class StructLogger(OpcodeLines[dict[str, object]]):
         if len(values) < STACK_TAKEN[opcode]:
             return None
         slot, account = values[-1], computation.storage_address
-        value = values[-2] if opcode == _SSTORE else computation.state.overlay.get_storage(account, slot)
+        value = values[-2] if opcode == SSTORE else computation.state.overlay.get_storage(account, slot)
         slots = self._storage.setdefault(account, {})
         key = f"0x{slot:064x}"
         if key not in slots:
             self._kept.add(2 * _SLOT_BYTES)
         slots[key] = f"0x{value:064x}"
         return slots
-
-
-def struct_log_head(result: StructLogResult) -> bytes:
-    """The JSON object that holds the lines, up to where they begin; ``]}`` ends it."""
-    head = orjson.dumps({"gas": result.gas, "failed": result.failed, "returnValue": "0x" + result.return_value.hex()})
-    return head[:-1] + b',"structLogs":['
 
 
 def _words(memory: bytearray) -> list[str]:

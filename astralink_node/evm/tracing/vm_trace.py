@@ -13,32 +13,39 @@ from typing import TYPE_CHECKING, Final
 
 from eth.exceptions import VMError
 
-from astralink_node.evm.tracing.hooks import (
+from astralink_node.evm.machine import WORD_BYTES
+from astralink_node.evm.tracing.hooks import RefusedCall, SilentTracer
+from astralink_node.evm.tracing.instructions import (
     ALL_OPCODES,
     CALL,
     CALLCODE,
+    CALLDATACOPY,
     CALLS,
+    CODECOPY,
     CREATIONS,
     DELEGATECALL,
+    EXTCODECOPY,
+    MCOPY,
+    MLOAD,
+    MSTORE,
+    MSTORE8,
+    RETURNDATACOPY,
+    SSTORE,
+    STACK_LEFT,
+    STACK_TAKEN,
     STATICCALL,
-    KeptBytes,
-    RefusedCall,
-    SilentTracer,
 )
-from astralink_node.evm.tracing.instructions import STACK_LEFT, STACK_TAKEN
+from astralink_node.evm.tracing.kept_bytes import KeptBytes
 from astralink_node.evm.tracing.records import Effects, MemoryWrite, Operation, StorageWrite, TracedCode, VmTrace
 
 if TYPE_CHECKING:
     from astralink_node.evm.vm import Computation
 
-_MLOAD, _MSTORE, _MSTORE8, _SSTORE, _MCOPY = 0x51, 0x52, 0x53, 0x55, 0x5E
-_EXTCODECOPY: Final = 0x3C
-_COPIES: Final = frozenset({0x37, 0x39, 0x3E, _MCOPY})  # CALLDATACOPY, CODECOPY, RETURNDATACOPY
+_COPIES: Final = frozenset({CALLDATACOPY, CODECOPY, RETURNDATACOPY, MCOPY})
 _OUTPUT_PLACES: Final = {CALL: 5, CALLCODE: 5, DELEGATECALL: 4, STATICCALL: 4}
 """Where on the stack a call says where its output goes."""
 OPERATION_BYTES: Final = 100
-WORD_BYTES: Final = 32
-"""What an operation and each pushed item are counted as."""
+"""What an operation is counted as; each pushed item, as a word."""
 
 
 @dataclass(slots=True)
@@ -123,20 +130,20 @@ def _effects(computation: Computation, opcode: int, operands: tuple[int, ...]) -
     return Effects(
         memory=_memory_write(computation, opcode, operands),
         pushed=tuple(values[-left:]) if left else (),
-        storage=StorageWrite(operands[0], operands[1]) if opcode == _SSTORE else None,
+        storage=StorageWrite(operands[0], operands[1]) if opcode == SSTORE else None,
         gas_left=computation.gas_left,
     )
 
 
 def _memory_write(computation: Computation, opcode: int, operands: tuple[int, ...]) -> MemoryWrite | None:
     """A load counts as a write of what is there, as in OpenEthereum; an empty range is none."""
-    if opcode in (_MLOAD, _MSTORE):
+    if opcode in (MLOAD, MSTORE):
         offset, size = operands[0], WORD_BYTES
-    elif opcode == _MSTORE8:
+    elif opcode == MSTORE8:
         offset, size = operands[0], 1
     elif opcode in _COPIES:
         offset, size = operands[0], operands[2]
-    elif opcode == _EXTCODECOPY:
+    elif opcode == EXTCODECOPY:
         offset, size = operands[1], operands[3]
     elif opcode in CALLS:
         place = _OUTPUT_PLACES[opcode]

@@ -9,7 +9,11 @@ from typing import Any
 import orjson
 import pytest
 
-from astralink_node.evm.tracing.struct_logger import StructLogger, StructLogOptions, StructLogResult, struct_log_head
+from astralink_node.chain.json_stream import JsonStream
+from astralink_node.chain.trace_messages import StreamChunk, StructLogs, TracePart
+from astralink_node.chain.tracers import stream_struct_logs
+from astralink_node.evm.tracing.hooks import Tracer
+from astralink_node.evm.tracing.struct_logger import StructLogger, StructLogOptions, StructLogResult
 from tests.support.evm_code import STOP, call, push, put, returning, reverting
 from tests.support.evm_worlds import World, address
 from tests.support.json_schema import violations
@@ -34,6 +38,26 @@ def run(
     result = logger.result()
     assert result is not None
     return [orjson.loads(line) for line in written], result
+
+
+def streamed(codes: dict[bytes, str], options: StructLogs) -> dict[str, Any]:
+    """The object as a client gets it."""
+    chunks: list[bytes] = []
+
+    def keep(part: TracePart) -> None:
+        assert isinstance(part, StreamChunk)
+        chunks.append(part.data)
+
+    def send(tracer: Tracer) -> None:
+        world = World(codes)
+        world.execution.set_tracer(tracer)
+        world.send(CONTRACT)
+
+    stream = JsonStream(keep)
+    stream_struct_logs(stream, options, send)
+    stream.flush()
+    found: dict[str, Any] = orjson.loads(b"".join(chunks))
+    return found
 
 
 def test_a_line_has_numbers_names_and_the_stack() -> None:
@@ -131,22 +155,15 @@ def test_the_result_of_a_revert_has_its_data_and_of_another_failure_none() -> No
     assert halted == StructLogResult(50_000, failed=True, return_value=b"")
 
 
-def test_the_head_and_the_lines_make_geths_object() -> None:
-    head = struct_log_head(StructLogResult(21_003, failed=False, return_value=b"\x01"))
-    assert orjson.loads(head + b"]}") == {"gas": 21_003, "failed": False, "returnValue": "0x01", "structLogs": []}
-
-
 def test_a_trace_conforms_to_the_openrpc_schema() -> None:
     (method,) = [
         method for method in json.loads(OPENRPC.read_text())["methods"] if method["name"] == "debug_traceTransaction"
     ]
     schema = method["result"]["schema"]["anyOf"][0]
-    everything = StructLogOptions(enable_memory=True, enable_return_data=True)
     code = put(b"\x01") + "60075f55" + "5f5f55" + call(INNER) + "01" * 3
-    lines, result = run({CONTRACT: code, INNER: returning(b"\xaa")}, everything)
+    trace = streamed({CONTRACT: code, INNER: returning(b"\xaa")}, StructLogs(with_memory=True, with_return_data=True))
     fields = {"memory", "storage", "refund", "returnData", "error", "stack"}
-    assert fields <= {name for line in lines for name in line}
-    trace = orjson.loads(struct_log_head(result) + b",".join(orjson.dumps(line) for line in lines) + b"]}")
+    assert fields <= {name for line in trace["structLogs"] for name in line}
     assert violations(trace, schema) == []
     assert violations(trace | {"gas": "0x1"}, schema) != []
 
