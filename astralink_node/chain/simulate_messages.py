@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from astralink_node.chain.call_messages import NO_BLOCK_OVERRIDE, BlockOverride, CallRequest, StateOverride
+from astralink_node.evm.blocks import Log
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,13 +29,6 @@ class SimulateQuestion:
 
 
 @dataclass(frozen=True, slots=True)
-class SimulatedLog:
-    address: bytes
-    topics: tuple[bytes, ...]
-    data: bytes
-
-
-@dataclass(frozen=True, slots=True)
 class SimulatedCallRecord:
     """``status`` is ``ok``, ``reverted`` or ``halted``; ``halt_reason`` says why for the latter two."""
 
@@ -44,7 +38,7 @@ class SimulatedCallRecord:
     max_gas_used: int
     """Before refunds."""
     halt_reason: str
-    logs: tuple[SimulatedLog, ...]
+    logs: tuple[Log, ...]
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,7 +20,6 @@ from astralink_node.chain.simulate_messages import (
     SimulateAnswer,
     SimulatedBlockRecord,
     SimulatedCallRecord,
-    SimulatedLog,
     SimulateQuestion,
 )
 from astralink_node.evm.blocks import Header, encode_header, ethereum_block_rlp
@@ -117,5 +116,5 @@ def _call(call: SimulatedCall) -> SimulatedCallRecord:
         gas_used=result.gas_used,
         max_gas_used=call.max_gas_used,
         halt_reason=result.halt_reason,
-        logs=tuple(SimulatedLog(log.address, log.topics, log.data) for log in call.logs),
+        logs=call.logs,
     )

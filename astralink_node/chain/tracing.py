@@ -24,18 +24,12 @@ from astralink_node.chain.json_stream import Emit, JsonStream
 from astralink_node.chain.messages import HistoryUnavailable, LimitExceeded, NotFound
 from astralink_node.chain.query_limits import QueryLimits
 from astralink_node.chain.replay import BlockReplay
-from astralink_node.chain.trace_messages import (
-    StreamEnd,
-    StructLogs,
-    TraceBlock,
-    TraceCalls,
-    TraceTransaction,
-    TypedTracers,
-)
+from astralink_node.chain.trace_messages import StreamEnd, TraceBlock, TraceCalls, TraceTransaction, TypedTracers
 from astralink_node.chain.tracers import TypedRun, failed_run, stream_struct_logs
 from astralink_node.evm.pipeline import BlockContext
 from astralink_node.evm.simulate import Simulation
 from astralink_node.evm.tracing.kept_bytes import TraceTooLarge
+from astralink_node.evm.tracing.options import StructLogs
 from astralink_node.state.flat_state import StateReader
 from astralink_node.state.overlaid import OverlaidState
 from astralink_node.storage.store import Reader

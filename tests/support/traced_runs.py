@@ -11,12 +11,13 @@ from astralink_node.evm.pipeline import BlockExecution
 from astralink_node.evm.spec_tests import CaseResult, run_fixture
 from astralink_node.evm.tracing.access_list import AccessListTracer
 from astralink_node.evm.tracing.call_json import call_trace_json
-from astralink_node.evm.tracing.calls import CallTraceOptions, CallTracer
+from astralink_node.evm.tracing.calls import CallTracer
 from astralink_node.evm.tracing.eip3155 import Eip3155Tracer
 from astralink_node.evm.tracing.hooks import Tracer
-from astralink_node.evm.tracing.prestate import PrestateOptions, PrestateTracer
+from astralink_node.evm.tracing.options import CallFrames, StructLogs, TouchedAccounts
+from astralink_node.evm.tracing.prestate import PrestateTracer
 from astralink_node.evm.tracing.selectors import SelectorTracer
-from astralink_node.evm.tracing.struct_logger import StructLogger, StructLogOptions
+from astralink_node.evm.tracing.struct_logger import StructLogger
 from astralink_node.evm.tracing.together import TracersTogether
 from astralink_node.evm.tracing.vm_trace import VmTracer
 from astralink_node.types import Address
@@ -51,17 +52,17 @@ class AllTracers(TracersTogether):
         assert call_trace_json(self._calls.result())
 
     def _fresh(self) -> list[Tracer]:
-        self._calls = CallTracer(CallTraceOptions(with_log=True))
+        self._calls = CallTracer(CallFrames(with_logs=True))
         tracers: list[Tracer] = [
             self._calls,
-            CallTracer(CallTraceOptions(only_top_call=True)),
+            CallTracer(CallFrames(only_top_call=True)),
             PrestateTracer(),
-            PrestateTracer(PrestateOptions(diff_mode=True)),
+            PrestateTracer(TouchedAccounts(diff_mode=True)),
             SelectorTracer(),
             AccessListTracer((), excluded=frozenset()),
         ]
         if self._opcodes:
-            options = StructLogOptions(enable_memory=self._texts, enable_return_data=self._texts)
+            options = StructLogs(with_memory=self._texts, with_return_data=self._texts)
             tracers.append(StructLogger(self._count, options))
             if self._texts:
                 tracers.append(Eip3155Tracer(self._count))

@@ -24,6 +24,7 @@ from astralink_node.evm.tracing.instructions import (
     STATICCALL,
 )
 from astralink_node.evm.tracing.kept_bytes import KeptBytes
+from astralink_node.evm.tracing.options import CallFrames
 from astralink_node.evm.tracing.records import CallFrame, CallTrace, FrameLog
 from astralink_node.types import Address
 
@@ -34,12 +35,6 @@ if TYPE_CHECKING:
 
 FRAME_BYTES: Final = 200
 """What a frame without data is counted as."""
-
-
-@dataclass(frozen=True, slots=True)
-class CallTraceOptions:
-    only_top_call: bool = False
-    with_log: bool = False
 
 
 @dataclass(slots=True)
@@ -53,9 +48,9 @@ class _OpenFrame:
 class CallTracer(SilentTracer):
     """One instance traces one transaction, or one root call."""
 
-    def __init__(self, options: CallTraceOptions | None = None) -> None:
-        self._options = options or CallTraceOptions()
-        self.watched = LOGS if self._options.with_log else NO_OPCODES
+    def __init__(self, options: CallFrames | None = None) -> None:
+        self._options = options or CallFrames()
+        self.watched = LOGS if self._options.with_logs else NO_OPCODES
         self._frames: list[CallFrame] = []
         self._open: list[_OpenFrame] = []
         self._kept = KeptBytes()

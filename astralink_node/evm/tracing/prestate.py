@@ -25,6 +25,7 @@ from astralink_node.evm.tracing.instructions import (
     STACK_TAKEN,
 )
 from astralink_node.evm.tracing.kept_bytes import KeptBytes
+from astralink_node.evm.tracing.options import TouchedAccounts
 from astralink_node.evm.tracing.records import Prestate, TouchedAccount
 from astralink_node.evm.transactions import MAX_INITCODE_BYTES, recover_authority
 from astralink_node.types import Address
@@ -38,15 +39,6 @@ if TYPE_CHECKING:
 ACCOUNT_BYTES: Final = 200
 SLOT_BYTES: Final = 100
 """What an account without code and a slot are counted as."""
-
-
-@dataclass(frozen=True, slots=True)
-class PrestateOptions:
-    diff_mode: bool = False
-    disable_code: bool = False
-    disable_storage: bool = False
-    include_empty: bool = False
-    """Show accounts that did not exist; not with ``diff_mode``."""
 
 
 @dataclass(slots=True)
@@ -66,8 +58,8 @@ class PrestateTracer(SilentTracer):
 
     watched = SLOT_OPCODES | ACCOUNT_READS | {SELFDESTRUCT} | CALLS | CREATIONS
 
-    def __init__(self, options: PrestateOptions | None = None) -> None:
-        self._options = options or PrestateOptions()
+    def __init__(self, options: TouchedAccounts | None = None) -> None:
+        self._options = options or TouchedAccounts()
         self._before: dict[Address, _Before] = {}
         self._kept = KeptBytes()
         self._result = Prestate((), (), self._options.diff_mode)
@@ -122,7 +114,7 @@ class PrestateTracer(SilentTracer):
         pre = tuple(
             self._shown(address, account.balance, account.nonce, account.code, account.slots)
             for address, account in sorted(before.items())
-            if options.include_empty or not account.is_empty
+            if options.with_empty or not account.is_empty
         )
         self._result = Prestate(pre, (), is_diff=False)
 
@@ -150,7 +142,7 @@ class PrestateTracer(SilentTracer):
     ) -> TouchedAccount | None:
         """Only the fields that are others than before; a slot that was cleared is not shown. None: no change."""
         balance, nonce, code = overlay.get_balance(address), overlay.get_nonce(address), overlay.get_code(address)
-        slots = {} if self._options.disable_storage else slots
+        slots = slots if self._options.with_storage else {}
         code_changed = code != before.code
         if balance == before.balance and nonce == before.nonce and not code_changed and not slots:
             return None
@@ -158,7 +150,7 @@ class PrestateTracer(SilentTracer):
             address,
             balance=None if balance == before.balance else balance,
             nonce=None if nonce == before.nonce else nonce,
-            code=code if code_changed and not self._options.disable_code else None,
+            code=code if code_changed and self._options.with_code else None,
             storage=tuple(sorted((slot, value) for slot, value in slots.items() if value)),
         )
 
@@ -168,8 +160,8 @@ class PrestateTracer(SilentTracer):
             address,
             balance=balance,
             nonce=nonce or None,
-            code=None if options.disable_code or not code else code,
-            storage=() if options.disable_storage else tuple(sorted(slots.items())),
+            code=code if options.with_code and code else None,
+            storage=tuple(sorted(slots.items())) if options.with_storage else (),
         )
 
     def _touch(self, overlay: Overlay, address: Address) -> _Before:

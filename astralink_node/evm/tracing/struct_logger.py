@@ -21,6 +21,7 @@ from astralink_node.evm.tracing.failure_words import describe
 from astralink_node.evm.tracing.instructions import OPCODE_NAMES, SLOT_OPCODES, SSTORE, STACK_TAKEN
 from astralink_node.evm.tracing.kept_bytes import KeptBytes
 from astralink_node.evm.tracing.opcode_lines import OpcodeLines
+from astralink_node.evm.tracing.options import StructLogs
 from astralink_node.types import Address
 
 if TYPE_CHECKING:
@@ -29,18 +30,6 @@ if TYPE_CHECKING:
 
 _SLOT_BYTES: Final = 64
 _BEFORE_IT_RUNS: Final = (OutOfGas, InsufficientStack, FullStack)
-
-
-@dataclass(frozen=True, slots=True)
-class StructLogOptions:
-    """geth's ``TraceConfig``, by its defaults."""
-
-    disable_stack: bool = False
-    enable_memory: bool = False
-    disable_storage: bool = False
-    enable_return_data: bool = False
-    limit: int = 0
-    """How many lines at most; 0: all. The transaction runs to its end in any case."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +46,7 @@ class StructLogResult:
 class StructLogger(OpcodeLines[dict[str, object]]):
     """Writes each line, a JSON object without a newline, as soon as its cost is known."""
 
-    def __init__(self, write: Callable[[bytes], None], options: StructLogOptions) -> None:
+    def __init__(self, write: Callable[[bytes], None], options: StructLogs) -> None:
         super().__init__()
         self._write = write
         self._options = options
@@ -84,13 +73,13 @@ class StructLogger(OpcodeLines[dict[str, object]]):
             "gasCost": 0,
             "depth": len(self.calls),
         }
-        if not options.disable_stack:
+        if options.with_stack:
             line["stack"] = [hex(value) for value in computation.stack_values]
-        if options.enable_return_data and computation.return_data:
+        if options.with_return_data and computation.return_data:
             line["returnData"] = "0x" + computation.return_data.hex()
-        if options.enable_memory and computation.memory_content:
+        if options.with_memory and computation.memory_content:
             line["memory"] = _words(computation.memory_content)
-        if not options.disable_storage and opcode in SLOT_OPCODES:
+        if options.with_storage and opcode in SLOT_OPCODES:
             slots = self._slots(computation, opcode)
             if slots is not None:
                 line["storage"] = slots

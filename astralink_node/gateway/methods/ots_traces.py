@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from typing import Final
 
-from astralink_node.chain.trace_messages import CallFrames, TypedTracers
+from astralink_node.chain.trace_messages import TypedTracers
+from astralink_node.evm.tracing.options import CallFrames
 from astralink_node.evm.tracing.records import CallFrame, CallTrace
 from astralink_node.gateway.context import RpcContext
 from astralink_node.gateway.encoding import JsonObject, data, quantity

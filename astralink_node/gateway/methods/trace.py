@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from astralink_node.chain.messages import AtLatest, BlockSelector
-from astralink_node.chain.trace_messages import CallFrames, RunTrace, TypedTracers
+from astralink_node.chain.trace_messages import RunTrace, TypedTracers
+from astralink_node.evm.tracing.options import CallFrames
 from astralink_node.evm.transactions import InvalidTransaction, decode_transaction, recover_sender
 from astralink_node.gateway.call_parameters import CallArguments
 from astralink_node.gateway.context import RpcContext

@@ -14,13 +14,13 @@ from astralink_node.chain.messages import AtHash, AtLatest, BlockSelector
 from astralink_node.chain.trace_messages import (
     RunTrace,
     StreamChunk,
-    StructLogs,
     TraceBlock,
     TraceCalls,
     TracerChoice,
     TraceTransaction,
     TypedTracers,
 )
+from astralink_node.evm.tracing.options import StructLogs
 from astralink_node.gateway.backend import Unavailable
 from astralink_node.gateway.reading.source import Source
 

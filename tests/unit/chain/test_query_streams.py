@@ -12,7 +12,8 @@ from astralink_node.chain.messages import Answer, AtHeight, AtLatest, GetStatus,
 from astralink_node.chain.queries import Interrupt
 from astralink_node.chain.query_limits import QueryLimits
 from astralink_node.chain.query_server import MAX_TRACES_WAITING, TRACE_THREADS
-from astralink_node.chain.trace_messages import StreamChunk, StreamEnd, StructLogs, TraceBlock, TraceTransaction
+from astralink_node.chain.trace_messages import StreamChunk, StreamEnd, TraceBlock, TraceTransaction
+from astralink_node.evm.tracing.options import StructLogs
 from astralink_node.evm.transactions import decode_transaction
 from astralink_node.storage.store import StorageError
 from tests.support.chains import COUNTER, LOOPER, LocalChain, candidate
