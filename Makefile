@@ -7,6 +7,7 @@ VENV = .venv
 BIN = $(VENV)/bin
 CLIENTS = tests/clients
 INTEROP = tests/interop
+TOOLCHAINS = tests/toolchains
 EELS = .venv-eels
 RUN = sh .ci/stage.sh
 
@@ -22,7 +23,7 @@ UV_COMPILE = uv pip compile --quiet --universal --python-version 3.11 --generate
 	--no-emit-find-links --prerelease=if-necessary-or-explicit --custom-compile-command "make lock"
 PYTEST = $(BIN)/pytest -n $(WORKERS) $(PYTEST_FLAGS)
 
-.PHONY: help install devnet devnet-network devnet-reset test lint fmt unit vectors clients-setup clients crash bench bench-worst-case bench-consensus bench-network soak mutants simulation contracts gas-table eels-traces traced-vectors lock clean
+.PHONY: help install devnet devnet-network devnet-reset test lint fmt unit vectors clients-setup clients crash bench bench-worst-case bench-consensus bench-network bench-tracing bench-explorer soak rpc-rubbish mutants simulation contracts gas-table eels-traces traced-vectors rpc-reference lock clean bench-txpool
 
 help: ## list the targets
 	@echo "AstraLink targets:"
@@ -58,9 +59,9 @@ unit: $(VENV)/ready ## unit, property and architecture tests only (about a minut
 vectors: $(VENV)/ready ## published vectors and the execution-spec-tests
 	@$(PYTEST) tests/vectors
 
-clients-setup: $(VENV)/ready $(CLIENTS)/node_modules/.ready $(INTEROP)/node_modules/.ready
+clients-setup: $(VENV)/ready $(CLIENTS)/node_modules/.ready $(INTEROP)/node_modules/.ready $(TOOLCHAINS)/node_modules/.ready
 
-clients: clients-setup ## web3.py, ethers and viem against a real devnet process; js-libp2p on the p2p network
+clients: clients-setup ## web3.py, ethers, viem, hardhat, cast and forge against a devnet process; js-libp2p on the p2p network
 	@$(PYTEST) tests/clients $(INTEROP)
 
 crash: $(VENV)/ready ## 200 random SIGKILLs of a running node (about 20 minutes)
@@ -76,15 +77,29 @@ bench-worst-case: $(VENV)/ready ## the slowest code that gas can buy, which boun
 bench-consensus: $(VENV)/ready ## what consensus costs, each figure beside its limit; exits 1 above one
 	@$(BIN)/python -m benchmarks.bench_consensus
 
+bench-txpool: $(VENV)/ready ## 100,000 transactions come in beside full blocks, in order and in none (about 8 minutes)
+	@$(BIN)/python -m benchmarks.bench_txpool
+	@$(BIN)/python -m benchmarks.bench_txpool --shuffled --output benchmarks/results/txpool-shuffled.json
+
 bench-network: $(VENV)/ready ## arrival to final receipt in four processes (about 5 minutes), and how fast a cut network heals
 	@$(BIN)/python -m tests.campaigns.partitions --json benchmarks/results/network.json
 	@$(BIN)/python -m benchmarks.bench_network
+
+bench-explorer: $(VENV)/ready ## eth_getLogs over 10,000 blocks, and what the explorer index costs (6 minutes)
+	@$(BIN)/python -m benchmarks.bench_logs
+	@$(BIN)/python -m benchmarks.bench_explorer_index
+
+bench-tracing: $(VENV)/ready ## a heavy transaction's trace: steps a second, memory, cancelling, blocks beside it (3 minutes)
+	@$(BIN)/python -m benchmarks.bench_tracing
 
 soak: $(VENV)/ready ## 30 minutes of load with random faults: memory, descriptors, tasks, one root at the end
 	@$(BIN)/python -m tests.campaigns.soak --minutes 30 --json benchmarks/results/soak.json
 
 simulation: $(VENV)/ready ## 20,000 heights of simulated networks, every promise checked (about 20 minutes)
 	@$(BIN)/python -m tests.simulation.campaign --heights 20000 --json benchmarks/results/simulation.json
+
+rpc-rubbish: $(VENV)/ready ## 100,000 messages of rubbish for a gateway process (about 3 minutes)
+	@$(BIN)/python -m tests.campaigns.rpc_rubbish
 
 mutants: $(VENV)/ready ## break each consensus rule in turn: a test must notice (about 5 minutes)
 	@$(BIN)/python -m tests.mutants.run --json benchmarks/results/mutants.json
@@ -103,6 +118,9 @@ contracts: $(VENV)/ready ## compile the Vyper sources into contracts/staking/art
 gas-table: contracts ## measure contracts/staking/gas.json anew
 	@$(BIN)/python -m tests.contracts.gas_scenarios
 
+rpc-reference: $(VENV)/ready ## write the table of methods in docs/rpc.md anew
+	@$(BIN)/python -m astralink_node.gateway.methods.reference
+
 # fastecdsa is left out: it is C source that needs Python's and GMP's headers, and py-libp2p imports it for secio
 # alone, which p2p/libp2p_patches.py takes out.
 lock: $(VENV)/ready ## resolve pyproject.toml's ranges anew into requirements*.txt (needs the `uv` tool)
@@ -112,7 +130,7 @@ lock: $(VENV)/ready ## resolve pyproject.toml's ranges anew into requirements*.t
 	$(UV_COMPILE) --no-deps --group source -o requirements-source.txt
 
 clean: ## delete everything that set-up and tests made (not a devnet's chain)
-	rm -rf $(VENV) $(CLIENTS)/node_modules $(CLIENTS)/artifacts $(INTEROP)/node_modules tests/fixtures/unpacked build dist *.egg-info
+	rm -rf $(VENV) $(CLIENTS)/node_modules $(CLIENTS)/artifacts $(INTEROP)/node_modules $(TOOLCHAINS)/node_modules $(TOOLCHAINS)/artifacts tests/fixtures/unpacked build dist *.egg-info
 	rm -rf .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 
 $(VENV)/ready: requirements.txt requirements-source.txt pyproject.toml .ci/set_up.sh
@@ -120,3 +138,8 @@ $(VENV)/ready: requirements.txt requirements-source.txt pyproject.toml .ci/set_u
 
 $(CLIENTS)/node_modules/.ready $(INTEROP)/node_modules/.ready: %/node_modules/.ready: %/package-lock.json %/package.json .ci/set_up.sh
 	@sh .ci/set_up.sh clients $*
+
+# Installed by the Node.js 22 of the client tests, which hardhat needs: npm leaves out optional packages, and hardhat's
+# native half is one, that do not fit the Node.js it runs on.
+$(TOOLCHAINS)/node_modules/.ready: $(CLIENTS)/node_modules/.ready $(TOOLCHAINS)/package-lock.json $(TOOLCHAINS)/package.json .ci/set_up.sh
+	@PATH="$$(pwd)/$(CLIENTS)/node_modules/.bin:$$PATH" sh .ci/set_up.sh clients $(TOOLCHAINS)

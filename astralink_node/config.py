@@ -22,7 +22,25 @@ ENVIRONMENT_PREFIX: Final = "ASTRALINK_"
 OTHER_VARIABLES: Final = frozenset({"ASTRALINK_DATA_DIR"})
 """Variables with our prefix that are no settings."""
 
+RPC_APIS: Final = (
+    "eth",
+    "net",
+    "web3",
+    "astralink",
+    "txpool",
+    "admin",
+    "debug",
+    "trace",
+    "parity",
+    "ots",
+    "erigon",
+    "rpc",
+)
+"""JSON-RPC's namespaces (gateway.methods.namespaces); `rpc` is served whether it is named or not."""
+DEFAULT_RPC_APIS: Final = ("eth", "net", "web3", "astralink")
+
 _DAY_MS: Final = 86_400_000
+_MIB: Final = 1 << 20
 
 Value = str | int | bool | None | tuple[str, ...]
 
@@ -36,14 +54,34 @@ class RpcConfig:
     host: str = field(default="127.0.0.1", metadata={"check": "host"})
     port: int = field(default=8545, metadata={"range": (0, 65_535)})
     """0 lets the system choose."""
-    api: tuple[str, ...] = field(
-        default=("eth", "net", "web3", "astralink"),
-        metadata={"choices": ("eth", "net", "web3", "astralink", "txpool")},
-    )
-    cors_origins: tuple[str, ...] = ("loopback",)
+    api: tuple[str, ...] = field(default=DEFAULT_RPC_APIS, metadata={"choices": RPC_APIS})
+    cors_origins: tuple[str, ...] = field(default=("loopback",), metadata={"flag": "--rpc-cors-origins"})
     """Origins whose web pages may read answers; `loopback` for pages served from this machine, `*` for all."""
-    vhosts: tuple[str, ...] = ("localhost",)
+    vhosts: tuple[str, ...] = field(default=("localhost",), metadata={"flag": "--rpc-vhosts"})
     """Host names that requests may be addressed to, besides IP addresses; `*` for all."""
+    rate_limit: int = field(default=0, metadata={"range": (0, 1_000_000)})
+    """Requests a second of one connection, a batch's calls counted; 0 for no limit, as on a machine of one's own."""
+    client_rate_limit: int = field(default=0, metadata={"range": (0, 1_000_000)})
+    """Likewise of all connections from one address. Behind a proxy all clients have one address."""
+    max_body_bytes: int = field(default=5 * _MIB, metadata={"range": (1024, 128 * _MIB)})
+    max_response_bytes: int = field(default=25 * _MIB, metadata={"range": (1024, 512 * _MIB)})
+    """Of one answer, or of a whole batch's."""
+    max_batch: int = field(default=1000, metadata={"range": (1, 100_000)})
+    """Calls in one batch."""
+    request_timeout_ms: int = field(default=30_000, metadata={"range": (100, 600_000)})
+    max_connections: int = field(default=4096, metadata={"range": (8, 65_536)})
+    max_connections_per_client: int = field(default=2048, metadata={"range": (8, 65_536)})
+    """Of one IPv4 address or IPv6 /64 network; a proxy is one client."""
+    max_websockets: int = field(default=2048, metadata={"range": (0, 65_536)})
+    """Of the connections."""
+    max_websockets_per_client: int = field(default=1024, metadata={"range": (0, 65_536)})
+    max_subscriptions: int = field(default=128, metadata={"range": (1, 10_000)})
+    """Of one WebSocket connection."""
+    max_log_range: int = field(default=100_000, metadata={"range": (1, 2**40)})
+    """Blocks that eth_getLogs searches at once; a twentieth of it where the filter names no address and no topic."""
+    max_log_results: int = field(default=10_000, metadata={"range": (1, 1_000_000)})
+    gas_cap: int = field(default=50_000_000, metadata={"range": (21_000, 2**40)})
+    """Gas of a simulated call (eth_call, eth_estimateGas and their like) that names none, or more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,14 +111,28 @@ class HistoryConfig:
 
 
 @dataclass(frozen=True, slots=True)
+class IndexConfig:
+    explorer: bool = field(default=False, metadata={"flag": "--explorer-index"})
+    """Keep an index of addresses, contracts and nonces as blocks are committed, for explorers (ots_*)."""
+
+
+@dataclass(frozen=True, slots=True)
 class TxpoolConfig:
-    max_transactions: int = field(default=8192, metadata={"range": (16, 1_000_000)})
-    max_bytes: int = field(default=64 * 1024 * 1024, metadata={"range": (1 << 20, 1 << 34)})
+    """The mempool's bounds and prices; docs/mempool.md says what happens at each, and how geth's flags map to them."""
+
+    max_transactions: int = field(default=131_072, metadata={"range": (16, 1_000_000)})
+    """Pending and queued together, of all senders."""
+    max_bytes: int = field(default=128 * 1024 * 1024, metadata={"range": (1 << 20, 1 << 34)})
+    """Of their encodings."""
     max_per_sender: int = field(default=1024, metadata={"range": (1, 1_000_000)})
     max_queued_per_sender: int = field(default=64, metadata={"range": (0, 1_000_000)})
-    max_queued: int = field(default=2048, metadata={"range": (0, 1_000_000)})
+    """That wait for an earlier nonce or for funds."""
+    max_queued: int = field(default=16_384, metadata={"range": (0, 1_000_000)})
+    price_bump_percent: int = field(default=10, metadata={"range": (1, 1000)})
+    """By how much both fee fields of a replacement must rise."""
     min_tip_wei: int = field(default=0, metadata={"range": (0, 10**21)})
     queued_lifetime_ms: int = field(default=3 * 3_600_000, metadata={"range": (1000, 30 * _DAY_MS)})
+    """How long a sender's transactions may be queued with none of its becoming executable."""
     allow_unprotected: bool = False
     """Take legacy transactions without a chain id (EIP-155), which anybody can replay from other chains."""
 
@@ -159,6 +211,7 @@ class NodeConfig:
     rpc: RpcConfig = field(default_factory=RpcConfig)
     blocks: BlocksConfig = field(default_factory=BlocksConfig)
     history: HistoryConfig = field(default_factory=HistoryConfig)
+    index: IndexConfig = field(default_factory=IndexConfig)
     txpool: TxpoolConfig = field(default_factory=TxpoolConfig)
     validator: ValidatorConfig = field(default_factory=ValidatorConfig)
     signer: SignerConfig = field(default_factory=SignerConfig)

@@ -22,12 +22,13 @@ from astralink_node import __version__
 from astralink_node.chain.client import ExecutionClient, ExecutionGone
 from astralink_node.chain.data_folder import load_genesis
 from astralink_node.chain.messages import AtLatest, BlockAnswer, BlockQuestion, Committed, Query, Status
+from astralink_node.chain.query_limits import query_limits
 from astralink_node.clock import now_ms
 from astralink_node.config import NodeConfig
 from astralink_node.crypto.addresses import parse_address
-from astralink_node.errors import AstraLinkError
-from astralink_node.gateway.config import GatewayConfig
+from astralink_node.errors import AstraLinkError, UserError
 from astralink_node.gateway.link_messages import ConsensusState, NodeStatus
+from astralink_node.gateway.settings import gateway_config
 from astralink_node.log import Log, configure
 from astralink_node.metrics import NodeMetrics
 from astralink_node.services.block_sync import BlockSync
@@ -35,6 +36,7 @@ from astralink_node.services.consensus_driver import CONSENSUS_TOPICS, ChainSett
 from astralink_node.services.consensus_log import ConsensusLog
 from astralink_node.services.consensus_view import consensus_state
 from astralink_node.services.data_folder import DataFolder, FolderLock, runtime_folder, wait_for_database
+from astralink_node.services.explorer_notice import tell_of_gap
 from astralink_node.services.gateway_link import (
     GatewayLink,
     NetworkSource,
@@ -61,6 +63,7 @@ from astralink_node.txpool.admission import PoolTransaction
 from astralink_node.txpool.pool import PoolLimits
 from astralink_node.types import Address
 from astralink_node.validator.local_signer import Signer
+from genesis.presets import is_devnet
 from genesis.schema import GenesisFile
 from p2p.memory_transport import MemoryNetwork
 from p2p.peer_id import PeerId
@@ -98,6 +101,8 @@ class NodeSetup:
     """A block that the operator vouches for, where the node's own newest one is too old to begin from."""
     accept_lost_history: bool = False
     """The operator says that no other node signs with this key, although its signing history begins anew."""
+    unlocks_dev_accounts: bool = False
+    """Sign for a devnet's accounts, whose keys everybody knows; any other chain is refused."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,6 +114,10 @@ class NodeReady:
     genesis_hash: bytes
     head_height: int
     is_validator: bool
+
+
+class NotADevnet(UserError):
+    """Accounts are unlocked on a devnet alone."""
 
 
 OnReady = Callable[[NodeReady], None]
@@ -137,6 +146,11 @@ async def run_node(setup: NodeSetup, on_ready: OnReady) -> None:
     """The whole node; returns after a signal, when everything has been taken down."""
     folder, config = setup.folder, setup.config
     genesis = load_genesis(folder.root)
+    if setup.unlocks_dev_accounts and not is_devnet(genesis):
+        raise NotADevnet(
+            f"the chain {genesis.network_name!r} with chain id {genesis.chain_id} is no devnet: nobody signs for its "
+            "accounts here"
+        )
     with trio.open_signal_receiver(*_STOP_SIGNALS) as signals:
         async with trio.open_nursery() as processes:
             shutdown = _Shutdown(processes.cancel_scope)
@@ -149,7 +163,9 @@ async def run_node(setup: NodeSetup, on_ready: OnReady) -> None:
                 folder.genesis_file,
                 sockets / "execution.sock",
                 None if config.history.archive else config.history.state_heights,
+                query_limits(config.rpc),
                 shutdown.asked,
+                explorer_index=config.index.explorer,
             )
             try:
                 await _run_services(setup, genesis, execution.client, execution.pid, sockets, shutdown, on_ready)
@@ -176,12 +192,15 @@ async def _run_services(
     with ExitStack() as resources:
         async with trio.open_nursery() as services:
             ready = _ReadyOnce(on_ready)
-            keeper = GatewayKeeper(_gateway_config(config, sockets), ready.serving)
+            gateway = gateway_config(config, sockets, dev_accounts=setup.unlocks_dev_accounts)
+            keeper = GatewayKeeper(gateway, ready.serving)
             shutdown.before = keeper.stop
             # Its imports take a second: it starts while keys are decrypted and the database opens. It connects
             # to the listener at once and is answered when the rest is there.
             services.start_soon(keeper.run)
             status = await execution.status()
+            if config.index.explorer:
+                await tell_of_gap(execution, _log)
             # Over the socket for queries: an admission does not wait for a block in the making.
             queries = ExecutionClient(await trio.open_unix_socket(str(sockets / "execution.sock")))
             services.start_soon(queries.run)
@@ -209,7 +228,8 @@ async def _run_services(
             if validator is not None and next_signer is not None:
                 next_validator = OwnValidator(next_signer, validator.fee_recipient, in_thread)
             metrics, running = NodeMetrics(), _Running()
-            node_status = _node_status_source(config, genesis, status, pool, ready)
+            recipient = b"" if validator is None else validator.fee_recipient
+            node_status = _node_status_source(config, genesis, status, pool, ready, recipient)
             view, reachability = _view_of(network, genesis, status.genesis_hash, heads, head_now, running)
 
             def other_processes() -> dict[str, int | None]:
@@ -393,20 +413,6 @@ async def _committed_head(execution: ExecutionClient, status: Status) -> Committ
     return Committed(answer.block, (), (), status.next_base_fee_wei, status.next_gas_limit)
 
 
-def _gateway_config(config: NodeConfig, sockets: Path) -> GatewayConfig:
-    return GatewayConfig(
-        node_socket=str(sockets / "node.sock"),
-        execution_socket=str(sockets / "execution.sock"),
-        host=config.rpc.host,
-        port=config.rpc.port,
-        apis=config.rpc.api,
-        cors_origins=config.rpc.cors_origins,
-        vhosts=config.rpc.vhosts,
-        log_level=config.log.level,
-        metrics=config.metrics.enabled,
-    )
-
-
 def _pool_limits(config: NodeConfig) -> PoolLimits:
     pool = config.txpool
     return PoolLimits(
@@ -415,6 +421,7 @@ def _pool_limits(config: NodeConfig) -> PoolLimits:
         max_per_sender=pool.max_per_sender,
         max_queued_per_sender=pool.max_queued_per_sender,
         max_queued=pool.max_queued,
+        price_bump_percent=pool.price_bump_percent,
         min_tip_wei=pool.min_tip_wei,
         queued_lifetime_ms=pool.queued_lifetime_ms,
         allow_unprotected=pool.allow_unprotected,
@@ -427,6 +434,7 @@ def _node_status_source(
     status: Status,
     pool: TransactionPool,
     ready: "_ReadyOnce",
+    fee_recipient: bytes,
 ) -> Callable[[], NodeStatus]:
     def node_status() -> NodeStatus:
         return NodeStatus(
@@ -439,6 +447,7 @@ def _node_status_source(
             pending_transactions=pool.pool.pending_count,
             queued_transactions=pool.pool.queued_count,
             makes_empty_blocks=config.blocks.empty,
+            fee_recipient=fee_recipient,
         )
 
     return node_status

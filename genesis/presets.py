@@ -6,7 +6,7 @@ that an operator can read, edit and compare.
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from typing import Final
 
 from astralink_node.evm.fee_rules import MIN_GAS_TARGET, FeeBounds, FeeParameters, encode_fee_parameters
@@ -14,6 +14,7 @@ from astralink_node.types import Address
 from consensus.params import ConsensusParams
 from consensus.staking_params import StakingParams
 from genesis.canonical import section_of
+from genesis.dev_accounts import DEVNET_ACCOUNTS as DEVNET_ACCOUNTS  # noqa: PLC0414 - a part of the preset, imported from here
 from genesis.gas_ceiling import propose_timeout_for
 from genesis.schema import STAKE_UNIT_WEI, GenesisAccount, GenesisFile, GenesisValidator, parse_genesis
 from genesis.system_contracts import SYSTEM_CONTRACTS
@@ -22,9 +23,6 @@ DEVNET_CHAIN_ID: Final = 0x414C4E44
 """1095519812, the ASCII of "ALND". Short ids are taken: 1337 and 31337 by other development chains (wallets refuse
 two networks with one id), 3141 by Filecoin, and so on; eth-utils' list of 1,518 registered chains has none within a
 million of this one. Four bytes keep EIP-155's v within what hardware wallets handle."""
-
-DEVNET_MNEMONIC: Final = "test test test test test test test test test test test junk"
-"""The phrase that developers' tools expect. Everybody knows its keys: never send real funds to them."""
 
 DEVNET_NAME: Final = "devnet"
 DEVNET_BALANCE_WEI: Final = 10_000 * 10**18
@@ -38,60 +36,16 @@ INITIAL_BASE_FEE_WEI: Final = GWEI
 INITIAL_MIN_BASE_FEE_WEI: Final = GWEI // 10
 HIGHEST_MIN_BASE_FEE_WEI: Final = 1_000 * GWEI
 
+DEVNET_MIN_BLOCK_INTERVAL_MS: Final = 1
+"""Of a devnet of one validator: a block may follow as soon as a transaction waits, limited by execution alone."""
+
 
 _DEVNET_STAKING: Final = StakingParams()
 
 
-@dataclass(frozen=True, slots=True)
-class DevAccount:
-    address: Address
-    private_key: bytes
-    """Public knowledge."""
-
-
-# m/44'/60'/0'/0/0 to 9 of DEVNET_MNEMONIC, spelled out because deriving them takes a second; a test derives them.
-DEVNET_ACCOUNTS: Final[tuple[DevAccount, ...]] = (
-    DevAccount(
-        Address(bytes.fromhex("f39fd6e51aad88f6f4ce6ab8827279cfffb92266")),
-        bytes.fromhex("ac0974bec39a17e36ba4a6b4d238ff944bacb478cbed5efcae784d7bf4f2ff80"),
-    ),
-    DevAccount(
-        Address(bytes.fromhex("70997970c51812dc3a010c7d01b50e0d17dc79c8")),
-        bytes.fromhex("59c6995e998f97a5a0044966f0945389dc9e86dae88c7a8412f4603b6b78690d"),
-    ),
-    DevAccount(
-        Address(bytes.fromhex("3c44cdddb6a900fa2b585dd299e03d12fa4293bc")),
-        bytes.fromhex("5de4111afa1a4b94908f83103eb1f1706367c2e68ca870fc3fb9a804cdab365a"),
-    ),
-    DevAccount(
-        Address(bytes.fromhex("90f79bf6eb2c4f870365e785982e1f101e93b906")),
-        bytes.fromhex("7c852118294e51e653712a81e05800f419141751be58f605c371e15141b007a6"),
-    ),
-    DevAccount(
-        Address(bytes.fromhex("15d34aaf54267db7d7c367839aaf71a00a2c6a65")),
-        bytes.fromhex("47e179ec197488593b187f80a00eb0da91f1b9d0b13f8733639f19c30a34926a"),
-    ),
-    DevAccount(
-        Address(bytes.fromhex("9965507d1a55bcc2695c58ba16fb37d819b0a4dc")),
-        bytes.fromhex("8b3a350cf5c34c9194ca85829a2df0ec3153be0318b5e2d3348e872092edffba"),
-    ),
-    DevAccount(
-        Address(bytes.fromhex("976ea74026e726554db657fa54763abd0c3a0aa9")),
-        bytes.fromhex("92db14e403b83dfe3df233f83dfa3a0d7096f21ca9b0d6d6b8d88b2b4ec1564e"),
-    ),
-    DevAccount(
-        Address(bytes.fromhex("14dc79964da2c08b23698b3d3cc7ca32193d9955")),
-        bytes.fromhex("4bbbf85ce3377467afe5d46f804f221813b2bb87f24d81f60f1fcdbf7cbf4356"),
-    ),
-    DevAccount(
-        Address(bytes.fromhex("23618e81e3f5cdf7f54c3d65f7fbc0abf5b21e8f")),
-        bytes.fromhex("dbda1821b80551c9d65939329250298aa3472ba22feea921c0cf5d620ea67b97"),
-    ),
-    DevAccount(
-        Address(bytes.fromhex("a0ee7a142d267c1f36714e4a8f75612f20a79720")),
-        bytes.fromhex("2a871d0798f97d79848a013d4936a73bf4cc922c825d33c1cf7073dff6d409c6"),
-    ),
-)
+def is_devnet(genesis: GenesisFile) -> bool:
+    """Whether it is a chain of :func:`devnet`'s, whose funded accounts have keys that everybody knows."""
+    return genesis.network_name == DEVNET_NAME and genesis.chain_id == DEVNET_CHAIN_ID
 
 
 def devnet(
@@ -99,13 +53,15 @@ def devnet(
     *,
     timestamp: int,
     block_interval_ms: int,
+    min_block_interval_ms: int | None = None,
     chain_id: int = DEVNET_CHAIN_ID,
     seed: bytes = bytes(32),
     staking: StakingParams | None = _DEVNET_STAKING,
 ) -> str:
     """The genesis file of a local network: ten funded accounts, generous gas, timing for the given interval.
 
-    `staking` None: the set never changes.
+    `min_block_interval_ms` is how far blocks are apart at least; None for what suits `block_interval_ms` and several
+    validators. `staking` None: the set never changes.
     """
     alloc = {
         account.address: GenesisAccount(balance_wei=DEVNET_BALANCE_WEI, nonce=0, code=b"", storage=())
@@ -119,6 +75,7 @@ def devnet(
         validators=validators,
         alloc=alloc,
         block_interval_ms=block_interval_ms,
+        min_block_interval_ms=min_block_interval_ms,
         epoch_length=DEVNET_EPOCH_LENGTH,
         max_gas_target=DEVNET_MAX_GAS_TARGET,
         staking=staking,
@@ -136,6 +93,7 @@ def new_genesis(
     block_interval_ms: int,
     epoch_length: int,
     max_gas_target: int,
+    min_block_interval_ms: int | None = None,
     staking: StakingParams | None = None,
 ) -> str:
     """The text of a genesis file with our defaults; the system contracts are added to `alloc`, and the staking
@@ -156,7 +114,7 @@ def new_genesis(
         network_name=network_name,
         forks=((0, "prague"), (0, "osaka")),
         epoch_length=epoch_length,
-        consensus=_consensus(block_interval_ms, fees.gas_limit),
+        consensus=_consensus(block_interval_ms, min_block_interval_ms, fees.gas_limit),
         fees=fees,
         fee_bounds=FeeBounds(
             min_gas_target=MIN_GAS_TARGET,
@@ -205,15 +163,17 @@ def render_genesis(genesis: GenesisFile) -> str:
     )
 
 
-def _consensus(block_interval_ms: int, gas_limit: int) -> ConsensusParams:
+def _consensus(block_interval_ms: int, min_block_interval_ms: int | None, gas_limit: int) -> ConsensusParams:
     """Defaults, except that blocks may follow as fast as asked, and that a full block fits the propose timeout.
 
     Half of that timeout may go into building, which PBTS counts as the proposal's way: three quarters of MSGDELAY.
     """
     default = ConsensusParams()
     propose_timeout_ms = max(default.propose_timeout_ms, block_interval_ms, propose_timeout_for(gas_limit))
+    if min_block_interval_ms is None:
+        min_block_interval_ms = max(1, min(block_interval_ms, default.min_block_interval_ms))
     changed = {
-        "min_block_interval_ms": max(1, min(block_interval_ms, default.min_block_interval_ms)),
+        "min_block_interval_ms": min_block_interval_ms,
         "propose_timeout_ms": propose_timeout_ms,
         "message_delay_ms": max(default.message_delay_ms, -(-propose_timeout_ms * 2 // 3)),
     }

@@ -118,7 +118,12 @@ class BuiltBlock:
 
 
 def build_block(
-    context: BlockContext, reader: Reader, request: Build, now_ns: Callable[[], int]
+    context: BlockContext,
+    reader: Reader,
+    request: Build,
+    now_ns: Callable[[], int],
+    *,
+    with_appearances: bool = False,
 ) -> BuiltBlock | CannotBuild:
     """A sealed block on top of the head, whose state `reader` holds; `now_ns` is a monotonic clock."""
     budget = _Budget.of(request, now_ns)
@@ -143,6 +148,8 @@ def build_block(
     execution = pipeline.BlockExecution(
         context.rules, pipeline.BlockContext.of_header(template, context.block_hash_at), overlay
     )
+    if with_appearances:
+        execution.collect_addresses()
     execution.apply_system_start()
     steps = ProtocolSteps(context, execution, payload)
     try:
@@ -173,6 +180,7 @@ def build_block(
         protocol=protocol,
         state=state,
         touched=changes.touched,
+        appearances=tuple(execution.appearances) if with_appearances else None,
     )
     return BuiltBlock(prepared, tuple(selection.dropped), selection.put_off, selection.stopped_by, carried.useless)
 

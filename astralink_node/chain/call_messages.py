@@ -40,6 +40,8 @@ class CallRequest:
     data: bytes
     access_list: tuple[AccessListEntry, ...]
     authorizations: tuple[AuthorizationEntry, ...]
+    nonce: int | None = None
+    """Of simulated blocks alone; one call does not look at it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,12 +54,33 @@ class StateOverride:
     code: bytes | None
     state: tuple[tuple[int, int], ...] | None
     state_diff: tuple[tuple[int, int], ...]
+    move_precompile_to: bytes = b""
+    """Where the precompile at this address answers instead; empty: it stays, unless the override takes its place."""
+
+
+@dataclass(frozen=True, slots=True)
+class BlockOverride:
+    """geth's block overrides. None: as the selected block has it."""
+
+    number: int | None = None
+    time_s: int | None = None
+    gas_limit: int | None = None
+    fee_recipient: bytes | None = None
+    prev_randao: bytes | None = None
+    base_fee_wei: int | None = None
+    blob_base_fee_wei: int | None = None
+    beacon_root: bytes | None = None
+    """Of simulated blocks alone."""
+
+
+NO_BLOCK_OVERRIDE = BlockOverride()
 
 
 @dataclass(frozen=True, slots=True)
 class CallQuestion:
     request: CallRequest
     overrides: tuple[StateOverride, ...] = ()
+    block: BlockOverride = NO_BLOCK_OVERRIDE
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +97,7 @@ class CallAnswer:
 class EstimateGasQuestion:
     request: CallRequest
     overrides: tuple[StateOverride, ...] = ()
+    block: BlockOverride = NO_BLOCK_OVERRIDE
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +110,8 @@ class AccessListQuestion:
     """eth_createAccessList."""
 
     request: CallRequest
+    overrides: tuple[StateOverride, ...] = ()
+    block: BlockOverride = NO_BLOCK_OVERRIDE
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,8 +125,10 @@ class AccessListAnswer:
 class CallFailed:
     """A simulated transaction that could not even start, or an estimate that cannot succeed.
 
-    ``kind`` is one of ``insufficient_funds``, ``intrinsic_gas``, ``nonce``, ``fee_cap``, ``reverted``,
-    ``out_of_gas``, ``halted``, ``timeout``, ``invalid``. ``output`` is the revert data, if any.
+    ``kind`` is one of ``insufficient_funds``, ``intrinsic_gas``, ``fee_cap``, ``initcode``, ``override``,
+    ``reverted``, ``out_of_gas``, ``halted``, ``timeout``, ``invalid``; of simulated blocks also ``nonce_too_low``,
+    ``nonce_too_high``, ``nonce_max``, ``block_gas``, ``block_number``, ``block_time``, ``too_many_blocks``.
+    ``output`` is the revert data, if any.
     """
 
     kind: str

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from itertools import zip_longest
 
 from astralink_node.chain.commits import log_index_entries
+from astralink_node.chain.index_check import index_problems
 from astralink_node.chain.initialise import open_chain
 from astralink_node.chain.ledger import Ledger
 from astralink_node.chain.records import encode_position
@@ -141,6 +142,7 @@ def _block_problems(reader: Reader, ledger: Ledger, header: Header, genesis_hash
         if reader.get(key) != value:
             yield "the log index does not name all of its logs"
             break
+    yield from index_problems(reader, ledger, height)
     if height:
         yield from _certificate_problems(ledger, header, genesis_hash)
         yield from _checkpoint_problems(ledger, height, genesis_hash)

@@ -9,6 +9,7 @@ from collections import defaultdict
 from dataclasses import dataclass
 
 from astralink_node.chain.consensus_rules import BlockContext
+from astralink_node.chain.explorer_index import commit_entries, executed_block, rollback_entries
 from astralink_node.chain.ledger import Ledger
 from astralink_node.chain.messages import ReceiptRecord
 from astralink_node.chain.prepared import PreparedBlock
@@ -80,6 +81,9 @@ def commit_writes(
     if prepared.payload.checkpoint:
         epoch = decode_checkpoint(prepared.payload.checkpoint).epoch
         writes[keys.checkpoint_key(epoch)] = keys.encode_height(height)
+    if prepared.appearances is not None:
+        indexed = executed_block(height, prepared.transactions, prepared.senders, prepared.appearances)
+        writes.update(commit_entries(reader, indexed))
     writes[keys.HEAD_TOUCHED_KEY] = encode_touched(height, prepared.touched_accounts())
     writes[keys.HEAD_KEY] = encode_head(height, prepared.block_hash)
     if window.heights is not None:
@@ -94,7 +98,7 @@ def log_index_entries(logs: list[Log], height: int) -> dict[bytes, bytes | None]
         positions[keys.log_address_prefix(log.address)].append(position)
         for place, topic in enumerate(log.topics):
             positions[keys.log_topic_prefix(place, topic)].append(position)
-    return {keys.log_index_key(prefix, height): keys.encode_log_positions(found) for prefix, found in positions.items()}
+    return {keys.log_index_key(prefix, height): keys.encode_positions(found) for prefix, found in positions.items()}
 
 
 def prune_history(reader: Reader, oldest_height: int, max_heights: int) -> tuple[Writes, bool]:
@@ -109,7 +113,10 @@ def _prune_step(reader: Reader, oldest_height: int, max_heights: int) -> Writes:
     if target <= oldest:
         return {}
     writes: Writes = {keys.OLDEST_STATE_KEY: keys.encode_height(target)}
+    has_index = reader.get(keys.EXPLORER_COVERAGE_KEY) is not None
     for height in range(oldest + 1, target + 1):
+        if has_index:
+            writes[keys.appearance_list_key(height)] = None
         writes.update(prune_writes(reader, height))
         writes[keys.priorities_key(height)] = None
     return writes
@@ -125,6 +132,7 @@ def rollback_head(reader: Reader) -> Writes:
     for raw in raw_transactions:
         writes[keys.transaction_key(keccak256(raw))] = None
     writes.update(dict.fromkeys(log_index_entries(_logs_of(ledger.receipts(height)), height)))
+    writes.update(rollback_entries(reader, height))
     for key in (
         keys.header_key(height),
         keys.height_key(head.block_hash),

@@ -15,8 +15,10 @@ from astralink_node.chain.building import build_block
 from astralink_node.chain.commits import HistoryWindow, commit_writes
 from astralink_node.chain.consensus_messages import Decided, GetDecided
 from astralink_node.chain.consensus_rules import BlockContext, RuleBroken
+from astralink_node.chain.contexts import ChainRecords
 from astralink_node.chain.errors import ConflictingCommit, InvalidCertificate, StateIncomplete
 from astralink_node.chain.initialise import OpenedChain, open_chain
+from astralink_node.chain.json_stream import Emit
 from astralink_node.chain.ledger import Ledger
 from astralink_node.chain.messages import (
     Answer,
@@ -37,7 +39,7 @@ from astralink_node.chain.messages import (
     Validate,
 )
 from astralink_node.chain.prepared import PreparedBlock
-from astralink_node.chain.queries import Interrupt, Queries, no_interrupt
+from astralink_node.chain.queries import Interrupt, Queries, no_interrupt, no_stream
 from astralink_node.chain.query_limits import QueryLimits
 from astralink_node.chain.state_import import StateImport
 from astralink_node.chain.status import status_of
@@ -52,7 +54,6 @@ from astralink_node.chain.sync_messages import (
 )
 from astralink_node.chain.validation import decode_sealed, validate_block
 from astralink_node.crypto import bls
-from astralink_node.crypto.keccak import keccak256
 from astralink_node.evm.blocks import SealedBlock, encode_block
 from astralink_node.evm.header_rules import child_base_fee
 from astralink_node.storage.store import Store
@@ -71,6 +72,8 @@ ago makes room; it can be validated again."""
 class ExecutionConfig:
     window: HistoryWindow = field(default_factory=HistoryWindow)
     query_limits: QueryLimits = field(default_factory=QueryLimits)
+    explorer_index: bool = False
+    """Keep the explorer index of the blocks committed from now on (ADR 20)."""
 
 
 class Execution:
@@ -84,7 +87,10 @@ class Execution:
         self._genesis_hash = chain.genesis_hash
         self._rules = chain.genesis.chain_rules()
         self._ledger = Ledger(store)
-        self._queries = Queries(chain.genesis, self._rules, chain.genesis_hash, config.query_limits, now_ns)
+        self._records = ChainRecords(chain.genesis, self._rules, chain.genesis_hash, self._ledger)
+        self._queries = Queries(
+            chain.genesis, self._rules, chain.genesis_hash, config.query_limits, now_ns, config.window.heights
+        )
         self._prepared: OrderedDict[bytes, PreparedBlock] = OrderedDict()
         self._last_commit: Committed | None = None
         self._import = StateImport(store, chain.genesis_hash, chain.genesis.epoch_length)
@@ -129,7 +135,9 @@ class Execution:
 
     def build(self, request: Build) -> Built | CannotBuild:
         self._expect_whole_state()
-        built = build_block(self._context, self._store, request, self._now_ns)
+        built = build_block(
+            self._context, self._store, request, self._now_ns, with_appearances=self._config.explorer_index
+        )
         if isinstance(built, CannotBuild):
             return built
         prepared = built.prepared
@@ -155,7 +163,10 @@ class Execution:
                 return Valid(block_hash)
             if block_hash == self._context.parent.hash and encode_block(self._head_block()) == request.raw_block:
                 return Valid(block_hash)
-            self._hold(validate_block(self._context, self._store, sealed, request.senders))
+            prepared = validate_block(
+                self._context, self._store, sealed, request.senders, with_appearances=self._config.explorer_index
+            )
+            self._hold(prepared)
         except RuleBroken as error:
             return error.as_answer()
         return Valid(block_hash)
@@ -205,11 +216,14 @@ class Execution:
             case _:
                 assert_never(request)
 
-    def query(self, query: Query, interrupt: Interrupt = no_interrupt) -> Answer:
-        """Answer from a snapshot. `interrupt` is called now and then during long work; it may wait."""
+    def query(self, query: Query, interrupt: Interrupt = no_interrupt, emit: Emit = no_stream) -> Answer:
+        """Answer from a snapshot. `interrupt` is called now and then during long work; it may wait.
+
+        An answer that is a stream goes to `emit` chunk by chunk; what is returned then says how it ended.
+        """
         snapshot = self._store.snapshot()
         try:
-            return self._queries.answer(snapshot, query, interrupt)
+            return self._queries.answer(snapshot, query, interrupt, emit)
         finally:
             snapshot.close()
 
@@ -231,7 +245,7 @@ class Execution:
                 certificate,
                 height,
                 request.block_hash,
-                self._voting_set_at(height),
+                self._ledger.validator_set(height),
                 context.genesis_hash,
                 bls.fast_aggregate_verify,
             )
@@ -240,7 +254,7 @@ class Execution:
                 f"commit of block 0x{request.block_hash.hex()} at height {height}: certificate {error}"
             ) from error
         if height < context.height:
-            raise ConflictingCommit(height, self._block_hash_at(height), request.block_hash)
+            raise ConflictingCommit(height, self._records.block_hash_at(height), request.block_hash)
 
     def _committed_again(self, height: int) -> Committed:
         """The same answer as the first time; for a block below the head without what only its time knew."""
@@ -292,21 +306,7 @@ class Execution:
             self._prepared.popitem(last=False)
 
     def _load_context(self, head_height: int) -> BlockContext:
-        ledger = self._ledger
-        return BlockContext(
-            genesis=self._genesis,
-            rules=self._rules,
-            genesis_hash=self._genesis_hash,
-            parent=ledger.header(head_height),
-            parent_payload=ledger.payload(head_height),
-            parent_voting_set=ledger.validator_set(head_height),
-            voting_set=ledger.validator_set(head_height + 1),
-            next_set=ledger.validator_set(head_height + 2),
-            priorities=ledger.priorities(head_height + 1),
-            latest_checkpoint_epoch=ledger.latest_checkpoint_epoch(),
-            block_hash_at=self._block_hash_at,
-            voting_set_at=self._voting_set_at,
-        )
+        return self._records.context_after(head_height)
 
     def _next_context(self, prepared: PreparedBlock) -> BlockContext:
         """As `_load_context` would find it, without reading what is known."""
@@ -323,20 +323,12 @@ class Execution:
             next_set=before.next_set if elected is None else elected,
             priorities=self._ledger.priorities(height + 1),
             latest_checkpoint_epoch=decode_checkpoint(carried).epoch if carried else before.latest_checkpoint_epoch,
-            block_hash_at=self._block_hash_at,
-            voting_set_at=self._voting_set_at,
+            block_hash_at=before.block_hash_at,
+            voting_set_at=before.voting_set_at,
         )
 
     def _head_block(self) -> SealedBlock:
         return self._ledger.sealed_block(self._context.parent.number)
-
-    def _block_hash_at(self, height: int) -> bytes:
-        """Hash of a committed block; empty for a height that is none (BLOCKHASH then gives zero)."""
-        raw_header = self._ledger.raw_header(height) if height >= 0 else None
-        return b"" if raw_header is None else keccak256(raw_header)
-
-    def _voting_set_at(self, height: int) -> ValidatorSet:
-        return self._ledger.validator_set(height)
 
 
 @lru_cache(maxsize=4)

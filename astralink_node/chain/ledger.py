@@ -95,7 +95,15 @@ class Ledger:
 
     def body(self, height: int) -> tuple[tuple[bytes, ...], tuple[bytes, ...]]:
         """(raw transactions, senders)."""
-        return decode_body(self._existing(keys.body_key(height), f"body of block {height}"), height)
+        return decode_body(self.raw_body(height), height)
+
+    def raw_body(self, height: int) -> bytes:
+        """As chain.records encodes it, for whoever needs little of it."""
+        return self._existing(keys.body_key(height), f"body of block {height}")
+
+    def raw_receipts(self, height: int) -> bytes:
+        """Likewise."""
+        return self._existing(keys.receipts_key(height), f"receipts of block {height}")
 
     def sealed_block(self, height: int) -> SealedBlock:
         return SealedBlock(Block(self.header(height), self.body(height)[0]), self.raw_payload(height))
@@ -113,7 +121,7 @@ class Ledger:
         )
 
     def receipts(self, height: int) -> tuple[ReceiptRecord, ...]:
-        return decode_receipts(self._existing(keys.receipts_key(height), f"receipts of block {height}"), height)
+        return decode_receipts(self.raw_receipts(height), height)
 
     def protocol_log(self, height: int) -> tuple[ProtocolCall, ...]:
         """What the protocol's own calls in the block emitted, and which failed."""

@@ -19,8 +19,12 @@ from astralink_node.chain.consensus_messages import (
     ValidatorsAnswer,
     ValidatorsQuestion,
 )
+from astralink_node.chain.facts_messages import ChainFacts, ChainFactsQuestion
+from astralink_node.chain.index_messages import IndexAnswer, IndexQuestion
 from astralink_node.chain.protocol_messages import ProtocolLogAnswer, ProtocolLogQuestion
+from astralink_node.chain.simulate_messages import SimulateAnswer, SimulateQuestion
 from astralink_node.chain.sync_messages import ImportAnswer, ImportWork, SyncAnswer, SyncQuestion
+from astralink_node.chain.trace_messages import LongQuestion, TraceAnswer
 from astralink_node.chain.view_messages import ViewsAnswer, ViewsQuestion
 
 # --- Block work: Build, Validate, Commit, GetDecided, Status ---------------------------------------------------
@@ -121,7 +125,8 @@ class Validate:
 
     raw_block: bytes
     senders: tuple[bytes, ...] = ()
-    """Senders already recovered by this node, in transaction order; empty means recover them."""
+    """Senders already recovered by this node, in transaction order; one that is empty is recovered, and so are all
+    if these are not as many as the transactions."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -447,6 +452,7 @@ Question = (
     | StorageQuestion
     | ProofQuestion
     | CallQuestions
+    | SimulateQuestion
     | ViewsQuestion
     | BlockQuestion
     | ReceiptsQuestion
@@ -456,14 +462,18 @@ Question = (
     | FeeHistoryQuestion
     | ValidatorsQuestion
     | CheckpointQuestion
+    | ChainFactsQuestion
     | GetStatus
     | SyncQuestion
+    | IndexQuestion
+    | LongQuestion
 )
 Answer = (
     AccountsAnswer
     | BytesAnswer
     | ProofAnswer
     | CallAnswers
+    | SimulateAnswer
     | ViewsAnswer
     | BlockAnswer
     | ReceiptsAnswer
@@ -473,11 +483,14 @@ Answer = (
     | FeeHistoryAnswer
     | ValidatorsAnswer
     | CheckpointAnswer
+    | ChainFacts
     | Status
     | NotFound
     | HistoryUnavailable
     | LimitExceeded
     | SyncAnswer
+    | IndexAnswer
+    | TraceAnswer
 )
 
 

@@ -8,8 +8,8 @@ from dataclasses import replace
 
 from astralink_node.chain.staking_contract import StakingContract, SystemCallFailed
 from astralink_node.evm.fork_rules import ChainRules
+from astralink_node.evm.overrides import AccountOverride
 from astralink_node.evm.pipeline import BlockContext, BlockExecution
-from astralink_node.evm.simulate import AccountOverride
 from astralink_node.state.flat_state import StateReader
 from astralink_node.state.overlay import Overlay
 from astralink_node.types import ZERO_ADDRESS

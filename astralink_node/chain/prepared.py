@@ -10,6 +10,7 @@ from typing import Final
 
 from astralink_node.chain.messages import BlockRecord, ReceiptRecord, TouchedAccount
 from astralink_node.chain.protocol_messages import ProtocolCall
+from astralink_node.evm.address_collector import Appearances
 from astralink_node.evm.blocks import Header, Receipt, SealedBlock, encode_header, ethereum_block_rlp
 from astralink_node.evm.created_addresses import contract_address
 from astralink_node.evm.pipeline import ExecutedBlock
@@ -48,6 +49,8 @@ class PreparedBlock:
     state: StateUpdate
     touched: tuple[tuple[Address, int, int], ...]
     """(address, nonce, balance) after the block, of accounts whose nonce or balance it changed."""
+    appearances: tuple[Appearances, ...] | None = None
+    """Of each transaction, for the explorer index; None on a node that keeps none."""
 
     @property
     def header(self) -> Header:

@@ -109,7 +109,11 @@ def run(config: ProcessConfig) -> int:
     try:
         execution = Execution.open(
             store,
-            ExecutionConfig(window=HistoryWindow(config.history_heights)),
+            ExecutionConfig(
+                window=HistoryWindow(config.history_heights),
+                query_limits=config.query_limits,
+                explorer_index=config.explorer_index,
+            ),
             now_ns=time.monotonic_ns,
             genesis_file=genesis_file,
         )

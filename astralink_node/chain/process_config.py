@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from astralink_node import errors
+from astralink_node.chain.query_limits import QueryLimits
 from astralink_node.errors import UserError
 
 MODULE: Final = "astralink_node.chain.process"
@@ -26,6 +27,7 @@ EXIT_BUG: Final = 70
 EXIT_STORAGE: Final = errors.EXIT_STORAGE
 """The database failed (disk full, damaged, unwritable). Nothing is half-written; restart once it is mended."""
 
+_LIMITS: Final = QueryLimits()
 DEFAULT_QUERY_THREADS: Final = 4
 DEFAULT_HISTORY_HEIGHTS: Final = 8_192
 
@@ -47,6 +49,22 @@ class ProcessConfig:
     history_heights: int | None = DEFAULT_HISTORY_HEIGHTS
     """How many heights of state to keep below the head; None keeps all."""
     query_threads: int = DEFAULT_QUERY_THREADS
+    call_gas: int = _LIMITS.call_gas
+    """These four are fields of :class:`~astralink_node.chain.query_limits.QueryLimits`."""
+    log_heights: int = _LIMITS.max_log_heights
+    unfiltered_log_heights: int = _LIMITS.max_unfiltered_log_heights
+    logs: int = _LIMITS.max_logs
+    explorer_index: bool = False
+    """Keep the explorer index of the blocks committed from now on."""
+
+    @property
+    def query_limits(self) -> QueryLimits:
+        return QueryLimits(
+            call_gas=self.call_gas,
+            max_log_heights=self.log_heights,
+            max_unfiltered_log_heights=self.unfiltered_log_heights,
+            max_logs=self.logs,
+        )
 
     def to_json(self) -> str:
         return json.dumps(dataclasses.asdict(self), separators=(",", ":"))
@@ -61,7 +79,8 @@ class ProcessConfig:
             raise ProcessConfigError(f"the execution process's configuration: {error}") from error
         for field in dataclasses.fields(config):
             value = getattr(config, field.name)
-            if not isinstance(value, _KINDS[field.name]) or isinstance(value, bool):
+            kind = _KINDS[field.name]
+            if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
                 raise ProcessConfigError(f"the execution process's configuration: {field.name}: found {value!r}")
         return config
 
@@ -73,4 +92,9 @@ _KINDS: Final[dict[str, type | tuple[type, ...]]] = {
     "query_socket": str,
     "history_heights": (int, type(None)),
     "query_threads": int,
+    "explorer_index": bool,
+    "call_gas": int,
+    "log_heights": int,
+    "unfiltered_log_heights": int,
+    "logs": int,
 }

@@ -9,14 +9,21 @@ from dataclasses import dataclass
 from typing import assert_never
 
 from astralink_node.chain.call_messages import AccessListQuestion, CallFailed, CallQuestion, EstimateGasQuestion
-from astralink_node.chain.calls import ADDRESS_BYTES, answer_call, answer_views
+from astralink_node.chain.call_requests import ADDRESS_BYTES
+from astralink_node.chain.calls import answer_call, answer_views
+from astralink_node.chain.chain_facts import chain_facts
 from astralink_node.chain.consensus_messages import (
     CheckpointAnswer,
     CheckpointQuestion,
     ValidatorsAnswer,
     ValidatorsQuestion,
 )
+from astralink_node.chain.contexts import ChainRecords
+from astralink_node.chain.facts_messages import ChainFactsQuestion
 from astralink_node.chain.fee_history import fee_history
+from astralink_node.chain.index_messages import AddressSearch, CreationQuestion, IndexStatusQuestion, NonceQuestion
+from astralink_node.chain.index_search import answer_index
+from astralink_node.chain.json_stream import Emit
 from astralink_node.chain.ledger import Ledger
 from astralink_node.chain.log_search import LogLimitReached, search_logs
 from astralink_node.chain.messages import (
@@ -54,6 +61,8 @@ from astralink_node.chain.messages import (
 )
 from astralink_node.chain.protocol_messages import ProtocolLogAnswer, ProtocolLogQuestion
 from astralink_node.chain.query_limits import DeadlinePassed, QueryLimits
+from astralink_node.chain.simulate_messages import SimulateQuestion
+from astralink_node.chain.simulated_blocks import answer_simulation
 from astralink_node.chain.snapshots import answer_sync
 from astralink_node.chain.status import status_of
 from astralink_node.chain.sync_messages import (
@@ -63,6 +72,8 @@ from astralink_node.chain.sync_messages import (
     SnapshotHeightsQuestion,
     SnapshotManifestQuestion,
 )
+from astralink_node.chain.trace_messages import LongQuestion, TraceBlock, TraceCalls, TracePart, TraceTransaction
+from astralink_node.chain.tracing import Tracing
 from astralink_node.chain.view_messages import ViewsQuestion
 from astralink_node.crypto.keccak import keccak256
 from astralink_node.evm.blocks import Header, encode_header
@@ -90,13 +101,19 @@ def no_interrupt() -> None:
     """For callers with no other work to give way to."""
 
 
+def no_stream(part: TracePart) -> None:
+    """For callers that ask for nothing that comes in parts."""
+    raise TypeError(f"{type(part).__name__}: a part of an answer that nobody takes")
+
+
 @dataclass(frozen=True, slots=True)
 class StateView:
     """The state that a selector names, and the block under which calls run on it."""
 
     reader: PointReader
     state: HeadState
-    state_root: Hash32
+    header: Header
+    """Of the newest block that the state is after."""
     block: BlockContext
 
 
@@ -108,16 +125,20 @@ class Queries:
         genesis_hash: bytes,
         limits: QueryLimits,
         now_ns: Callable[[], int],
+        state_heights: int | None,
     ) -> None:
+        """`state_heights` is how many heights of state below the head are kept, None for all: eth_capabilities asks."""
         self._genesis = genesis
         self._rules = rules
         self._genesis_hash = genesis_hash
         self._limits = limits
         self._now_ns = now_ns
+        self._state_heights = state_heights
 
-    def answer(self, reader: Reader, query: Query, interrupt: Interrupt) -> Answer:
+    def answer(self, reader: Reader, query: Query, interrupt: Interrupt, emit: Emit = no_stream) -> Answer:
         """`reader` is a snapshot. Never raises for anything that a question may contain."""
-        deadline_ns = self._now_ns() + self._limits.time_ms * NANOSECONDS_PER_MS
+        time_ms = self._time_ms(query.question)
+        deadline_ns = self._now_ns() + time_ms * NANOSECONDS_PER_MS
 
         def check_time() -> None:
             interrupt()
@@ -125,20 +146,27 @@ class Queries:
                 raise DeadlinePassed
 
         try:
-            return self._answer(reader, query, check_time)
+            return self._answer(reader, query, check_time, emit)
         except DeadlinePassed:
-            return LimitExceeded(f"the answer takes longer than {self._limits.time_ms} ms")
+            return LimitExceeded(f"the answer takes longer than {time_ms} ms")
         except LogLimitReached as error:
             return LimitExceeded(
                 f"more than {self._limits.max_logs} logs match, the last one at height {error.height}: ask for less"
             )
 
-    def _answer(self, reader: Reader, query: Query, check_time: Callable[[], None]) -> Answer:
+    def _time_ms(self, question: Question) -> int:
+        if not isinstance(question, LongQuestion):
+            return self._limits.time_ms
+        return min(question.time_ms or self._limits.trace_time_ms, self._limits.max_trace_time_ms)
+
+    def _answer(self, reader: Reader, query: Query, check_time: Callable[[], None], emit: Emit) -> Answer:
         question = query.question
         ledger = Ledger(reader)
         match question:
             case GetStatus():
                 return status_of(reader, self._rules, self._genesis_hash)
+            case ChainFactsQuestion():
+                return chain_facts(ledger, self._genesis, self._genesis_hash, self._state_heights)
             case TransactionQuestion():
                 return _transaction(ledger, question.transaction_hash)
             case CheckpointQuestion():
@@ -153,8 +181,14 @@ class Queries:
                 | SnapshotChunkQuestion()
             ):
                 return answer_sync(reader, self._genesis, question, check_time)
+            case AddressSearch() | CreationQuestion() | NonceQuestion() | IndexStatusQuestion():
+                return answer_index(reader, question, check_time)
             case LogsQuestion():
                 return self._logs(reader, ledger, question, check_time)
+            case TraceTransaction() | TraceBlock() | TraceCalls():
+                records = ChainRecords(self._genesis, self._rules, self._genesis_hash, ledger)
+                tracing = Tracing(reader, records, self._limits, check_time, emit)
+                return self._traced(tracing, query.at, question)
             case BlockQuestion() | ReceiptsQuestion() | ProtocolLogQuestion() | FeeHistoryQuestion():
                 height = _height_of(ledger, query.at)
                 if not isinstance(height, int):
@@ -168,6 +202,22 @@ class Queries:
                 if not isinstance(view, StateView):
                     return view
                 return self._about_state(view, question, check_time)
+
+    def _traced(
+        self, tracing: Tracing, at: BlockSelector, question: TraceTransaction | TraceBlock | TraceCalls
+    ) -> Answer:
+        ledger = tracing.records.ledger
+        match question:
+            case TraceTransaction():
+                return tracing.trace_transaction(question)
+            case TraceBlock():
+                height = _height_of(ledger, at)
+                return tracing.trace_block(question, height) if isinstance(height, int) else height
+            case TraceCalls():
+                if question.transaction_index is not None and isinstance(at, AtPending):
+                    return NotFound("transactions of the pending block: blocks exist once they are final")
+                view = self._state_view(tracing.reader, ledger, at)
+                return tracing.trace_calls(question, view.block, view.state) if isinstance(view, StateView) else view
 
     # --- Blocks ----------------------------------------------------------------------------------------------------
 
@@ -228,6 +278,7 @@ class Queries:
         | CallQuestion
         | EstimateGasQuestion
         | AccessListQuestion
+        | SimulateQuestion
         | ViewsQuestion,
         check_time: Callable[[], None],
     ) -> Answer:
@@ -248,6 +299,10 @@ class Queries:
                 return _proof(view, question)
             case CallQuestion() | EstimateGasQuestion() | AccessListQuestion():
                 return answer_call(self._rules, view.block, view.state, question, limits, check_time)
+            case SimulateQuestion():
+                return answer_simulation(
+                    self._rules, view.header, view.reader, view.block.ancestor_hash, question, limits, check_time
+                )
             case ViewsQuestion():
                 return answer_views(self._rules, view.block, view.state, question, limits, check_time)
             case _:
@@ -259,7 +314,7 @@ class Queries:
         head_height = ledger.head().height
         if isinstance(at, AtPending):
             header = ledger.header(head_height)
-            return StateView(reader, HeadState(reader), header.state_root, self._pending_block(ledger, header))
+            return StateView(reader, HeadState(reader), header, self._pending_block(ledger, header))
         height = _height_of(ledger, at)
         if not isinstance(height, int):
             return height
@@ -269,7 +324,7 @@ class Queries:
         header = ledger.header(height)
         block = BlockContext.of_header(header, _ancestors(ledger))
         points = reader if height == head_height else HistoricalReader(reader, height)
-        return StateView(points, HeadState(points), header.state_root, block)
+        return StateView(points, HeadState(points), header, block)
 
     def _pending_block(self, ledger: Ledger, head: Header) -> BlockContext:
         """The next block as far as it is known: its time is the earliest possible one, its proposer nobody."""
@@ -373,6 +428,6 @@ def _record(account: Account | None) -> AccountRecord:
 
 
 def _proof(view: StateView, question: ProofQuestion) -> ProofAnswer:
-    proof = account_proof(view.reader, view.state_root, Address(question.address), question.slots)
+    proof = account_proof(view.reader, view.header.state_root, Address(question.address), question.slots)
     storage = tuple(StorageProof(slot.slot, slot.value, slot.nodes) for slot in proof.storage)
     return ProofAnswer(_record(proof.account), proof.nodes, storage)

@@ -1,8 +1,12 @@
-"""Queries for gateways: a Unix socket, a reader thread for each connection, a small pool that answers.
+"""Queries for gateways: a Unix socket, a reader thread for each connection, two small pools that answer.
 
 Every answer comes from a snapshot of its own, so queries never wait for the database; but they share one
 interpreter with block work, and therefore pause while any of it runs (:class:`WorkGate`). Connections, requests
 in flight, threads and the time of one answer are all bounded; a reader stops reading where its bound is reached.
+
+Traces take long and have a pool of their own, so that other questions find a thread. An answer in several frames
+goes as fast as the gateway takes it. A connection that closes ends the work for all that was asked over it: the
+reader thread sees the end, and work in progress looks for it as often as it looks at the clock.
 """
 
 import os
@@ -15,18 +19,26 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from types import TracebackType
+from typing import Protocol
 
 from astralink_node.chain.call_messages import CallFailed
 from astralink_node.chain.codec import CodecError, decode, encode
-from astralink_node.chain.execution import Execution
 from astralink_node.chain.frames import Frame, FrameDecoder, FrameError, encode_frame
-from astralink_node.chain.messages import LimitExceeded, Query
+from astralink_node.chain.json_stream import Emit
+from astralink_node.chain.messages import Answer, LimitExceeded, Query
+from astralink_node.chain.queries import Interrupt
+from astralink_node.chain.trace_messages import LongQuestion, TracePart
 from astralink_node.errors import UserError
 from astralink_node.storage.store import StorageError
 
-MAX_CONNECTIONS = 16
+MAX_CONNECTIONS = 48
+"""A gateway has one, and one for each trace that it asks for; more are closed at once."""
 MAX_IN_FLIGHT = 64
 """Requests of one connection that wait or are being answered."""
+TRACE_THREADS = 2
+"""Traces that run at once: more would only share the same interpreter."""
+MAX_TRACES_WAITING = 16
+"""For a thread; beyond that a trace is refused. Gateways hold theirs back long before."""
 RECEIVE_BYTES = 1 << 18
 SEND_TIMEOUT_S = 10
 """A gateway that does not read its answers for so long is disconnected."""
@@ -38,8 +50,14 @@ THREAD_STACK_BYTES = 256 * 1024 * 1024
 MAX_SOCKET_PATH_BYTES = 107
 
 
-class _Stopping(Exception):
-    """The process ends: the answer is not wanted any more."""
+class _Unwanted(Exception):
+    """The process ends, or the gateway has gone: nobody wants the answer any more."""
+
+
+class Answering(Protocol):
+    """What the server needs of :class:`~astralink_node.chain.execution.Execution`."""
+
+    def query(self, query: Query, interrupt: Interrupt, emit: Emit) -> Answer: ...
 
 
 class WorkGate:
@@ -62,12 +80,39 @@ class WorkGate:
         self._idle.wait(MAX_PAUSE_S)
 
 
+class _Connection:
+    """One gateway's connection, as its reader thread and the threads that answer share it."""
+
+    def __init__(self, link: socket.socket) -> None:
+        self.link = link
+        self.in_flight = threading.BoundedSemaphore(MAX_IN_FLIGHT)
+        self.is_gone = False
+        self._sending = threading.Lock()
+
+    def send(self, request_id: int, payload: bytes) -> None:
+        """Waits while the gateway does not read, for so long; raises _Unwanted when it has gone."""
+        try:
+            with self._sending:
+                _send_all(self.link, encode_frame(request_id, payload))
+        except OSError:
+            self.is_gone = True
+            raise _Unwanted from None
+
+    def close(self) -> None:
+        """Whoever is sending fails first: a descriptor that is free again may soon be another connection's."""
+        self.is_gone = True
+        with suppress(OSError):
+            self.link.shutdown(socket.SHUT_RDWR)
+        with self._sending:
+            self.link.close()
+
+
 class QueryServer:
     """A context manager: listens while it is open. An empty path serves nothing."""
 
     def __init__(
         self,
-        execution: Execution,
+        execution: Answering,
         gate: WorkGate,
         path: str,
         threads: int,
@@ -82,17 +127,13 @@ class QueryServer:
         self._complain = complain
         self._lock = threading.Lock()
         self._connections: set[socket.socket] = set()
+        self._traces_accepted = 0
+        """Running or waiting for a thread."""
         self._closing = False
 
     def __enter__(self) -> "QueryServer":
-        previous_size = threading.stack_size(THREAD_STACK_BYTES)
-        self._pool = ThreadPoolExecutor(self._threads, thread_name_prefix="query")
-        # The pool starts its threads lazily: start them all while the stack size holds.
-        barrier = threading.Barrier(self._threads + 1)
-        for _ in range(self._threads):
-            self._pool.submit(barrier.wait)
-        barrier.wait()
-        threading.stack_size(previous_size)
+        self._pool = _started_pool(self._threads, "query")
+        self._trace_pool = _started_pool(TRACE_THREADS, "trace")
         if self._path:
             with suppress(FileNotFoundError):
                 os.unlink(self._path)  # left by a process that was killed; the database's lock says it is gone
@@ -118,7 +159,8 @@ class QueryServer:
         for connection in connections:
             with suppress(OSError):
                 connection.shutdown(socket.SHUT_RDWR)
-        self._pool.shutdown(wait=True, cancel_futures=True)
+        for pool in (self._pool, self._trace_pool):
+            pool.shutdown(wait=True, cancel_futures=True)
 
     def _accept(self) -> None:
         while True:
@@ -133,37 +175,69 @@ class QueryServer:
                 self._connections.add(connection)
             threading.Thread(target=self._serve, args=(connection,), name="query-read", daemon=True).start()
 
-    def _serve(self, connection: socket.socket) -> None:
+    def _serve(self, link: socket.socket) -> None:
         """Read one connection's requests until it closes or breaks the protocol."""
         frames = FrameDecoder()
-        in_flight = threading.BoundedSemaphore(MAX_IN_FLIGHT)
-        sending = threading.Lock()
-        connection.settimeout(None)
+        connection = _Connection(link)
+        link.settimeout(None)
         try:
-            while data := connection.recv(RECEIVE_BYTES):
+            while data := link.recv(RECEIVE_BYTES):
                 for frame in frames.feed(data):
-                    in_flight.acquire()
-                    self._pool.submit(self._answer, connection, sending, in_flight, frame)
+                    connection.in_flight.acquire()
+                    self._submit(connection, frame)
         except (FrameError, OSError, RuntimeError):
             pass  # a broken gateway, or the pool is shutting down: the connection ends
         finally:
             with self._lock:
-                self._connections.discard(connection)
+                self._connections.discard(link)
             connection.close()
 
-    def _answer(
-        self, connection: socket.socket, sending: threading.Lock, in_flight: threading.BoundedSemaphore, frame: Frame
-    ) -> None:
+    def _submit(self, connection: _Connection, frame: Frame) -> None:
+        """Raises RuntimeError when the pools are shutting down."""
         try:
-            query = decode(Query, frame.payload)
-            if self._closing:
-                return
-            payload = encode(self._execution.query(query, self._interrupt))
-        except _Stopping:
+            query: Query = decode(Query, frame.payload)
+        except CodecError as error:
+            self._pool.submit(self._refuse, connection, frame.request_id, f"the question cannot be read: {error}")
+            return
+        if not isinstance(query.question, LongQuestion):
+            self._pool.submit(self._answer, connection, frame.request_id, query)
+            return
+        with self._lock:
+            is_accepted = self._traces_accepted < TRACE_THREADS + MAX_TRACES_WAITING
+            self._traces_accepted += is_accepted
+        if is_accepted:
+            self._trace_pool.submit(self._trace, connection, frame.request_id, query)
+        else:
+            self._pool.submit(self._refuse, connection, frame.request_id, "too many traces at once; try again")
+
+    def _refuse(self, connection: _Connection, request_id: int, reason: str) -> None:
+        connection.in_flight.release()
+        with suppress(_Unwanted):
+            connection.send(request_id, encode(LimitExceeded(reason)))
+
+    def _trace(self, connection: _Connection, request_id: int, query: Query) -> None:
+        try:
+            self._answer(connection, request_id, query)
+        finally:
+            with self._lock:
+                self._traces_accepted -= 1
+
+    def _answer(self, connection: _Connection, request_id: int, query: Query) -> None:
+        def interrupt() -> None:
+            if self._closing or connection.is_gone:
+                raise _Unwanted
+            self._gate.give_way()
+
+        def emit(part: TracePart) -> None:
+            connection.send(request_id, encode(part))
+
+        try:
+            interrupt()
+            payload = encode(self._execution.query(query, interrupt, emit))
+        except _Unwanted:
             return
         except CodecError as error:
-            # Either the gateway sent what is no query, or the answer is larger than a frame may be.
-            payload = encode(LimitExceeded(f"the question or its answer cannot be sent: {error}"))
+            payload = encode(LimitExceeded(f"the answer cannot be sent: {error}"))  # larger than a frame may be
         except StorageError as error:
             self._complain(f"ERROR execution: a query met a failing database: {error}\n")
             payload = encode(CallFailed("invalid", "the database failed: see the node's log"))
@@ -172,14 +246,21 @@ class QueryServer:
             self._complain(f"ERROR execution: a query failed, {type(error).__name__}: {error}\n{trace}")
             payload = encode(CallFailed("invalid", "internal error: see the node's log"))
         finally:
-            in_flight.release()
-        with suppress(OSError), sending:
-            _send_all(connection, encode_frame(frame.request_id, payload))
+            connection.in_flight.release()
+        with suppress(_Unwanted):
+            connection.send(request_id, payload)
 
-    def _interrupt(self) -> None:
-        self._gate.give_way()
-        if self._closing:
-            raise _Stopping
+
+def _started_pool(threads: int, name: str) -> ThreadPoolExecutor:
+    """A pool starts its threads lazily, and the stack size is the process's: all start while it holds."""
+    previous_size = threading.stack_size(THREAD_STACK_BYTES)
+    pool = ThreadPoolExecutor(threads, thread_name_prefix=name)
+    barrier = threading.Barrier(threads + 1)
+    for _ in range(threads):
+        pool.submit(barrier.wait)
+    barrier.wait()
+    threading.stack_size(previous_size)
+    return pool
 
 
 def _send_all(connection: socket.socket, data: bytes) -> None:

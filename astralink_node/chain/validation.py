@@ -37,7 +37,12 @@ def decode_sealed(raw_block: bytes) -> SealedBlock:
 
 
 def validate_block(
-    context: BlockContext, reader: Reader, sealed: SealedBlock, known_senders: Sequence[bytes] = ()
+    context: BlockContext,
+    reader: Reader,
+    sealed: SealedBlock,
+    known_senders: Sequence[bytes] = (),
+    *,
+    with_appearances: bool = False,
 ) -> PreparedBlock:
     """The block executed on the head's state, which `reader` holds. Raises RuleBroken."""
     block = sealed.block
@@ -57,6 +62,8 @@ def validate_block(
         execution = pipeline.BlockExecution(
             context.rules, pipeline.BlockContext.of_header(block.header, context.block_hash_at), overlay
         )
+        if with_appearances:
+            execution.collect_addresses()
         execution.apply_system_start()
         steps = ProtocolSteps(context, execution, payload)
         steps.before_transactions()
@@ -83,6 +90,7 @@ def validate_block(
         protocol=protocol,
         state=state,
         touched=changes.touched,
+        appearances=tuple(execution.appearances) if with_appearances else None,
     )
 
 
@@ -100,6 +108,10 @@ def _decode_transactions(
     raw_transactions = sealed.block.raw_transactions
     transactions.extend(decode_transaction(raw) for raw in raw_transactions)
     if len(known_senders) == len(raw_transactions):
-        senders.extend(Address(sender) for sender in known_senders)
+        known_or_not: Sequence[bytes] = known_senders
     else:
-        senders.extend(recover_sender(transaction) for transaction in transactions)
+        known_or_not = [b""] * len(raw_transactions)
+    senders.extend(
+        Address(known) if known else recover_sender(transaction)
+        for transaction, known in zip(transactions, known_or_not, strict=True)
+    )

@@ -105,13 +105,15 @@ def _write_blocks(
 @click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @data_dir_option()
 @click.option("--archive", is_flag=True, help="Keep the state of every height.")
+@click.option("--explorer-index", is_flag=True, help="Keep the index that block explorers ask.")
 @json_option()
-def import_blocks(file: Path, data_dir: Path, archive: bool, as_json: bool) -> None:
+def import_blocks(file: Path, data_dir: Path, archive: bool, explorer_index: bool, as_json: bool) -> None:
     """Validate and commit the blocks in FILE. Blocks that are committed already are passed over."""
     progress = Progress()
     window = HistoryWindow(None if archive else DEFAULT_HISTORY_HEIGHTS)
     with open_database(data_dir) as store, open_for_reading(file) as opened:
-        execution = Execution.open(store, ExecutionConfig(window=window), now_ns=time.monotonic_ns)
+        config = ExecutionConfig(window=window, explorer_index=explorer_index)
+        execution = Execution.open(store, config, now_ns=time.monotonic_ns)
         reader = BlockFileReader(opened)
         if reader.genesis_hash != execution.context.genesis_hash:
             raise UserError(

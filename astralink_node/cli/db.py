@@ -1,4 +1,4 @@
-"""`db check|stats|prune|compact|repair|rollback`: looking after the database while no node runs on it."""
+"""`db check|stats|index|prune|compact|repair|rollback`: looking after the database while no node runs on it."""
 
 import json
 from dataclasses import asdict
@@ -10,8 +10,10 @@ from astralink_node.chain.check import check_database
 from astralink_node.chain.commits import prune_history, rollback_head
 from astralink_node.chain.data_folder import DATABASE_NAME, open_database
 from astralink_node.chain.errors import ChainInUse
+from astralink_node.chain.index_search import index_status
 from astralink_node.chain.initialise import check_head, open_chain
 from astralink_node.chain.ledger import Ledger
+from astralink_node.cli.db_index import index, shown_ranges
 from astralink_node.cli.options import data_dir_option, json_option
 from astralink_node.cli.progress import Progress
 from astralink_node.errors import UserError
@@ -25,7 +27,10 @@ HEIGHTS_PER_BATCH = 64
 
 @click.group()
 def db() -> None:
-    """Check, measure, prune, compact, repair or roll back the database. No node may run on it meanwhile."""
+    """Check, measure, index, prune, compact, repair or roll back the database. No node may run on it meanwhile."""
+
+
+db.add_command(index)
 
 
 @db.command("check")
@@ -62,6 +67,7 @@ def stats(data_dir: Path, count: bool, as_json: bool) -> None:
     with open_database(data_dir) as store:
         chain = open_chain(store)
         oldest = Ledger(store).oldest_state_height()
+        explorer = index_status(store)
         tables = {name: _table(store, prefix, count=count) for prefix, name in keys.TABLE_NAMES.items()}
     if as_json:
         report = {
@@ -71,6 +77,7 @@ def stats(data_dir: Path, count: bool, as_json: bool) -> None:
             "headHash": f"0x{chain.head.block_hash.hex()}",
             "oldestState": oldest,
             "formatVersion": keys.FORMAT_VERSION,
+            "explorerIndex": asdict(explorer),
             "tables": tables,
         }
         click.echo(json.dumps(report, indent=2))
@@ -79,6 +86,10 @@ def stats(data_dir: Path, count: bool, as_json: bool) -> None:
     click.echo(f"Genesis hash: 0x{chain.genesis_hash.hex()}")
     click.echo(f"Head:         {chain.head.height:,}  0x{chain.head.block_hash.hex()}")
     click.echo(f"State:        of heights {oldest:,} to {chain.head.height:,}")
+    if explorer.complete or explorer.without_calls:
+        click.echo(f"Explorer:     indexed {shown_ranges(explorer.complete)}")
+        click.echo(f"              without internal calls {shown_ranges(explorer.without_calls)}")
+        click.echo(f"              missing {shown_ranges(explorer.missing)}")
     for name, figures in tables.items():
         entries = f"{figures['entries']:>12,} entries" if count else ""
         click.echo(f"  {name:<24}{figures['bytes']:>16,} bytes{entries}")

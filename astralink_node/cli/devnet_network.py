@@ -47,6 +47,7 @@ class Member:
     rpc_port: int
     p2p: Address
     """With its peer id."""
+    unlocks_dev_accounts: bool
 
     def command(self, others: Sequence["Member"], config: NodeConfig) -> list[str]:
         """What starts it; every setting is said, whatever a settings file or the environment would make of it."""
@@ -59,7 +60,8 @@ class Member:
 
     def _start(self) -> list[str]:
         program = [sys.executable, "-m", "astralink_node.cli.main", "start"]
-        return [*program, "--data-dir", str(self.folder.root), "--password-file", str(self.password_file)]
+        unlocked = ["--unlocked-dev-accounts"] if self.unlocks_dev_accounts else []
+        return [*program, "--data-dir", str(self.folder.root), "--password-file", str(self.password_file), *unlocked]
 
     def _flags(self, others: Sequence["Member"], config: NodeConfig) -> list[tuple[str, ...]]:
         bootnodes = tuple(str(other.p2p) for other in others)
@@ -74,6 +76,10 @@ def _flags_of(config: NodeConfig) -> list[tuple[str, ...]]:
         ("--rpc-host", rpc.host),
         ("--rpc-port", str(rpc.port)),
         ("--rpc-api", ",".join(rpc.api)),
+        ("--rpc-cors-origins", ",".join(rpc.cors_origins)),
+        ("--rpc-vhosts", ",".join(rpc.vhosts)),
+        ("--rpc-rate-limit", str(rpc.rate_limit)),
+        ("--rpc-gas-cap", str(rpc.gas_cap)),
         ("--p2p" if p2p.enabled else "--no-p2p",),
         ("--p2p-host", p2p.host),
         ("--p2p-port", str(p2p.port)),
@@ -83,13 +89,16 @@ def _flags_of(config: NodeConfig) -> list[tuple[str, ...]]:
         ("--empty-blocks" if blocks.empty else "--no-empty-blocks",),
         *((("--fee-recipient", blocks.fee_recipient),) if blocks.fee_recipient else ()),
         ("--archive" if config.history.archive else "--no-archive",),
+        ("--explorer-index" if config.index.explorer else "--no-explorer-index",),
         ("--metrics" if config.metrics.enabled else "--no-metrics",),
         ("--log-level", config.log.level),
         ("--log-format", config.log.format),
     ]
 
 
-def members_of(folders: Sequence[DataFolder], password_file_name: str, config: NodeConfig) -> list[Member]:
+def members_of(
+    folders: Sequence[DataFolder], password_file_name: str, config: NodeConfig, *, unlocks_dev_accounts: bool = False
+) -> list[Member]:
     """Ports follow one another from the settings'; 0 lets the system choose each. Raises UserError."""
     count = len(folders)
     for name, first in (("p2p.port", config.p2p.port), ("rpc.port", config.rpc.port)):
@@ -101,7 +110,8 @@ def members_of(folders: Sequence[DataFolder], password_file_name: str, config: N
         identity = load_or_create_identity(folder.node_key)
         rpc_port = config.rpc.port + number if config.rpc.port else 0
         address = Address(_HOST, p2p_port, identity.peer_id)
-        members.append(Member(number, folder, folder.root / password_file_name, rpc_port, address))
+        password_file = folder.root / password_file_name
+        members.append(Member(number, folder, password_file, rpc_port, address, unlocks_dev_accounts))
     return members
 
 

@@ -24,6 +24,8 @@ EXIT_INTERRUPTED: Final = 130
 _VERBS: Final = {
     "start": ("start:start", "Run a node on an initialised data folder."),
     "devnet": ("devnet:devnet", "Run a local development network with funded accounts."),
+    "watch": ("watch:watch", "Show a running node's blocks as they come."),
+    "faucet": ("faucet:faucet", "Have a devnet send test BWT to an account."),
     "status": ("status:status", "Show whether a running node is well."),
     "consensus": ("consensus:consensus", "Show what a running node's consensus does, and who is missing."),
     "peers": ("peers:peers", "Show a running node's peers."),
@@ -45,7 +47,7 @@ _VERBS: Final = {
 }
 """Verb -> (module in this package and the command in it, one line of help)."""
 
-_UNTIL_STOPPED: Final = frozenset({"start", "devnet"})
+_UNTIL_STOPPED: Final = frozenset({"start", "devnet", "watch"})
 """Verbs that end when they are told to: being told is no failure, also before they are ready."""
 
 

@@ -10,6 +10,9 @@ import click
 from astralink_node.config import CONFIG_FILE, LoadedConfig, Value, load_config
 from astralink_node.log import FORMATS, LEVELS
 
+_LISTED = frozenset({"rpc.api", "rpc.cors_origins", "rpc.vhosts"})
+"""Given as one text with commas."""
+
 Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
 
 
@@ -39,11 +42,43 @@ def node_flags(command: Callable[..., Any]) -> Callable[..., Any]:
             _flag("rpc.host", "--rpc-host", help="Address for JSON-RPC.  [default: 127.0.0.1]"),
             _flag("rpc.port", "--rpc-port", type=int, help="Port for HTTP and WebSocket; 0 chooses.  [default: 8545]"),
             _flag("rpc.api", "--rpc-api", help="Namespaces, with commas.  [default: eth,net,web3,astralink]"),
+            _flag("rpc.cors_origins", "--rpc-cors-origins", help="Pages that may read answers.  [default: loopback]"),
+            _flag("rpc.vhosts", "--rpc-vhosts", help="Names that requests may be addressed to.  [default: localhost]"),
+            _flag(
+                "rpc.rate_limit",
+                "--rpc-rate-limit",
+                type=int,
+                help="Requests a second of one connection; 0: no limit.  [default: 0]",
+            ),
+            _flag("rpc.gas_cap", "--rpc-gas-cap", type=int, help="Gas of a simulated call.  [default: 50000000]"),
             _flag("blocks.interval_ms", "--block-interval-ms", type=int, help="Time between blocks; 0: on demand."),
             _flag("blocks.on_demand", "--on-demand/--no-on-demand", help="Build as soon as a transaction waits."),
             _flag("blocks.empty", "--empty-blocks/--no-empty-blocks", help="Build when no transaction waits."),
             _flag("blocks.fee_recipient", "--fee-recipient", metavar="ADDRESS", help="Who gets the priority fees."),
             _flag("history.archive", "--archive/--no-archive", help="Keep the state of every height."),
+            _flag(
+                "index.explorer",
+                "--explorer-index/--no-explorer-index",
+                help="Keep the index that block explorers ask (ots_*).  [default: no; devnet: yes]",
+            ),
+            _flag(
+                "txpool.max_transactions",
+                "--txpool-max-transactions",
+                type=int,
+                help="Transactions that the mempool holds.  [default: 131072]",
+            ),
+            _flag(
+                "txpool.min_tip_wei",
+                "--txpool-min-tip-wei",
+                type=int,
+                help="Least tip cap that the mempool takes.  [default: 0]",
+            ),
+            _flag(
+                "txpool.price_bump_percent",
+                "--txpool-price-bump-percent",
+                type=int,
+                help="By how much a replacement must pay more.  [default: 10]",
+            ),
             _flag(
                 "signer.address",
                 "--signer",
@@ -81,7 +116,7 @@ def settings_from(
 ) -> LoadedConfig:
     """The settings of a run. `flags` are the keywords of :func:`node_flags`."""
     given = {name.replace("__", "."): value for name, value in flags.items() if value is not None and value != ()}
-    if "rpc.api" in given:
-        given["rpc.api"] = tuple(part.strip() for part in given["rpc.api"].split(",") if part.strip())
+    for listed in _LISTED & given.keys():
+        given[listed] = tuple(part.strip() for part in given[listed].split(",") if part.strip())
     path = data_dir / CONFIG_FILE if config_file is None else config_file
     return load_config(path, os.environ, given, defaults=defaults or {}, file_must_exist=config_file is not None)

@@ -47,6 +47,12 @@ from genesis.schema import parse_genesis
 @password_file_option()
 @new_signing_history_option()
 @click.option(
+    "--unlocked-dev-accounts",
+    is_flag=True,
+    hidden=True,
+    help="As `devnet` has it: only on a devnet, whose keys are public.",
+)
+@click.option(
     "--stop-at-eof", is_flag=True, hidden=True, help="Stop when standard input ends, as whoever holds it does."
 )
 @json_option()
@@ -57,6 +63,7 @@ def start(
     trust: str | None,
     password_file: Path | None,
     new_signing_history: bool,
+    unlocked_dev_accounts: bool,
     stop_at_eof: bool,
     as_json: bool,
     **flags: Any,
@@ -76,6 +83,7 @@ def start(
         _password(folder, config, password_file),
         None if trust is None else parse_trust(trust),
         accept_lost_history=new_signing_history,
+        unlocks_dev_accounts=unlocked_dev_accounts,
     )
     if stop_at_eof:
         threading.Thread(target=_stop_at_eof, daemon=True).start()

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Final
 
 from astralink_node.crypto.keccak import keccak256
 from astralink_node.errors import AstraLinkError
@@ -21,6 +22,8 @@ EMPTY_OMMERS_HASH = Hash32(bytes.fromhex("1dcc4de8dec75d7aab85b567b6ccd41ad31245
 EMPTY_REQUESTS_HASH = Hash32(bytes.fromhex("e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"))
 """EIP-7685: sha256 of nothing."""
 BLOOM_BYTES = 256
+_TIMESTAMP: Final = 11
+"""Place in a header."""
 EMPTY_BLOOM = bytes(BLOOM_BYTES)
 HEADER_FIELDS = 21
 MAX_HEADER_BYTES = 2_048
@@ -144,6 +147,12 @@ class SealedBlock:
 # --- Headers -------------------------------------------------------------------------------------------------
 
 
+def header_timestamp(raw: bytes) -> int:
+    """The timestamp of an encoded header that is known to be one: nothing else is decoded."""
+    _, start, end = rlp.item_places(raw, 0, len(raw), at_most=_TIMESTAMP + 1)[_TIMESTAMP]
+    return int.from_bytes(raw[start:end], "big")
+
+
 def encode_header(header: Header) -> bytes:
     return rlp.encode(
         [
@@ -264,6 +273,21 @@ def decode_receipt(raw: bytes) -> Receipt:
         logs_bloom=_fixed(fields[2], BLOOM_BYTES, "logs_bloom"),
         logs=tuple(_decode_log(item) for item in _list(fields[3], "logs")),
     )
+
+
+def receipt_logs(raw: bytes, wanted: Sequence[int]) -> list[Log]:
+    """Some logs of a receipt, by their rising positions in it: those between are passed over, not decoded."""
+    start = 1 if raw and raw[0] < 0x80 else 0
+    try:
+        fields = rlp.item_places(raw, start, len(raw))
+        if len(fields) != 4:
+            raise MalformedBlock("a receipt of 4 fields", f"{len(fields)} fields")
+        items = rlp.item_places(raw, fields[3][0], len(raw), at_most=wanted[-1] + 1 if wanted else 0)
+        return [_decode_log(rlp.decode(raw[items[place][0] : items[place][2]])) for place in wanted]
+    except rlp.MalformedRlp as error:
+        raise MalformedBlock("logs of a receipt", str(error)) from None
+    except IndexError:
+        raise MalformedBlock(f"a receipt of at least {wanted[-1] + 1} logs", f"{len(items)} logs") from None
 
 
 def encode_logs(logs: Sequence[Log]) -> bytes:

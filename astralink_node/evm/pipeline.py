@@ -14,6 +14,7 @@ from typing import Final
 
 from astralink_node.crypto.keccak import keccak256
 from astralink_node.evm import system_calls
+from astralink_node.evm.address_collector import AddressCollector, Appearances
 from astralink_node.evm.block_errors import BlockRule, InvalidBlock
 from astralink_node.evm.blocks import (
     EMPTY_BLOOM,
@@ -26,6 +27,7 @@ from astralink_node.evm.blocks import (
     encode_withdrawal,
     ethereum_block_rlp,
 )
+from astralink_node.evm.created_addresses import contract_address
 from astralink_node.evm.delegation import is_delegation
 from astralink_node.evm.fork_rules import ChainRules
 from astralink_node.evm.tracing.hooks import Tracer
@@ -38,7 +40,7 @@ from astralink_node.evm.transactions import (
     recover_sender,
     validate_stateless,
 )
-from astralink_node.evm.vm import Computation, ExecutionState
+from astralink_node.evm.vm import Computation, ExecutionState, Precompiles
 from astralink_node.state.accounts import EMPTY_ACCOUNT
 from astralink_node.state.overlay import Overlay
 from astralink_node.state.trie import ordered_root
@@ -68,6 +70,8 @@ class BlockContext:
     parent_beacon_block_root: Hash32 = ZERO_HASH
     excess_blob_gas: int = 0
     ancestor_hash: AncestorHash = no_ancestors
+    blob_base_fee: int | None = None
+    """What BLOBBASEFEE gives in a simulation that says so; None: what follows from ``excess_blob_gas``."""
 
     @classmethod
     def of_header(cls, header: Header, ancestor_hash: AncestorHash) -> BlockContext:
@@ -104,7 +108,10 @@ class ExecutedBlock:
 class BlockExecution:
     """Executes one block on an overlay: start, transactions in order, finish."""
 
-    def __init__(self, rules: ChainRules, context: BlockContext, overlay: Overlay) -> None:
+    def __init__(
+        self, rules: ChainRules, context: BlockContext, overlay: Overlay, *, precompiles: Precompiles | None = None
+    ) -> None:
+        """`precompiles` replaces the fork's own; only a simulation may, with its overrides."""
         self.rules = rules
         self.context = context
         self.overlay = overlay
@@ -113,15 +120,28 @@ class BlockExecution:
         self.receipts: list[Receipt] = []
         self.last_outcome: Outcome | None = None
         """Of the last transaction applied: its output and error, which receipts do not hold."""
+        self.appearances: list[Appearances] = []
+        """Of each transaction applied since :meth:`collect_addresses`."""
+        self._collector: AddressCollector | None = None
         self._raw_transactions: list[bytes] = []
         self._bloom = 0
         self._state = ExecutionState(
-            overlay, context, rules.chain_id, self.fork, native_precompiles=not rules.plain_ethereum
+            overlay,
+            context,
+            rules.chain_id,
+            self.fork,
+            native_precompiles=not rules.plain_ethereum,
+            precompiles=precompiles,
         )
 
     def set_interrupt(self, interrupt: Callable[[], None] | None) -> None:
         """Have ``interrupt`` called now and then while code runs; what it raises ends the transaction."""
         self._state.interrupt = interrupt
+
+    def collect_addresses(self) -> None:
+        """From now on keep which addresses take part in each transaction."""
+        self._collector = AddressCollector()
+        self._state.frame_watcher = self._collector.on_frame
 
     def set_tracer(self, tracer: Tracer | None) -> None:
         self._state.tracer = tracer
@@ -146,13 +166,33 @@ class BlockExecution:
         intrinsic, floor = validate_stateless(transaction, self.rules, self.fork)
         self._check_block_room(transaction)
         self._check_sender(transaction, sender)
+        collector = self._collector
+        if collector is not None:
+            collector.begin()
+        receipt = self.include(transaction, self.execute(transaction, sender, intrinsic_gas=intrinsic, floor_gas=floor))
+        if collector is not None:
+            target = Address(transaction.to) if transaction.to else contract_address(sender, transaction.nonce)
+            self.appearances.append(collector.finish(sender, target, self.overlay))
+        return receipt
+
+    def execute(self, transaction: Transaction, sender: Address, *, intrinsic_gas: int, floor_gas: int) -> Outcome:
+        """The transaction on the state, unchecked: the caller has judged it. To be included next, or not at all.
+
+        Raises whatever the interrupt raises; the overlay is then as it was.
+        """
         completed = False
         try:
-            outcome = execute_transaction(self._state, transaction, sender, intrinsic_gas=intrinsic, floor_gas=floor)
+            outcome = execute_transaction(
+                self._state, transaction, sender, intrinsic_gas=intrinsic_gas, floor_gas=floor_gas
+            )
             completed = True
         finally:
             if not completed:
                 self.overlay.discard(0)
+        return outcome
+
+    def include(self, transaction: Transaction, outcome: Outcome) -> Receipt:
+        """The receipt of what was executed last, counted into the block."""
         self.gas_used += outcome.gas_used
         bloom = 0
         logs: tuple[Log, ...] = ()

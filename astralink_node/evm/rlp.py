@@ -23,6 +23,9 @@ SHORT_INPUT_BYTES = 4096
 DEFAULT_MAX_DEPTH = 8
 """Blocks nest deepest: block, transactions, legacy transaction; an access list's keys are the fourth level."""
 
+MAX_ITEMS = 1 << 24
+"""More than any input holds."""
+
 _STRICT = (True, False)
 """Refuse what follows the first item; do not keep each item's bytes."""
 
@@ -96,6 +99,35 @@ def split_list(data: bytes) -> list[bytes]:
         items.append(data[start:item_end])
         start = item_end
     return items
+
+
+def item_places(data: bytes, start: int, limit: int, *, at_most: int = MAX_ITEMS) -> list[tuple[int, int, int]]:
+    """Of the list that begins at ``start``: (start, start of the payload, end) of each item, which is not looked into.
+
+    ``start`` may be a list within a larger encoding; what follows it is no concern here. For what was decoded strictly
+    before it was stored: bounds are checked, canonical form is not.
+    """
+    is_list, position, end = item_bounds(data, start, limit)
+    if not is_list:
+        raise MalformedRlp("expected an RLP list, found a byte string")
+    places: list[tuple[int, int, int]] = []
+    while position < end and len(places) < at_most:
+        prefix = data[position]
+        payload = position + 1
+        if prefix < 0x80:
+            payload, item_end = position, position + 1
+        elif prefix < 0xB8:
+            item_end = payload + prefix - 0x80
+        elif 0xC0 <= prefix < 0xF8:
+            item_end = payload + prefix - 0xC0
+        else:
+            payload += prefix - (0xB7 if prefix < 0xC0 else 0xF7)
+            item_end = payload + int.from_bytes(data[position + 1 : payload], "big")
+        if item_end > end:
+            raise MalformedRlp("an RLP item is longer than what holds it")
+        places.append((position, payload, item_end))
+        position = item_end
+    return places
 
 
 def string_of(encoded: bytes) -> bytes:

@@ -8,18 +8,27 @@ here, field by field; nothing here changes the state that it reads.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
 from eth.exceptions import OutOfGas, Revert, VMError
 
+from astralink_node.crypto.eip55 import checksum_address
 from astralink_node.errors import AstraLinkError
 from astralink_node.evm.created_addresses import contract_address
-from astralink_node.evm.fork_rules import ChainRules
+from astralink_node.evm.fork_rules import ChainRules, ForkRules
+from astralink_node.evm.overrides import (
+    NO_BLOCK_OVERRIDES,
+    AccountOverride,
+    BlockOverrides,
+    OverrideRefused,
+    apply_account_overrides,
+    overridden_precompiles,
+)
 from astralink_node.evm.pipeline import BlockContext
 from astralink_node.evm.tracing.access_list import AccessListTracer
-from astralink_node.evm.tracing.hooks import describe
+from astralink_node.evm.tracing.hooks import Tracer, describe
 from astralink_node.evm.transaction_encoding import new_transaction
 from astralink_node.evm.transaction_execution import Outcome, execute_transaction
 from astralink_node.evm.transactions import (
@@ -32,11 +41,11 @@ from astralink_node.evm.transactions import (
     Transaction,
     intrinsic_gas,
 )
-from astralink_node.evm.vm import ExecutionState
-from astralink_node.state.accounts import EMPTY_ACCOUNT, Account
+from astralink_node.evm.vm import ExecutionState, precompiles_of
+from astralink_node.state.accounts import Account
 from astralink_node.state.flat_state import StateReader
 from astralink_node.state.overlay import Overlay
-from astralink_node.types import EMPTY_CODE_HASH, Address, Hash32
+from astralink_node.types import Address, Hash32
 
 CALL_STIPEND: Final = 2_300
 ESTIMATE_ERROR_PERMILLE: Final = 15
@@ -48,8 +57,10 @@ MAX_ACCESS_LIST_ROUNDS: Final = 8
 class CallRefused(AstraLinkError):
     """A call that cannot start, or an estimate that cannot succeed.
 
-    ``kind`` is one of ``insufficient_funds``, ``intrinsic_gas``, ``fee_cap``, ``invalid``, ``reverted``,
-    ``out_of_gas``, ``halted``; ``output`` holds revert data.
+    ``kind`` is one of ``insufficient_funds``, ``intrinsic_gas``, ``fee_cap``, ``initcode``, ``override``,
+    ``invalid``, ``reverted``, ``out_of_gas``, ``halted``; of simulated blocks also ``nonce_too_low``,
+    ``nonce_too_high``, ``nonce_max``, ``block_gas``, ``block_number``, ``block_time``, ``too_many_blocks``.
+    ``output`` holds revert data.
     """
 
     def __init__(self, kind: str, message: str, output: bytes = b"") -> None:
@@ -74,20 +85,8 @@ class CallParameters:
     max_priority_fee_per_gas: int | None = None
     access_list: AccessList = ()
     authorizations: tuple[Authorization, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class AccountOverride:
-    """geth's state override for one account; None leaves a field as it is."""
-
-    address: Address
     nonce: int | None = None
-    balance: int | None = None
-    code: bytes | None = None
-    state: tuple[tuple[int, int], ...] | None = None
-    """All of its storage."""
-    state_diff: tuple[tuple[int, int], ...] = ()
-    """Some of its storage."""
+    """Of simulated blocks alone; one call does not look at it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,28 +119,43 @@ class Simulation:
         *,
         gas_cap: int,
         overrides: Sequence[AccountOverride] = (),
+        block_overrides: BlockOverrides = NO_BLOCK_OVERRIDES,
         interrupt: Callable[[], None] | None = None,
     ) -> None:
+        """Raises :class:`CallRefused` for overrides that contradict each other."""
         self._rules = rules
-        self._block = block
+        self._header_gas_limit = block.gas_limit
+        self._block = block_overrides.applied_to(block)
         self._base = _CachedState(base)
         self._gas_cap = gas_cap
         self._overrides = tuple(overrides)
         self._interrupt = interrupt
-        self._fork = rules.fork_at(block.number)
+        self._fork = rules.fork_at(self._block.number)
+        try:
+            self._precompiles = overridden_precompiles(
+                precompiles_of(self._fork, native_precompiles=not rules.plain_ethereum), self._overrides
+            )
+        except OverrideRefused as error:
+            raise CallRefused("override", str(error)) from None
 
     def call(self, call: CallParameters) -> CallResult:
         """eth_call. Raises :class:`CallRefused` if the call cannot start."""
         gas = self._gas_cap if call.gas is None else min(call.gas, self._gas_cap)
-        outcome = self._execute(call, gas)
-        return CallResult(_status(outcome.error), outcome.output, outcome.gas_used, _reason(outcome.error))
+        try:
+            outcome = self._execute(call, gas)
+        except CallRefused as refusal:
+            raise supplied(refusal, gas) from None
+        return result_of(outcome)
 
     def estimate_gas(self, call: CallParameters) -> int:
         """The least gas limit with which the call succeeds, to 1.5 %. Raises :class:`CallRefused` if none does."""
         highest = self._highest_gas(call)
         if self._is_plain_transfer(call) and highest >= TX_BASE_GAS and self._succeeds(call, TX_BASE_GAS):
             return TX_BASE_GAS
-        outcome = self._execute(call, highest)
+        try:
+            outcome = self._execute(call, highest)
+        except CallRefused as refusal:
+            raise _estimate_refusal(refusal, highest) from None
         if outcome.error is not None:
             raise _estimate_failure(outcome, highest)
         lowest = outcome.gas_used - 1
@@ -166,17 +180,32 @@ class Simulation:
         access_list = call.access_list
         for _ in range(MAX_ACCESS_LIST_ROUNDS):
             tracer = AccessListTracer(access_list, excluded=self._known_addresses(call))
-            outcome = self._execute(replace(call, access_list=access_list), gas, tracer)
+            try:
+                outcome = self._execute(replace(call, access_list=access_list), gas, tracer)
+            except CallRefused as refusal:
+                raise CallRefused(refusal.kind, f"failed to apply transaction: err: {refusal.message}") from None
             found = tracer.access_list()
             if found == access_list:
                 break
             access_list = found
         return AccessListResult(access_list, outcome.gas_used, _reason(outcome.error))
 
+    def trace(self, calls: Iterable[tuple[CallParameters, Tracer]]) -> Iterator[Outcome]:
+        """Each call under its tracer, on what the one before left. Raises :class:`CallRefused`."""
+        overlay = self._overlay()
+        for call, tracer in calls:
+            gas = self._gas_cap if call.gas is None else min(call.gas, self._gas_cap)
+            try:
+                yield self._execute(call, gas, tracer, overlay)
+            except CallRefused as refusal:
+                raise supplied(refusal, gas) from None
+
     # --- One execution -------------------------------------------------------------------------------------------
 
-    def _execute(self, call: CallParameters, gas: int, tracer: AccessListTracer | None = None) -> Outcome:
-        overlay = self._overlay()
+    def _execute(
+        self, call: CallParameters, gas: int, tracer: Tracer | None = None, overlay: Overlay | None = None
+    ) -> Outcome:
+        overlay = self._overlay() if overlay is None else overlay
         transaction = _unsigned(call, gas)
         block = self._block if transaction.max_fee_per_gas else replace(self._block, base_fee_per_gas=0)
         intrinsic, floor = self._check(call, transaction, overlay, block.base_fee_per_gas)
@@ -187,42 +216,27 @@ class Simulation:
 
     def _execution_state(self, overlay: Overlay, block: BlockContext) -> ExecutionState:
         rules = self._rules
-        return ExecutionState(overlay, block, rules.chain_id, self._fork, native_precompiles=not rules.plain_ethereum)
+        return ExecutionState(
+            overlay,
+            block,
+            rules.chain_id,
+            self._fork,
+            native_precompiles=not rules.plain_ethereum,
+            precompiles=self._precompiles,
+        )
 
     def _check(
         self, call: CallParameters, transaction: Transaction, overlay: Overlay, base_fee: int
     ) -> tuple[int, int]:
-        max_fee, gas = transaction.max_fee_per_gas, transaction.gas_limit
-        if transaction.max_priority_fee_per_gas > max_fee:
-            raise CallRefused("fee_cap", "max priority fee per gas higher than max fee per gas")
-        if max_fee < base_fee:
-            raise CallRefused(
-                "fee_cap", f"max fee per gas less than block base fee: maxFeePerGas: {max_fee}, baseFee: {base_fee}"
-            )
-        if not call.to and len(call.data) > MAX_INITCODE_BYTES:
-            raise CallRefused("invalid", f"max initcode size exceeded: code size {len(call.data)}")
-        if not call.to and call.authorizations:
-            raise CallRefused("invalid", "EIP-7702 transaction cannot be used to create contract")
-        cost, balance = gas * max_fee + call.value, overlay.get_balance(call.sender)
-        if balance < cost:
-            raise CallRefused(
-                "insufficient_funds",
-                f"insufficient funds for gas * price + value: have {balance} want {cost}"
-                if max_fee
-                else f"insufficient funds for transfer: have {balance} want {cost}",
-            )
-        intrinsic, floor = intrinsic_gas(transaction, self._fork)
-        if gas < intrinsic:
-            raise CallRefused("intrinsic_gas", f"intrinsic gas too low: have {gas}, want {intrinsic}")
-        if gas < floor:
-            raise CallRefused("intrinsic_gas", f"insufficient gas for floor data gas cost: have {gas}, want {floor}")
-        return intrinsic, floor
+        """In geth's order, which decides what a call with several faults is told."""
+        check_fees(transaction, call.sender, base_fee)
+        check_authorizations(transaction)
+        check_funds(transaction, call.sender, overlay.get_balance(call.sender))
+        return check_gas(transaction, self._fork)
 
     def _overlay(self) -> Overlay:
         overlay = Overlay(self._base)
-        for override in self._overrides:
-            _apply_override(overlay, override)
-        overlay.begin_transaction()
+        apply_account_overrides(overlay, self._overrides)
         return overlay
 
     # --- Estimates ------------------------------------------------------------------------------------------------
@@ -230,14 +244,12 @@ class Simulation:
     def _succeeds(self, call: CallParameters, gas: int) -> bool:
         try:
             return self._execute(call, gas).error is None
-        except CallRefused as refusal:
-            if refusal.kind == "intrinsic_gas":
-                return False
-            raise
+        except CallRefused:
+            return False
 
     def _highest_gas(self, call: CallParameters) -> int:
         """The most gas that the block, the call, the node, EIP-7825 and the sender's balance allow."""
-        highest = self._block.gas_limit
+        highest = self._header_gas_limit
         if call.gas is not None and call.gas >= TX_BASE_GAS:
             highest = call.gas
         highest = min(highest, self._gas_cap)
@@ -246,7 +258,7 @@ class Simulation:
         max_fee = call.gas_price or call.max_fee_per_gas or 0
         if max_fee:
             available = self._overlay().get_balance(call.sender) - call.value
-            if available < 0:
+            if call.value and available <= 0:
                 raise CallRefused("insufficient_funds", "insufficient funds for transfer")
             highest = min(highest, available // max_fee)
         return highest
@@ -311,24 +323,67 @@ def _unsigned(call: CallParameters, gas: int) -> Transaction:
     )
 
 
-def _apply_override(overlay: Overlay, override: AccountOverride) -> None:
-    address = override.address
-    nonce, balance, storage_root, code_hash = overlay.account(address) or EMPTY_ACCOUNT
-    overlay.put_account(
-        address,
-        Account(
-            nonce if override.nonce is None else override.nonce,
-            balance if override.balance is None else override.balance,
-            storage_root,
-            code_hash if override.code is None else EMPTY_CODE_HASH,
-        ),
-    )
-    if override.code:
-        overlay.set_code(address, override.code)
-    if override.state is not None:
-        overlay.delete_storage(address)
-    for slot, value in (*(override.state or ()), *override.state_diff):
-        overlay.set_storage(address, slot, value)
+# --- What a call must satisfy to start ---------------------------------------------------------------------------
+
+
+def check_fees(transaction: Transaction, sender: Address, base_fee: int) -> None:
+    max_fee, priority_fee = transaction.max_fee_per_gas, transaction.max_priority_fee_per_gas
+    if priority_fee > max_fee:
+        raise CallRefused(
+            "invalid",
+            f"max priority fee per gas higher than max fee per gas: address {checksum_address(sender)}, "
+            f"maxPriorityFeePerGas: {priority_fee}, maxFeePerGas: {max_fee}",
+        )
+    if max_fee < base_fee:
+        raise CallRefused(
+            "fee_cap",
+            f"max fee per gas less than block base fee: address {checksum_address(sender)}, "
+            f"maxFeePerGas: {max_fee}, baseFee: {base_fee}",
+        )
+
+
+def check_authorizations(transaction: Transaction) -> None:
+    """EIP-7702."""
+    if transaction.is_create and transaction.authorizations:
+        raise CallRefused("invalid", "EIP-7702 transaction cannot be used to create contract")
+
+
+def check_funds(transaction: Transaction, sender: Address, balance: int) -> None:
+    cost = transaction.gas_limit * transaction.max_fee_per_gas + transaction.value
+    if balance < cost:
+        raise CallRefused(
+            "insufficient_funds",
+            f"insufficient funds for gas * price + value: address {checksum_address(sender)} "
+            f"have {balance} want {cost}",
+        )
+
+
+def check_gas(transaction: Transaction, fork: ForkRules) -> tuple[int, int]:
+    """Returns what ``intrinsic_gas`` does."""
+    gas = transaction.gas_limit
+    intrinsic, floor = intrinsic_gas(transaction, fork)
+    if gas < intrinsic:
+        raise CallRefused("intrinsic_gas", f"intrinsic gas too low: have {gas}, want {intrinsic}")
+    if gas < floor:
+        raise CallRefused("intrinsic_gas", f"insufficient gas for floor data gas cost: have {gas}, want {floor}")
+    if transaction.is_create and len(transaction.data) > MAX_INITCODE_BYTES:
+        raise CallRefused(
+            "initcode",
+            f"max initcode size exceeded: code size {len(transaction.data)} limit {MAX_INITCODE_BYTES}",
+        )
+    return intrinsic, floor
+
+
+def supplied(refusal: CallRefused, gas: int) -> CallRefused:
+    """In the words that geth puts around what a call lacks."""
+    return CallRefused(refusal.kind, f"err: {refusal.message} (supplied gas {gas})")
+
+
+def _estimate_refusal(refusal: CallRefused, highest: int) -> CallRefused:
+    """More gas than there may be is what the call needs, or something that no gas can mend."""
+    if refusal.kind == "intrinsic_gas":
+        return CallRefused("out_of_gas", f"gas required exceeds allowance ({highest})")
+    return CallRefused(refusal.kind, f"failed with {highest} gas: {refusal.message}")
 
 
 def _estimate_failure(outcome: Outcome, highest: int) -> CallRefused:
@@ -337,6 +392,10 @@ def _estimate_failure(outcome: Outcome, highest: int) -> CallRefused:
     if isinstance(outcome.error, OutOfGas):
         return CallRefused("out_of_gas", f"gas required exceeds allowance ({highest})")
     return CallRefused("halted", _reason(outcome.error))
+
+
+def result_of(outcome: Outcome) -> CallResult:
+    return CallResult(_status(outcome.error), outcome.output, outcome.gas_used, _reason(outcome.error))
 
 
 def _status(error: VMError | None) -> str:

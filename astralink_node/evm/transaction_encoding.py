@@ -1,4 +1,4 @@
-"""Making transactions: encode and sign. The node itself only decodes; tools and tests come here."""
+"""Making transactions: encode and sign. A node decodes; tools, tests and a devnet's gateway come here."""
 
 from __future__ import annotations
 
@@ -13,10 +13,15 @@ from astralink_node.evm.transactions import (
     SET_CODE_MAGIC,
     SET_CODE_TYPE,
     Authorization,
+    MalformedTransaction,
     Transaction,
+    TransactionRule,
     decode_transaction,
 )
-from astralink_node.types import ZERO_HASH, Address
+from astralink_node.types import ZERO_HASH, Address, Hash32
+
+LEGACY_LIST = 0xC0
+"""A legacy transaction begins as an RLP list does, from this byte on."""
 
 
 def new_transaction(
@@ -69,6 +74,12 @@ def encoded(transaction: Transaction) -> Transaction:
     return decode_transaction(_envelope(transaction, signature))
 
 
+def unsigned_bytes(transaction: Transaction) -> bytes:
+    """The EIP-2718 encoding with zeros in the signature's place, as geth gives a transaction that is yet to be
+    signed."""
+    return _envelope(transaction, [b"", b"", b""])
+
+
 def sign_authorization(*, chain_id: int, address: Address, nonce: int, private_key: bytes) -> Authorization:
     """EIP-7702."""
     message = SET_CODE_MAGIC + rlp.encode([rlp.big_endian(chain_id), address, rlp.big_endian(nonce)])
@@ -117,3 +128,37 @@ def _authorization_fields(authorization: Authorization) -> list[bytes]:
         rlp.big_endian(authorization.r),
         rlp.big_endian(authorization.s),
     ]
+
+
+def unsigned(transaction: Transaction) -> Transaction:
+    """The transaction with ``raw`` and ``hash`` as geth has them where nobody signed: v, r and s are zero."""
+    raw = unsigned_bytes(transaction)
+    return replace(transaction, raw=raw, hash=Hash32(keccak256(raw)))
+
+
+def decode_unsigned(raw: bytes) -> Transaction:
+    """The inverse of :func:`unsigned`: a legacy transaction's zero v is no signature's."""
+    if raw[0] < LEGACY_LIST:
+        return decode_transaction(raw)
+    nonce, gas_price, gas_limit, to, value, data, *_ = rlp.decode_list(raw)
+    legacy = new_transaction(
+        LEGACY_TYPE,
+        chain_id=None,
+        nonce=_integer(nonce),
+        max_fee_per_gas=_integer(gas_price),
+        gas_limit=_integer(gas_limit),
+        to=_bytes(to),
+        value=_integer(value),
+        data=_bytes(data),
+    )
+    return replace(legacy, raw=raw, hash=Hash32(keccak256(raw)))
+
+
+def _bytes(item: rlp.Item) -> bytes:
+    if not isinstance(item, bytes):
+        raise MalformedTransaction(TransactionRule.ENCODING, "a byte string", "a list")
+    return item
+
+
+def _integer(item: rlp.Item) -> int:
+    return int.from_bytes(_bytes(item), "big")

@@ -60,7 +60,8 @@ def execute_transaction(
 ) -> Outcome:
     """Apply a valid transaction to the state and pay its fees.
 
-    The sender must afford gas_limit * price + value; its nonce is raised whatever it was.
+    The sender must afford gas_limit * price + value; its nonce is raised whatever it was. Only a simulation has
+    prices below the base fee: then nobody is paid, as in geth.
     """
     overlay, tracer = state.overlay, state.tracer
     overlay.begin_transaction()
@@ -68,14 +69,15 @@ def execute_transaction(
         tracer.begin(state, transaction, sender)
     base_fee = state.execution_context.base_fee_per_gas
     price = transaction.effective_gas_price(base_fee)
+    tip = max(price - base_fee, 0)
     coinbase = state.execution_context.coinbase
     if tracer is None and is_plain_transfer(state, transaction):
         gas_used = max(intrinsic_gas, floor_gas)
         _transfer(overlay, transaction, sender, gas_used * price)
-        _credit(overlay, coinbase, gas_used * (price - base_fee))
+        _credit(overlay, coinbase, gas_used * tip)
         return Outcome(gas_used, gas_used, None, b"", ())
     outcome = _execute_message(state, transaction, sender, price, intrinsic_gas, floor_gas)
-    _credit(overlay, coinbase, outcome.gas_used * (price - base_fee))
+    _credit(overlay, coinbase, outcome.gas_used * tip)
     # Only now, as in EELS: a contract that destroys itself may be the coinbase.
     for address in state.accounts_to_delete:
         overlay.delete_account(address)

@@ -11,7 +11,7 @@ call depth and not the number of calls; jump destinations are found without recu
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import lru_cache
 from typing import Any, ClassVar, Final
 
@@ -41,7 +41,7 @@ from astralink_node.evm.opcodes import (
     dispatch_table,
     traced_operations,
 )
-from astralink_node.evm.precompiles.registry import NATIVE, precompiles_for
+from astralink_node.evm.precompiles.registry import NATIVE, PrecompileCall, precompiles_for
 from astralink_node.evm.tracing.hooks import ROOT_CREATION, CallSite, Tracer
 from astralink_node.evm.tracing.run import run_traced
 from astralink_node.state.overlay import Overlay
@@ -55,6 +55,8 @@ RECURSION_LIMIT: Final = CALL_DEPTH_LIMIT * PYTHON_FRAMES_PER_CALL + 4096
 of Python functions on the heap, so depth costs no C stack as long as no C function sits between two of them."""
 DEEP_CALL: Final = 48
 """At this depth the recursion limit is looked at. py-evm raises it when imported, but others may lower it."""
+
+Precompiles = Mapping[Address, PrecompileCall]
 
 OPCODES_PER_CHECK: Final = 1024
 """How many opcodes one call runs between two looks at the interrupt."""
@@ -111,12 +113,17 @@ class ExecutionState(PragueState):
         fork: ForkRules,
         *,
         native_precompiles: bool = False,
+        precompiles: Precompiles | None = None,
     ) -> None:
+        """`precompiles` replaces the fork's own; those stay warm from the start all the same, as in geth."""
         self.overlay: Overlay = overlay
         self._account_db: Overlay = overlay
         self._block = block
         self.execution_context = ExecutionContext(block, chain_id)
         self.computation_class = computation_class(fork, native_precompiles=native_precompiles)
+        self._always_warm: frozenset[bytes] = frozenset(self.computation_class.get_precompiles())
+        if precompiles is not None:
+            self.computation_class = with_precompiles(self.computation_class, precompiles)
         self.precompile_addresses: frozenset[bytes] = frozenset(self.computation_class.get_precompiles())
         self.logs: list[tuple[Address, tuple[int, ...], bytes]] = []
         """Of the running root call, in order; a reverted call's logs are cut off again."""
@@ -166,7 +173,7 @@ class ExecutionState(PragueState):
         return overlay.account_has_code_or_nonce(address) or overlay.account_has_storage(address)
 
     def is_address_warm(self, address: Address) -> bool:
-        return self._warm_in_overlay(address) or address in self.precompile_addresses
+        return self._warm_in_overlay(address) or address in self._always_warm
 
     def get_ancestor_hash(self, block_number: int) -> bytes:
         number = self._block.number
@@ -176,7 +183,8 @@ class ExecutionState(PragueState):
 
     @property
     def blob_base_fee(self) -> int:
-        return blob_base_fee(self.execution_context.excess_blob_gas)
+        wanted = self._block.blob_base_fee
+        return blob_base_fee(self.execution_context.excess_blob_gas) if wanted is None else wanted
 
 
 class Computation(PragueComputation):
@@ -484,6 +492,17 @@ def computation_class(fork: ForkRules, *, native_precompiles: bool = False) -> t
         "_precompiles": precompiles_for(fork.p256verify, native=NATIVE if native_precompiles else ()),
     }
     return type(f"{fork.name}Computation", (Computation,), members)
+
+
+def with_precompiles(base: type[Computation], precompiles: Precompiles) -> type[Computation]:
+    """The same computation with other precompiles: for a simulation that moves or replaces some."""
+    return type(base.__name__, (base,), {"_precompiles": precompiles})
+
+
+def precompiles_of(fork: ForkRules, *, native_precompiles: bool = False) -> Precompiles:
+    """What answers at which address before any override."""
+    precompiles: Precompiles = computation_class(fork, native_precompiles=native_precompiles).get_precompiles()
+    return precompiles
 
 
 def allow_deep_calls() -> None:

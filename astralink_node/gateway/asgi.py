@@ -7,7 +7,9 @@ one. Everything a client may send is bounded here before it is parsed.
 from __future__ import annotations
 
 import asyncio
-from contextlib import suppress
+from collections.abc import AsyncGenerator, Coroutine
+from contextlib import aclosing, suppress
+from typing import Any, cast
 
 import orjson
 from starlette.applications import Starlette
@@ -17,7 +19,11 @@ from starlette.types import Message, Receive, Scope, Send
 from astralink_node.gateway.access import AccessPolicy, Headers, access_policy
 from astralink_node.gateway.backend import Unavailable
 from astralink_node.gateway.config import GatewayConfig, GatewayLimits
+from astralink_node.gateway.dispatch import RateLimited
 from astralink_node.gateway.gateway import Gateway
+from astralink_node.gateway.http_protocol import ALLOWANCE, WIRE
+from astralink_node.gateway.outbox import Wire
+from astralink_node.gateway.rate_limits import Allowance
 from astralink_node.gateway.reading.errors import ReadError
 from astralink_node.gateway.rpc_errors import INVALID_REQUEST, RpcError
 from astralink_node.gateway.subscriptions import Connection
@@ -26,10 +32,6 @@ from astralink_node.metrics import CONTENT_TYPE
 JSON_TYPES = frozenset({b"application/json", b"application/json-rpc", b"application/jsonrequest"})
 """geth's list. No page of another origin can send them without a preflight."""
 
-CLOSE_TOO_SLOW = 1008
-"""RFC 6455's policy violation: the client let its queue overflow."""
-
-
 DISCARDED_BYTES = 32 * 1024 * 1024
 """Of a body that is too large: so much is read and thrown away before the refusal. Most clients read no answer before
 they have sent all they have, and closing a connection with bytes unread would take the answer away from them."""
@@ -37,7 +39,10 @@ DISCARD_TIMEOUT_S = 5
 
 
 class BodyTooLarge(Exception):
-    pass
+    def __init__(self, *, has_more: bool) -> None:
+        super().__init__()
+        self.has_more = has_more
+        """Of it is yet to be read."""
 
 
 class ClientGone(Exception):
@@ -121,13 +126,20 @@ class RpcEndpoint:
                 send, 415, b"invalid content type, only application/json is supported", [*cors, _CLOSE_CONNECTION]
             )
             return
+        coding = (_header(scope, b"content-encoding") or "identity").strip().lower()
+        if coding != "identity":
+            # A small body could be unpacked to any size; geth reads none either.
+            text = _error(f"content encoding {coding[:40]} is not supported: send the body as it is")
+            await _discard_body(scope, receive)
+            await _respond(send, 415, text, [*cors, _JSON, (b"accept-encoding", b"identity"), _CLOSE_CONNECTION])
+            return
         try:
             async with asyncio.timeout(self._limits.body_timeout_ms / 1000):
                 body = await _read_body(scope, receive, self._limits.request_bytes)
-        except BodyTooLarge:
-            error = RpcError(INVALID_REQUEST, f"request body too large: more than {self._limits.request_bytes} bytes")
-            text = orjson.dumps({"jsonrpc": "2.0", "id": None, "error": error.to_json()})
-            await _discard_body(scope, receive)
+        except BodyTooLarge as error:
+            text = _error(f"request body too large: more than {self._limits.request_bytes} bytes")
+            if error.has_more:
+                await _discard_body(scope, receive)
             await _respond(send, 413, text, [*cors, _JSON, _CLOSE_CONNECTION])
             return
         except TimeoutError:
@@ -135,11 +147,19 @@ class RpcEndpoint:
             return
         except ClientGone:
             return
-        answer = await self._gateway.answer(body)
+        try:
+            answer = await self._gateway.answer_in_parts(body, cast(Allowance, scope["state"][ALLOWANCE]))
+        except RateLimited as refusal:
+            after_s = -(-refusal.retry_after_ms // 1000)
+            retry = (b"retry-after", str(after_s).encode("ascii"))
+            await _respond(send, 429, refusal.answer or b"", [*cors, _JSON, retry])
+            return
         if answer is None:
             await _respond(send, 204, b"", cors)
-        else:
+        elif isinstance(answer, bytes):
             await _respond(send, 200, answer, [*cors, _JSON])
+        else:
+            await _while_connected(receive, _respond_in_parts(send, answer, [*cors, _JSON]))
 
     # --- WebSocket -------------------------------------------------------------------------------------------
 
@@ -151,34 +171,16 @@ class RpcEndpoint:
             await send({"type": "websocket.close", "code": 1008, "reason": "origin or host not allowed"})
             return
         await send({"type": "websocket.accept"})
-        connection = self._gateway.open_connection()
+        connection = self._gateway.open_connection(cast(Wire, scope["state"][WIRE]))
         try:
-            await self._converse(connection, receive, send)
+            await self._converse(connection, receive, cast(Allowance, scope["state"][ALLOWANCE]))
+        except* ClientGone:
+            pass
         finally:
-            self._gateway.close_connection(connection)
+            connection.close()
 
-    async def _converse(self, connection: Connection, receive: Receive, send: Send) -> None:
-        """Read, answer and push until the client leaves or falls too far behind."""
-        reading = asyncio.create_task(self._read(connection, receive))
-        writing = asyncio.create_task(_write(connection, send))
-        overflow = asyncio.create_task(connection.outbox.overflowed.wait())
-        tasks = (reading, writing, overflow)
-        try:
-            await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
-        if connection.outbox.overflowed.is_set():
-            try:
-                async with asyncio.timeout(1):
-                    await send({"type": "websocket.close", "code": CLOSE_TOO_SLOW, "reason": "client too slow"})
-            except (TimeoutError, OSError):
-                # It does not read at all: the protocol aborts the connection when this returns.
-                return
-
-    async def _read(self, connection: Connection, receive: Receive) -> None:
-        """Answer messages as they come, so many at once; beyond that the socket is not read."""
+    async def _converse(self, connection: Connection, receive: Receive, allowance: Allowance) -> None:
+        """Answer messages as they come, so many at once; beyond that the socket is not read. Raises ClientGone."""
         gate = asyncio.Semaphore(self._limits.requests_per_connection)
         async with asyncio.TaskGroup() as answers:
             while True:
@@ -186,19 +188,13 @@ class RpcEndpoint:
                 message = await receive()
                 if message["type"] == "websocket.disconnect":
                     raise ClientGone
-                answers.create_task(self._answer(connection, _payload(message), gate))
+                answers.create_task(self._answer(connection, _payload(message), allowance, gate))
 
-    async def _answer(self, connection: Connection, body: bytes, gate: asyncio.Semaphore) -> None:
+    async def _answer(self, connection: Connection, body: bytes, allowance: Allowance, gate: asyncio.Semaphore) -> None:
         try:
-            await self._gateway.answer_connection(connection, body)
+            await self._gateway.answer_connection(connection, body, allowance)
         finally:
             gate.release()
-
-
-async def _write(connection: Connection, send: Send) -> None:
-    while True:
-        message = await connection.outbox.get()
-        await send({"type": "websocket.send", "text": message.decode("utf-8")})
 
 
 def _payload(message: Message) -> bytes:
@@ -213,7 +209,7 @@ def _payload(message: Message) -> bytes:
 async def _read_body(scope: Scope, receive: Receive, max_bytes: int) -> bytes:
     announced = _header(scope, b"content-length")
     if announced is not None and announced.isdigit() and int(announced) > max_bytes:
-        raise BodyTooLarge
+        raise BodyTooLarge(has_more=True)
     parts: list[bytes] = []
     size = 0
     while True:
@@ -223,7 +219,7 @@ async def _read_body(scope: Scope, receive: Receive, max_bytes: int) -> bytes:
         part: bytes = message.get("body", b"")
         size += len(part)
         if size > max_bytes:
-            raise BodyTooLarge
+            raise BodyTooLarge(has_more=message.get("more_body", False))
         parts.append(part)
         if not message.get("more_body", False):
             return b"".join(parts)
@@ -248,11 +244,51 @@ async def _discard_body(scope: Scope, receive: Receive) -> None:
                     return
 
 
+async def _while_connected(receive: Receive, answering: Coroutine[Any, Any, None]) -> None:
+    """Answer, unless the client leaves: then whatever works for the answer is cancelled."""
+    work = asyncio.create_task(answering)
+    gone = asyncio.create_task(_disconnected(receive))
+    try:
+        await asyncio.wait((work, gone), return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for task in (work, gone):
+            task.cancel()
+        await asyncio.gather(work, gone, return_exceptions=True)
+    if not work.cancelled():
+        work.result()
+
+
+async def _disconnected(receive: Receive) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass
+
+
+async def _respond_in_parts(send: Send, parts: AsyncGenerator[bytes], headers: Headers) -> None:
+    """An answer in one part is an ordinary response; of more the length is not known when they begin."""
+    async with aclosing(parts):
+        first = await anext(parts)
+        second = await anext(parts, None)
+        if second is None:
+            await _respond(send, 200, first, headers)
+            return
+        await send({"type": "http.response.start", "status": 200, "headers": list(headers)})
+        for part in (first, second):
+            await send({"type": "http.response.body", "body": part, "more_body": True})
+        async for part in parts:
+            await send({"type": "http.response.body", "body": part, "more_body": True})
+        await send({"type": "http.response.body", "body": b""})
+
+
 _JSON = (b"content-type", b"application/json")
 _TEXT = (b"content-type", b"text/plain")
 _POST_ONLY = b"this is a JSON-RPC endpoint: POST a request, or connect by WebSocket\n"
 _CLOSE_CONNECTION = (b"connection", b"close")
 """After a body that was not read to its end the connection is of no further use."""
+
+
+def _error(message: str) -> bytes:
+    """For a request that was not read."""
+    return orjson.dumps({"jsonrpc": "2.0", "id": None, "error": RpcError(INVALID_REQUEST, message).to_json()})
 
 
 def _header(scope: Scope, name: bytes) -> str | None:

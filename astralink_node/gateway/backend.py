@@ -6,6 +6,7 @@ real in-process execution facade.
 
 from __future__ import annotations
 
+from collections.abc import AsyncGenerator
 from typing import Protocol
 
 from astralink_node.chain.messages import Answer, Query
@@ -21,5 +22,12 @@ class Backend(Protocol):
     """State queries go to the execution process, mempool work to the node. Both may raise :class:`Unavailable`."""
 
     async def query(self, query: Query) -> Answer: ...
+
+    def stream(self, query: Query) -> AsyncGenerator[Answer]:
+        """Ask a long question and take its answers one by one, as they come; closing the generator cancels the work.
+
+        The last one is no chunk. Raises Unavailable where it fails to come.
+        """
+        ...
 
     async def ask_node(self, request: Request) -> Reply: ...

@@ -47,6 +47,11 @@ def receipt_json(view: BlockView, index: int) -> orjson.Fragment:
     return orjson.Fragment(orjson.dumps(fields))
 
 
+def each_receipt_json(view: BlockView) -> tuple[bytes, ...]:
+    """Each of the view's receipts, for every subscription that wants it."""
+    return view.remember(_each_receipt)
+
+
 def logs_json(view: BlockView) -> tuple[bytes, ...]:
     """Each of the view's logs, for every subscription that wants it."""
     return view.remember(_logs)
@@ -71,6 +76,10 @@ def _block(view: BlockView, transactions: list[Json]) -> orjson.Fragment:
 
 def _receipts(view: BlockView) -> orjson.Fragment:
     return orjson.Fragment(orjson.dumps([receipt_json(view, index) for index in range(len(view.receipt_records))]))
+
+
+def _each_receipt(view: BlockView) -> tuple[bytes, ...]:
+    return tuple(orjson.dumps(receipt_json(view, index)) for index in range(len(view.receipt_records)))
 
 
 def _logs(view: BlockView) -> tuple[bytes, ...]:

@@ -1,15 +1,23 @@
-"""The transaction object and the state overrides of eth_call, eth_estimateGas and eth_createAccessList.
+"""The transaction object, the state overrides and the block overrides of everything that simulates.
 
-Pure parsing, as geth's TransactionArgs and StateOverride: unknown fields are ignored, ``nonce`` is read and
-has no effect on a simulation.
+Pure parsing, as geth's TransactionArgs, StateOverride and BlockOverrides: unknown fields are ignored, and ``nonce`` has
+an effect on simulated blocks only.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-from astralink_node.chain.call_messages import AccessListEntry, AuthorizationEntry, CallRequest, StateOverride
+from astralink_node.chain.call_messages import (
+    AccessListEntry,
+    AuthorizationEntry,
+    BlockOverride,
+    CallRequest,
+    StateOverride,
+)
+from astralink_node.crypto.eip55 import checksum_address
 from astralink_node.gateway.parameters import BadValue, address, byte_string, hash32, quantity, quantity64
+from astralink_node.gateway.rpc_errors import server_error
 from astralink_node.types import ZERO_ADDRESS
 
 _BLOB_FIELDS = ("maxFeePerBlobGas", "blobVersionedHashes", "blobs", "commitments", "proofs")
@@ -34,8 +42,6 @@ def call_arguments(path: str, value: object) -> CallArguments:
         raise BadValue(path, "both gasPrice and (maxFeePerGas or maxPriorityFeePerGas) specified")
     if max_fee is not None and max_priority_fee is not None and max_fee < max_priority_fee:
         raise BadValue(path, f"maxFeePerGas ({max_fee}) < maxPriorityFeePerGas ({max_priority_fee})")
-    if fields.get("nonce") is not None:
-        quantity64(f"{path}.nonce", fields["nonce"])
     sender, recipient = fields.get("from"), fields.get("to")
     value_wei = _optional_quantity(path, fields, "value")
     return CallArguments(
@@ -50,6 +56,7 @@ def call_arguments(path: str, value: object) -> CallArguments:
             data=_call_data(path, fields),
             access_list=_access_list(f"{path}.accessList", fields.get("accessList")),
             authorizations=_authorizations(f"{path}.authorizationList", fields.get("authorizationList")),
+            nonce=None if fields.get("nonce") is None else quantity64(f"{path}.nonce", fields["nonce"]),
         ),
         chain_id=_optional_quantity(path, fields, "chainId"),
     )
@@ -64,11 +71,9 @@ def state_overrides(path: str, value: object) -> tuple[StateOverride, ...]:
 
 def _state_override(path: str, account: bytes, value: object) -> StateOverride:
     fields = _object(path, value)
-    if fields.get("movePrecompileToAddress") is not None:
-        raise BadValue(f"{path}.movePrecompileToAddress", "not supported by this node")
     if fields.get("state") is not None and fields.get("stateDiff") is not None:
-        raise BadValue(path, "account has both 'state' and 'stateDiff'")
-    state = fields.get("state")
+        raise server_error(f"account {checksum_address(account)} has both 'state' and 'stateDiff'")
+    state, target = fields.get("state"), fields.get("movePrecompileToAddress")
     return StateOverride(
         address=account,
         nonce=None if fields.get("nonce") is None else quantity64(f"{path}.nonce", fields["nonce"]),
@@ -76,6 +81,35 @@ def _state_override(path: str, account: bytes, value: object) -> StateOverride:
         code=None if fields.get("code") is None else byte_string(f"{path}.code", fields["code"]),
         state=None if state is None else _slots(f"{path}.state", state),
         state_diff=_slots(f"{path}.stateDiff", fields.get("stateDiff") or {}),
+        move_precompile_to=b"" if target is None else address(f"{path}.movePrecompileToAddress", target),
+    )
+
+
+def block_overrides(path: str, value: object) -> BlockOverride:
+    """For one call. What only whole blocks have is refused, in geth's words."""
+    fields = _object(path, value)
+    for name in ("beaconRoot", "withdrawals"):
+        if fields.get(name) is not None:
+            raise server_error(f'block override "{name}" is not supported for this RPC method')
+    return simulated_block_overrides(path, value)
+
+
+def simulated_block_overrides(path: str, value: object) -> BlockOverride:
+    """For a simulated block. Blocks of this chain have no withdrawals; a difficulty means nothing here, as in geth."""
+    fields = _object(path, value)
+    if fields.get("withdrawals"):
+        raise BadValue(f"{path}.withdrawals", "this chain has no withdrawals")
+    _optional_quantity(path, fields, "difficulty")
+    recipient = fields.get("feeRecipient")
+    return BlockOverride(
+        number=_optional_quantity64(path, fields, "number"),
+        time_s=_optional_quantity64(path, fields, "time"),
+        gas_limit=_optional_quantity64(path, fields, "gasLimit"),
+        fee_recipient=None if recipient is None else address(f"{path}.feeRecipient", recipient),
+        prev_randao=_optional_hash(path, fields, "prevRandao"),
+        base_fee_wei=_optional_quantity(path, fields, "baseFeePerGas"),
+        blob_base_fee_wei=_optional_quantity(path, fields, "blobBaseFee"),
+        beacon_root=_optional_hash(path, fields, "beaconRoot"),
     )
 
 
@@ -106,6 +140,16 @@ def _array(path: str, value: object) -> list[object]:
 def _optional_quantity(path: str, fields: dict[str, object], name: str) -> int | None:
     value = fields.get(name)
     return None if value is None else quantity(f"{path}.{name}", value)
+
+
+def _optional_quantity64(path: str, fields: dict[str, object], name: str) -> int | None:
+    value = fields.get(name)
+    return None if value is None else quantity64(f"{path}.{name}", value)
+
+
+def _optional_hash(path: str, fields: dict[str, object], name: str) -> bytes | None:
+    value = fields.get(name)
+    return None if value is None else hash32(f"{path}.{name}", value)
 
 
 def _call_data(path: str, fields: dict[str, object]) -> bytes:

@@ -10,11 +10,12 @@ import dataclasses
 import json
 from dataclasses import dataclass, field
 
+from astralink_node.config import DEFAULT_RPC_APIS, RPC_APIS
 from astralink_node.errors import UserError
 from astralink_node.log import LEVELS
 
-KNOWN_APIS = ("eth", "net", "web3", "astralink", "txpool")
-DEFAULT_APIS = ("eth", "net", "web3", "astralink")
+KNOWN_APIS = RPC_APIS
+DEFAULT_APIS = DEFAULT_RPC_APIS
 
 LOOPBACK = "loopback"
 """In ``cors_origins``: any page that was itself served from this machine (http://localhost:3000 and its like)."""
@@ -39,15 +40,27 @@ class GatewayLimits:
     """From the first byte of an HTTP body to its last; also how long a client may leave answers unread."""
     head_timeout_ms: int = 10_000
     """From a new connection, or a further request's first byte, to the end of the request's head."""
-    connections: int = 1000
+    connections: int = 4096
     """A newcomer beyond these bounds takes the place of the connection that has waited longest for its client."""
-    connections_per_client: int = 500
+    connections_per_client: int = 2048
     """Of one IPv4 address or IPv6 /64 network; a proxy is one client."""
-    websockets: int = 500
+    websockets: int = 2048
     """Of the connections; more are refused with 503."""
-    websockets_per_client: int = 250
+    websockets_per_client: int = 1024
+    requests_per_second: int = 0
+    """Of one connection, a batch's calls counted; more are refused with 429 and -32005. 0: no limit."""
+    client_requests_per_second: int = 0
+    """Likewise of all connections of one client."""
     requests_in_flight: int = 512
     """Requests being worked on at once, a batch counting once; more are told that the node is busy."""
+    traces_in_flight: int = 4
+    """Traces being worked on at once, each over a connection of its own to the execution process."""
+    traces_waiting: int = 256
+    """Messages with traces that wait for such a place; more are told that the node is busy."""
+    long_request_timeout_ms: int = 330_000
+    """As request_timeout_ms, for a single trace: longer than the longest that the execution process allows."""
+    streamed_bytes: int = 4 * 1024 * 1024 * 1024
+    """Longest result that is passed on in parts; response_bytes does not bound those."""
     queries_in_flight: int = 32
     """Queries at the execution process at once; more wait in the gateway."""
     queries_waiting: int = 2048
@@ -57,10 +70,16 @@ class GatewayLimits:
     send_queue_messages: int = 8192
     send_queue_bytes: int = 32 * 1024 * 1024
     """A WebSocket client that lets more than this pile up is disconnected."""
+    send_queues_bytes: int = 1024 * 1024 * 1024
+    """Of all WebSocket clients; whoever lets most pile up is disconnected. Clients share what they all wait for, so
+    that the memory behind it is far less."""
     filters: int = 1024
     filter_idle_ms: int = 300_000
     filter_hashes: int = 16_384
     """Pending-transaction hashes held for one filter; the oldest go first."""
+    trace_filter_blocks: int = 100
+    """Blocks of one trace_filter, each of which is executed again."""
+    trace_filter_results: int = 10_000
     log_range_blocks: int = 100_000
     log_results: int = 10_000
     log_addresses: int = 1000
@@ -70,9 +89,18 @@ class GatewayLimits:
     fee_history_blocks: int = 1024
     cached_blocks: int = 256
     cached_bytes: int = 64 * 1024 * 1024
+    transaction_wait_ms: int = 20_000
+    """How long eth_sendRawTransactionSync waits for a block if it is not told."""
+    receipt_hashes: int = 200
+    """Transactions that one transactionReceipts subscription may name."""
     submissions_waiting: int = 16_384
     submission_batch: int = 256
     """Transactions handed to the node at once."""
+
+    @property
+    def longest_transaction_wait_ms(self) -> int:
+        """The wait must end before the request's own time does, or its answer would not say what became of it."""
+        return self.request_timeout_ms * 9 // 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +124,10 @@ class GatewayConfig:
     log_level: str = "info"
     metrics: bool = False
     """Serve the node's metrics at /metrics."""
+    dev_accounts: bool = False
+    """Sign for the public test accounts of genesis.dev_accounts, and serve a faucet: on a devnet alone."""
+    mined_wait_ms: int = 0
+    """How long a transaction's sender is left to wait for its block (gateway.mined_wait); 0: not at all."""
     limits: GatewayLimits = field(default_factory=GatewayLimits)
 
     def __post_init__(self) -> None:
@@ -131,6 +163,8 @@ class GatewayConfig:
             default_priority_fee_wei=fields.integer("default_priority_fee_wei", 1_000_000_000),
             log_level=fields.text("log_level", "info"),
             metrics=fields.boolean("metrics", default=False),
+            dev_accounts=fields.boolean("dev_accounts", default=False),
+            mined_wait_ms=fields.integer("mined_wait_ms", 0),
             limits=_limits(fields.take("limits", {})),
         )
         fields.done()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from astralink_node.gateway.config import GatewayLimits
+from astralink_node.gateway.dev_accounts import DevAccounts
 from astralink_node.gateway.filters import Filters
 from astralink_node.gateway.reading.reader import Reader
 from astralink_node.gateway.submission import Submissions
@@ -27,5 +28,10 @@ class RpcContext:
     submissions: Submissions
     filters: Filters
     limits: GatewayLimits
+    apis: tuple[str, ...]
+    """Namespaces that are served."""
+    accounts: DevAccounts | None = None
+    """None everywhere but on a devnet that unlocked its test accounts."""
+    mined_wait_ms: int = 0
     connection: Connection | None = None
     """None over HTTP, where nothing can be pushed."""

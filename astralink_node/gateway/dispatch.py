@@ -8,14 +8,18 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from contextlib import aclosing
+from functools import partial
 
+from astralink_node.errors import AstraLinkError
 from astralink_node.gateway.backend import Unavailable
 from astralink_node.gateway.config import GatewayLimits
 from astralink_node.gateway.context import RpcContext
 from astralink_node.gateway.jsonrpc import (
     Batch,
     Call,
+    Json,
     Malformed,
     Single,
     encode_batch,
@@ -23,18 +27,21 @@ from astralink_node.gateway.jsonrpc import (
     encode_result,
     parse_message,
 )
+from astralink_node.gateway.long_calls import LongCalls
 from astralink_node.gateway.methods.table import Method, bind
+from astralink_node.gateway.rate_limits import Allowance, TooManyRequests
 from astralink_node.gateway.reading.errors import ReadError
 from astralink_node.gateway.rpc_errors import (
     INTERNAL_ERROR,
     LIMIT_EXCEEDED,
-    RESPONSE_TOO_LARGE,
     TIMEOUT,
     RpcError,
     method_not_found,
     of_read_error,
     server_error,
+    too_many_requests,
 )
+from astralink_node.gateway.streamed import Streamed, answer_in_parts, collected, response_too_large
 
 logger = logging.getLogger(__name__)
 
@@ -42,42 +49,102 @@ BATCH_CONCURRENCY = 16
 """Calls of one batch that run at once; they start in their order, so that transactions reach the pool in it."""
 
 
+class RateLimited(AstraLinkError):
+    """A message beyond its sender's rate: what to answer, which nothing was done for, and when to come back."""
+
+    def __init__(self, answer: bytes | None, retry_after_ms: int) -> None:
+        super().__init__(f"come back in {retry_after_ms} ms")
+        self.answer = answer
+        self.retry_after_ms = retry_after_ms
+
+
 class Dispatcher:
     def __init__(self, table: Mapping[str, Method], limits: GatewayLimits) -> None:
         self._table = table
         self._limits = limits
         self._in_flight = 0
+        self._long_calls = LongCalls(limits)
 
-    async def answer(self, body: bytes, context: RpcContext) -> bytes | None:
-        """The answer to one message; None when it held only notifications."""
+    async def answer(self, body: bytes, context: RpcContext, allowance: Allowance | None = None) -> bytes | None:
+        """The answer to one message; None when it held only notifications. Raises RateLimited."""
+        return await self._answer(self._admitted(body, allowance), context)
+
+    async def answer_in_parts(
+        self, body: bytes, context: RpcContext, allowance: Allowance | None = None
+    ) -> bytes | AsyncGenerator[bytes] | None:
+        """As :meth:`answer`; but what a single call that takes long gets comes in parts, as they are ready.
+
+        Closing the generator ends the work for it.
+        """
+        message = self._admitted(body, allowance)
+        match message:
+            case Single(Call(is_notification=False) as call) if self._takes_long(call):
+                return self._answer_long(call, context)
+            case _:
+                return await self._answer(message, context)
+
+    def _admitted(self, body: bytes, allowance: Allowance | None) -> Single | Batch:
+        """The message, if its sender may ask so much. Raises RateLimited."""
         message = parse_message(body, self._limits.batch_items)
+        if allowance is not None:
+            try:
+                allowance.take(1 if isinstance(message, Single) else len(message.items))
+            except TooManyRequests as error:
+                refusal = too_many_requests(error.per_second, error.whose, error.retry_after_ms)
+                raise RateLimited(_refuse(message, refusal), error.retry_after_ms) from error
+        return message
+
+    async def _answer(self, message: Single | Batch, context: RpcContext) -> bytes | None:
+        items = (message.item,) if isinstance(message, Single) else message.items
+        if any(self._takes_long(item) for item in items):
+            # It would hold a place of the others for too long.
+            try:
+                with self._long_calls.message():
+                    return await self._answer_message(message, context)
+            except RpcError as error:
+                return _refuse(message, error)
         if self._in_flight >= self._limits.requests_in_flight:
-            return self._refuse_busy(message)
+            return _refuse(
+                message, RpcError(LIMIT_EXCEEDED, "the node is busy: too many requests in flight; try again")
+            )
         self._in_flight += 1
         try:
-            match message:
-                case Single(item):
-                    return await self._answer_single(item, context)
-                case Batch(items):
-                    return await self._answer_batch(items, context)
+            return await self._answer_message(message, context)
         finally:
             self._in_flight -= 1
 
-    def _refuse_busy(self, message: Single | Batch) -> bytes | None:
-        busy = RpcError(LIMIT_EXCEEDED, "the node is busy: too many requests in flight; try again")
-        items = (message.item,) if isinstance(message, Single) else message.items
-        answers = [
-            encode_error(item.id, busy) for item in items if isinstance(item, Malformed) or not item.is_notification
-        ]
-        if not answers:
-            return None
-        return answers[0] if isinstance(message, Single) else encode_batch(answers)
+    async def _answer_message(self, message: Single | Batch, context: RpcContext) -> bytes | None:
+        match message:
+            case Single(item):
+                return await self._answer_single(item, context)
+            case Batch(items):
+                return await self._answer_batch(items, context)
+
+    async def _answer_long(self, call: Call, context: RpcContext) -> AsyncGenerator[bytes]:
+        max_bytes = self._limits.response_bytes
+        try:
+            with self._long_calls.message():
+                async with self._long_calls.place:
+                    async with asyncio.timeout_at(self._deadline(call)):
+                        result = await self._run(call, context)
+                    if isinstance(result, Streamed):
+                        parts = answer_in_parts(call.id, result, partial(_failure, call), self._limits.streamed_bytes)
+                        async with aclosing(parts):
+                            async for part in parts:
+                                yield part
+                        return
+        except Exception as error:  # noqa: BLE001 - every request's outermost frame
+            answer = encode_error(call.id, _failure(call, error))
+        else:
+            answer = encode_result(call.id, result)
+            if len(answer) > max_bytes:
+                answer = encode_error(call.id, response_too_large(max_bytes))
+        yield answer
 
     async def _answer_single(self, item: Call | Malformed, context: RpcContext) -> bytes | None:
-        deadline = asyncio.get_running_loop().time() + self._limits.request_timeout_ms / 1000
-        answer = await self._answer_item(item, context, deadline)
+        answer = await self._answer_item(item, context, self._deadline(item))
         if answer is not None and len(answer) > self._limits.response_bytes:
-            return encode_error(item.id, _response_too_large(self._limits.response_bytes))
+            return encode_error(item.id, response_too_large(self._limits.response_bytes))
         return answer
 
     async def _answer_batch(self, items: Sequence[Call | Malformed], context: RpcContext) -> bytes | None:
@@ -90,13 +157,13 @@ class Dispatcher:
             nonlocal size
             async with gate:
                 if size > self._limits.response_bytes:
-                    return _unless_notification(item, _response_too_large(self._limits.response_bytes))
+                    return _unless_notification(item, response_too_large(self._limits.response_bytes))
                 answer = await self._answer_item(item, context, deadline)
                 if answer is None:
                     return None
                 size += len(answer)
                 if size > self._limits.response_bytes:
-                    return encode_error(item.id, _response_too_large(self._limits.response_bytes))
+                    return encode_error(item.id, response_too_large(self._limits.response_bytes))
                 return answer
 
         answers = await asyncio.gather(*(run(item) for item in items))
@@ -108,31 +175,64 @@ class Dispatcher:
             return encode_error(item.id, item.error)
         try:
             async with asyncio.timeout_at(deadline):
-                method = self._table.get(item.method)
-                if method is None:
-                    raise method_not_found(item.method)
-                result = await method.handler(context, *bind(method, item.params))
+                if self._takes_long(item):
+                    async with self._long_calls.place:
+                        result = await self._run_whole(item, context)
+                else:
+                    result = await self._run_whole(item, context)
             return None if item.is_notification else encode_result(item.id, result)
-        except RpcError as error:
-            failure = error
-        except ReadError as error:
-            failure = of_read_error(error)
-        except Unavailable as error:
-            failure = server_error(str(error))
-        except TimeoutError:
-            failure = RpcError(TIMEOUT, "request timed out")
-        except Exception:
+        except Exception as error:  # noqa: BLE001 - every request's outermost frame
+            return _unless_notification(item, _failure(item, error))
+
+    async def _run(self, call: Call, context: RpcContext) -> Json | Streamed:
+        method = self._table.get(call.method)
+        if method is None:
+            raise method_not_found(call.method)
+        return await method.handler(context, *bind(method, call.params))
+
+    async def _run_whole(self, call: Call, context: RpcContext) -> Json:
+        result = await self._run(call, context)
+        return await collected(result, self._limits.response_bytes) if isinstance(result, Streamed) else result
+
+    def _takes_long(self, item: Call | Malformed) -> bool:
+        method = self._table.get(item.method) if isinstance(item, Call) else None
+        return method is not None and method.takes_long
+
+    def _deadline(self, item: Call | Malformed) -> float:
+        """Of a message with this one call."""
+        limits = self._limits
+        time_ms = limits.long_request_timeout_ms if self._takes_long(item) else limits.request_timeout_ms
+        return asyncio.get_running_loop().time() + time_ms / 1000
+
+
+def _failure(call: Call, error: Exception) -> RpcError:
+    match error:
+        case RpcError():
+            return error
+        case ReadError():
+            return of_read_error(error)
+        case Unavailable():
+            return server_error(str(error))
+        case TimeoutError():
+            return RpcError(TIMEOUT, "request timed out")
+        case _:
             # Parameters may hold what a user would not want in a log; the method's name and the trace do not.
-            logger.exception("method %s failed", item.method)
-            failure = RpcError(INTERNAL_ERROR, "internal error")
-        return _unless_notification(item, failure)
+            logger.error("method %s failed", call.method, exc_info=error)
+            return RpcError(INTERNAL_ERROR, "internal error")
+
+
+def _refuse(message: Single | Batch, error: RpcError) -> bytes | None:
+    """The same error for each call that wants an answer."""
+    items = (message.item,) if isinstance(message, Single) else message.items
+    answers = [
+        encode_error(item.id, error) for item in items if isinstance(item, Malformed) or not item.is_notification
+    ]
+    if not answers:
+        return None
+    return answers[0] if isinstance(message, Single) else encode_batch(answers)
 
 
 def _unless_notification(item: Call | Malformed, error: RpcError) -> bytes | None:
     if isinstance(item, Call) and item.is_notification:
         return None
     return encode_error(item.id, error)
-
-
-def _response_too_large(limit: int) -> RpcError:
-    return RpcError(RESPONSE_TOO_LARGE, f"response too large: more than {limit} bytes")

@@ -10,13 +10,16 @@ from collections.abc import Mapping, Sequence
 
 from astralink_node.chain.call_messages import AccessListEntry
 from astralink_node.chain.messages import LogRecord, ProofAnswer, ReceiptRecord
-from astralink_node.crypto.keccak import keccak256
+from astralink_node.crypto import eip55
 from astralink_node.evm.blocks import Header, Receipt
 from astralink_node.evm.transactions import ACCESS_LIST_TYPE, LEGACY_TYPE, SET_CODE_TYPE, Transaction
 from astralink_node.gateway.jsonrpc import Json
+from astralink_node.gateway.link_messages import SyncProgress
 from astralink_node.gateway.reading.block_view import Place, logs_of_receipt
 
 JsonObject = dict[str, Json]
+
+checksum_address = eip55.checksum_address
 
 quantity = hex
 """QUANTITY: ``0x0`` for zero, no leading zeros."""
@@ -164,6 +167,15 @@ def log_fields(log: LogRecord) -> JsonObject:
     }
 
 
+def sync_fields(progress: SyncProgress) -> JsonObject:
+    """How far a node that catches up has come."""
+    return {
+        "startingBlock": quantity(progress.started_height),
+        "currentBlock": quantity(progress.current_height),
+        "highestBlock": quantity(progress.highest_height),
+    }
+
+
 def access_list_fields(entries: Sequence[AccessListEntry]) -> list[JsonObject]:
     return [{"address": data(entry.address), "storageKeys": [word(slot) for slot in entry.slots]} for entry in entries]
 
@@ -186,12 +198,3 @@ def proof_fields(address: bytes, proof: ProofAnswer, full_keys: Mapping[int, boo
             for entry in proof.storage
         ],
     }
-
-
-def checksum_address(address: bytes) -> str:
-    """EIP-55 mixed case: what geth keys txpool_content by."""
-    digits = address.hex()
-    digest = keccak256(digits.encode("ascii")).hex()
-    return "0x" + "".join(
-        digit.upper() if int(nibble, 16) >= 8 else digit for digit, nibble in zip(digits, digest, strict=False)
-    )

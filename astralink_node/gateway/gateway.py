@@ -7,20 +7,24 @@ Transport-free: :mod:`asgi` puts HTTP and WebSocket in front of it, tests call i
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import AsyncGenerator, Callable
 from dataclasses import replace
 
 from astralink_node.gateway.backend import Backend
 from astralink_node.gateway.config import GatewayConfig
 from astralink_node.gateway.context import ChainIdentity, RpcContext
-from astralink_node.gateway.dispatch import Dispatcher
+from astralink_node.gateway.dev_accounts import DevAccounts
+from astralink_node.gateway.dispatch import Dispatcher, RateLimited
 from astralink_node.gateway.filters import Filters
 from astralink_node.gateway.link_messages import NewHead, NewPendingTransactions, Push
-from astralink_node.gateway.methods.namespaces import methods_of
+from astralink_node.gateway.methods.namespaces import methods_of, served_apis
+from astralink_node.gateway.outbox import Outbox, SendQueues, Wire
+from astralink_node.gateway.rate_limits import Allowance
 from astralink_node.gateway.reading.head_cache import HeadCache
 from astralink_node.gateway.reading.reader import Reader
 from astralink_node.gateway.submission import Submissions
 from astralink_node.gateway.subscriptions import Connection, SubscriptionHub
+from astralink_node.gateway.sync_watch import SyncWatch
 
 
 class HeadFeed:
@@ -48,38 +52,49 @@ class HeadFeed:
 class Gateway:
     def __init__(self, config: GatewayConfig, identity: ChainIdentity, backend: Backend, feed: HeadFeed) -> None:
         limits = config.limits
+        apis = served_apis(config.apis)
         self._limits = limits
         self.read = Reader(config, backend, feed.heads)
         self._hub = feed.hub
-        self._dispatcher = Dispatcher(methods_of(config.apis), limits)
+        self._queues = SendQueues(limits)
+        self._dispatcher = Dispatcher(methods_of(apis, dev_accounts=config.dev_accounts), limits)
         self.submissions = Submissions(
             backend,
             identity.chain_id,
             max_waiting=limits.submissions_waiting,
             max_batch=limits.submission_batch,
         )
+        self.sync_watch = SyncWatch(self.read, feed.hub)
         self._context = RpcContext(
             identity=identity,
             read=self.read,
             submissions=self.submissions,
             filters=feed.filters,
             limits=limits,
+            accounts=DevAccounts() if config.dev_accounts else None,
+            mined_wait_ms=config.mined_wait_ms,
+            apis=apis,
         )
 
-    async def answer(self, body: bytes) -> bytes | None:
-        """One JSON-RPC message of a client that cannot be pushed to."""
-        return await self._dispatcher.answer(body, self._context)
+    async def answer(self, body: bytes, allowance: Allowance | None = None) -> bytes | None:
+        """One JSON-RPC message of a client that cannot be pushed to. Raises RateLimited."""
+        return await self._dispatcher.answer(body, self._context, allowance)
 
-    def open_connection(self) -> Connection:
-        connection = Connection(self._limits)
-        self._hub.join(connection)
-        return connection
+    async def answer_in_parts(
+        self, body: bytes, allowance: Allowance | None = None
+    ) -> bytes | AsyncGenerator[bytes] | None:
+        """Likewise, of one that can take the answer to a long call part by part."""
+        return await self._dispatcher.answer_in_parts(body, self._context, allowance)
 
-    def close_connection(self, connection: Connection) -> None:
-        self._hub.leave(connection)
+    def open_connection(self, wire: Wire) -> Connection:
+        """For a WebSocket client, until :meth:`Connection.close`."""
+        return Connection(self._limits, Outbox(wire, self._queues), self._hub)
 
-    async def answer_connection(self, connection: Connection, body: bytes) -> None:
+    async def answer_connection(self, connection: Connection, body: bytes, allowance: Allowance | None = None) -> None:
         """One JSON-RPC message of a WebSocket client; the answer goes into its outbox, events after it."""
-        answer = await self._dispatcher.answer(body, replace(self._context, connection=connection))
+        try:
+            answer = await self._dispatcher.answer(body, replace(self._context, connection=connection), allowance)
+        except RateLimited as refusal:
+            answer = refusal.answer
         if answer is not None:
             connection.send_answer(answer)

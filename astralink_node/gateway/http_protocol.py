@@ -1,35 +1,58 @@
 """uvicorn's two protocols with the bounds that it leaves to a proxy: connections, slow headers, slow readers.
 
 A gateway stands alone in front of its clients, so one that opens connections and sends nothing, or reads
-nothing, must cost little and go away by itself. Who makes room for whom is decided in gateway.connections.
+nothing, must cost little and go away by itself. Who makes room for whom is decided in gateway.connections. What
+belongs to a connection rather than to a request travels in ASGI's ``state``.
 """
 
 from __future__ import annotations
 
 import asyncio
+import logging
+from collections.abc import Callable
 
-import h11
 from uvicorn.config import Config
 from uvicorn.protocols.http.h11_impl import H11Protocol, RequestResponseCycle
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
+from uvicorn.server import ServerState
+from websockets.frames import Frame
+from websockets.protocol import State
 
 from astralink_node.gateway.config import GatewayLimits
 from astralink_node.gateway.connections import Connections
+from astralink_node.gateway.rate_limits import RateLimits
 
-CLOSE_GRACE_S = 2.0
-"""What a closed WebSocket connection gets to flush its last bytes."""
+CLOSE_GRACE_S = 5.0
+"""What a closed WebSocket connection gets to flush its last bytes, of which the last say why it was closed."""
+MAX_FRAGMENTS = 8192
+"""Frames of one WebSocket message. Its bytes are bounded, but empty ones cost memory, too; more are refused (1009)."""
+NOT_TEXT = 1007
+VIOLATION = 1008
+TOO_BIG = 1009
+"""RFC 6455's close codes: text that is no UTF-8; a policy violation, here that the client does not read; a message
+beyond the bounds."""
+
+RETRY_AFTER_S = 1
+"""When whoever found no room may try again."""
+
+ALLOWANCE = "allowance"
+"""In ASGI's state: the connection's :class:`~astralink_node.gateway.rate_limits.Allowance`."""
+WIRE = "wire"
+"""Likewise, of a WebSocket: its :class:`~astralink_node.gateway.outbox.Wire`."""
+
+logger = logging.getLogger(__name__)
 
 
 class _WriteWatch:
-    """Aborts a connection whose client has not read anything for a while."""
+    """Acts on a connection whose client has not read anything for a while."""
 
     def __init__(self, timeout_s: float) -> None:
         self._timeout_s = timeout_s
         self._timer: asyncio.TimerHandle | None = None
 
-    def paused(self, transport: asyncio.Transport) -> None:
+    def paused(self, act: Callable[[], None]) -> None:
         if self._timer is None:
-            self._timer = asyncio.get_running_loop().call_later(self._timeout_s, transport.abort)
+            self._timer = asyncio.get_running_loop().call_later(self._timeout_s, act)
 
     def resumed(self) -> None:
         if self._timer is not None:
@@ -37,7 +60,7 @@ class _WriteWatch:
             self._timer = None
 
 
-def http_protocol(limits: GatewayLimits, connections: Connections) -> type[H11Protocol]:
+def http_protocol(limits: GatewayLimits, connections: Connections, rates: RateLimits) -> type[H11Protocol]:
     """The HTTP protocol class for one server's limits; uvicorn makes an instance for each connection."""
     timeout_s, head_timeout_s = limits.body_timeout_ms / 1000, limits.head_timeout_ms / 1000
 
@@ -50,8 +73,11 @@ def http_protocol(limits: GatewayLimits, connections: Connections) -> type[H11Pr
             self._watch = _WriteWatch(timeout_s)
             self._head_deadline = self.loop.call_later(head_timeout_s, self._close_if_silent)
             super().connection_made(transport)
-            if not connections.opened(transport, self.client[0] if self.client else ""):
-                transport.abort()
+            address = self.client[0] if self.client else ""
+            # One of its own: uvicorn gives all connections the same.
+            self.app_state = {**self.app_state, ALLOWANCE: rates.connection_from(address)}
+            if not connections.opened(transport, address):
+                self._turn_away(b"too many connections")
 
         def connection_lost(self, exc: Exception | None) -> None:
             connections.closed(self.transport)
@@ -95,18 +121,19 @@ def http_protocol(limits: GatewayLimits, connections: Connections) -> type[H11Pr
                 self._is_websocket = True
                 super().handle_websocket_upgrade(event)  # type: ignore[arg-type]
             else:
-                self._refuse_websocket()
+                self._turn_away(b"too many WebSocket connections")
 
-        def _refuse_websocket(self) -> None:
-            text = b"too many WebSocket connections"
-            headers = [(b"content-length", b"%d" % len(text)), (b"connection", b"close")]
-            for part in (h11.Response(status_code=503, headers=headers), h11.Data(data=text), h11.EndOfMessage()):
-                self.transport.write(self.conn.send(part) or b"")
+        def _turn_away(self, text: bytes) -> None:
+            """With a status instead of a slammed door, so that a client, or its operator, can tell why."""
+            self.transport.write(
+                b"HTTP/1.1 503 Service Unavailable\r\nretry-after: %d\r\ncontent-type: text/plain\r\n"
+                b"content-length: %d\r\nconnection: close\r\n\r\n%b" % (RETRY_AFTER_S, len(text), text)
+            )
             self.transport.close()
 
         def pause_writing(self) -> None:
             super().pause_writing()
-            self._watch.paused(self.transport)
+            self._watch.paused(self.transport.abort)
 
         def resume_writing(self) -> None:
             super().resume_writing()
@@ -116,27 +143,116 @@ def http_protocol(limits: GatewayLimits, connections: Connections) -> type[H11Pr
 
 
 def websocket_protocol(limits: GatewayLimits, connections: Connections) -> type[WebSocketsSansIOProtocol]:
+    """The WebSocket protocol class, whose instances are :class:`~astralink_node.gateway.outbox.Wire`."""
     timeout_s = limits.body_timeout_ms / 1000
 
     class BoundedWebSocketProtocol(WebSocketsSansIOProtocol):
         _watch: _WriteWatch
+        _resume: Callable[[], None] | None = None
 
-        def __init__(self, config: Config, *arguments: object, **named: object) -> None:
-            super().__init__(config, *arguments, **named)  # type: ignore[arg-type]
+        def __init__(self, config: Config, server_state: ServerState, app_state: dict[str, object]) -> None:
+            super().__init__(config, server_state, {**app_state, WIRE: self})
             self._watch = _WriteWatch(timeout_s)
+
+        # --- The wire, past ASGI: a thousand subscribers' events must not wake a thousand tasks ------------------
+
+        @property
+        def is_ready(self) -> bool:
+            return self.writable.is_set() and not self._is_ending()
+
+        def call_when_ready(self, resume: Callable[[], None]) -> None:
+            self._resume = resume
+
+        def write(self, frames: bytes) -> None:
+            self.transport.write(frames)
+
+        def drop(self, reason: str) -> None:
+            if self._is_ending():
+                return
+            logger.warning("a WebSocket client at %s was disconnected: %s", self.client and self.client[0], reason)
+            self.queue.put_nowait({"type": "websocket.disconnect", "code": VIOLATION, "reason": reason})
+            self._fail(VIOLATION, reason)
+            if self.read_paused:
+                self.read_paused = False
+                self.transport.resume_reading()
+            self.close_timer = self.loop.call_later(CLOSE_GRACE_S, self.transport.abort)
+
+        def _fail(self, code: int, reason: str) -> None:
+            if (
+                self.conn.state is State.OPEN
+            ):  # the client may have closed it in bytes that were read but not handled yet
+                self.conn.send_close(code, reason)
+            self.transport.write(b"".join(self.conn.data_to_send()))
+            self.close_sent = True
+
+        def _is_ending(self) -> bool:
+            return self.close_sent or self.disconnected or self.transport.is_closing()
+
+        # --- Bounds ----------------------------------------------------------------------------------------------
+
+        def handle_cont(self, event: Frame) -> None:
+            if self._is_ending():
+                return
+            if len(self.frames) < MAX_FRAGMENTS:
+                super().handle_cont(event)
+                return
+            self._refuse(TOO_BIG, f"more than {MAX_FRAGMENTS} frames in a message")
+
+        def send_receive_event_to_app(self) -> None:
+            """Text is checked here, and goes on as bytes: uvicorn logs a traceback for what is no UTF-8."""
+            message = b"".join(self.frames)
+            if self.curr_msg_data_type == "text":
+                try:
+                    message.decode()
+                except UnicodeDecodeError:
+                    if not self._is_ending():
+                        self._refuse(NOT_TEXT, "not UTF-8")
+                    return
+            self.frames = [message]
+            self.curr_msg_data_type = "bytes"
+            super().send_receive_event_to_app()
+
+        def _refuse(self, code: int, reason: str) -> None:
+            """What the client sent; with it the connection ends."""
+            self.frames = []
+            self.queue.put_nowait({"type": "websocket.disconnect", "code": code, "reason": reason})
+            self._fail(code, reason)
+            self.transport.close()
+
+        def handle_ping(self) -> None:
+            """A client that pings and does not read gets no pongs, which would pile up; nor does it need them."""
+            answers = self.conn.data_to_send()
+            if self.writable.is_set():
+                self.transport.write(b"".join(answers))
+
+        def pause_writing(self) -> None:
+            super().pause_writing()
+            self._watch.paused(self._end_as_silent)
+
+        def _end_as_silent(self) -> None:
+            if self._is_ending():
+                self.transport.abort()  # it was closed, and what is left of it will never be read
+            else:
+                self.drop(f"too slow: nothing was read for {timeout_s:g} s")
+
+        def keepalive_timeout(self) -> None:
+            """A ping stands in the queue behind all else: who is behind is judged by the bounds on that, not by it."""
+            if self.writable.is_set():
+                super().keepalive_timeout()
+            else:
+                self.pong_timer = None
+                self.schedule_ping()
+
+        def resume_writing(self) -> None:
+            super().resume_writing()
+            self._watch.resumed()
+            if self._resume is not None:
+                self._resume()
 
         def connection_lost(self, exc: Exception | None) -> None:
             connections.closed(self.transport)
             self._watch.resumed()
             super().connection_lost(exc)
-
-        def pause_writing(self) -> None:
-            super().pause_writing()
-            self._watch.paused(self.transport)
-
-        def resume_writing(self) -> None:
-            super().resume_writing()
-            self._watch.resumed()
 
         async def run_asgi(self) -> None:
             await super().run_asgi()

@@ -1,8 +1,8 @@
 """JSON-RPC 2.0 between bytes and values: parse a request or a batch, encode answers and notifications.
 
 Sans-IO: knows neither HTTP nor WebSocket, neither methods nor their parameters. It follows
-https://www.jsonrpc.org/specification, and geth where that leaves room: parameters by position only, an empty
-batch is one invalid request.
+https://www.jsonrpc.org/specification, and geth where that leaves room: parameters by position only; of a name that
+comes twice the last one counts; an answer's id is the request's wherever that could be read.
 """
 
 from __future__ import annotations
@@ -19,6 +19,8 @@ Json = None | bool | int | float | str | Sequence["Json"] | Mapping[str, "Json"]
 
 RequestId = None | int | float | str
 
+MAX_ID_LENGTH = 1024
+"""Of a text. An id is said again in every answer, and nobody needs a longer one."""
 _SAFE_ID_BOUND = 2**63
 """Beyond it the parser keeps a number only as a float, and echoing that would name another request."""
 
@@ -75,6 +77,10 @@ def _parse_item(item: object) -> Call | Malformed:
         return Malformed(None, RpcError(INVALID_REQUEST, "invalid request: id must be a string, a number or null"))
     if isinstance(request_id, float) and abs(request_id) >= _SAFE_ID_BOUND:
         return Malformed(None, RpcError(INVALID_REQUEST, "invalid request: id is a number of more than 64 bits"))
+    if isinstance(request_id, str) and len(request_id) > MAX_ID_LENGTH:
+        return Malformed(
+            None, RpcError(INVALID_REQUEST, f"invalid request: id is longer than {MAX_ID_LENGTH} characters")
+        )
     if item.get("jsonrpc") != "2.0":
         return Malformed(request_id, RpcError(INVALID_REQUEST, 'invalid request: "jsonrpc" must be "2.0"'))
     method = item.get("method")
@@ -102,9 +108,10 @@ def encode_batch(answers: Sequence[bytes]) -> bytes:
     return b"[" + b",".join(answers) + b"]"
 
 
-def encode_notification(subscription_id: str, result: bytes) -> bytes:
-    """geth's ``eth_subscription`` notification around a result that is JSON already."""
-    return b'{"jsonrpc":"2.0","method":"eth_subscription","params":{"subscription":"%b","result":%b}}' % (
-        subscription_id.encode("ascii"),
-        result,
+def notification_around() -> tuple[bytes, bytes, bytes]:
+    """geth's ``eth_subscription`` notification: before the subscription's id, before the result (JSON), after it."""
+    return (
+        b'{"jsonrpc":"2.0","method":"eth_subscription","params":{"subscription":"',
+        b'","result":',
+        b"}}",
     )

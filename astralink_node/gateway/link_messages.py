@@ -9,6 +9,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from astralink_node.chain.messages import Committed
+from astralink_node.gateway.pool_messages import (
+    GetPoolPage,
+    GetPoolSenders,
+    GetTransactionFate,
+    PoolFate,
+    PoolPage,
+    PoolSenders,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,19 +75,6 @@ class PooledTransaction:
 
 
 @dataclass(frozen=True, slots=True)
-class GetPoolContent:
-    pass
-
-
-@dataclass(frozen=True, slots=True)
-class PoolContent:
-    """Executable transactions first to last per sender, and those that wait for an earlier nonce."""
-
-    pending: tuple[SubmittedTransaction, ...]
-    queued: tuple[SubmittedTransaction, ...]
-
-
-@dataclass(frozen=True, slots=True)
 class GetNodeStatus:
     pass
 
@@ -96,6 +91,8 @@ class NodeStatus:
     queued_transactions: int
     makes_empty_blocks: bool
     """Whether a block comes at the interval even when no transaction waits."""
+    fee_recipient: bytes = b""
+    """Where the fees of its own blocks go; empty: it builds none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -377,7 +374,9 @@ Request = (
     SubmitTransactions
     | GetPendingNonce
     | GetPooledTransaction
-    | GetPoolContent
+    | GetPoolSenders
+    | GetPoolPage
+    | GetTransactionFate
     | GetNodeStatus
     | GetConsensusState
     | GetNetworkView
@@ -389,7 +388,9 @@ Reply = (
     Verdicts
     | PendingNonce
     | PooledTransaction
-    | PoolContent
+    | PoolSenders
+    | PoolPage
+    | PoolFate
     | NodeStatus
     | ConsensusStateReply
     | NetworkView

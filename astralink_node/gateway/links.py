@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import AsyncGenerator, Callable
 from functools import partial
 from typing import cast
 
@@ -23,6 +23,8 @@ logger = logging.getLogger(__name__)
 FIRST_RETRY_S = 0.05
 LAST_RETRY_S = 2.0
 MAX_REQUESTS_AT_NODE = 4096
+STREAM_BUFFER_BYTES = 128 * 1024
+"""Of a streamed answer: twice as much waits here at most; beyond it the socket is not read."""
 
 
 class FramedLink(asyncio.Protocol):
@@ -115,7 +117,7 @@ class ExecutionLink:
     """Queries to the execution process. Bounded: so many at work, so many waiting, the rest are refused."""
 
     def __init__(self, path: str, *, max_in_flight: int, max_waiting: int) -> None:
-        self._path = path
+        self.path = path
         self._max_waiting = max_waiting
         self._gate = asyncio.Semaphore(max_in_flight)
         self._waiting = 0
@@ -127,7 +129,7 @@ class ExecutionLink:
         while True:
             link = FramedLink("the execution process")
             try:
-                await asyncio.get_running_loop().create_unix_connection(partial(_same, link), self._path)
+                await asyncio.get_running_loop().create_unix_connection(partial(_same, link), self.path)
             except OSError as error:
                 logger.warning("the execution process cannot be reached (%s); next try in %.2f s", error, retry_s)
             else:
@@ -161,6 +163,30 @@ class ExecutionLink:
             self._gate.release()
 
 
+async def ask_long(path: str, query: Query) -> AsyncGenerator[Answer]:
+    """One long question over a connection of its own, whose end is the question's.
+
+    What the reader of the answers does not take waits in the socket, and the execution process with it.
+    """
+    try:
+        reader, writer = await asyncio.open_unix_connection(path, limit=STREAM_BUFFER_BYTES)
+    except OSError as error:
+        raise Unavailable("the execution process is temporarily unavailable") from error
+    try:
+        writer.write(encode_frame(PUSH_ID + 1, encode(query)))
+        frames = FrameDecoder()
+        while data := await reader.read(STREAM_BUFFER_BYTES):
+            for frame in frames.feed(data):
+                yield decode(Answer, frame.payload)
+    except OSError as error:
+        raise Unavailable("the link to the execution process was lost") from error
+    except (CodecError, FrameError) as error:
+        raise Unavailable(f"the execution process gave an answer that cannot be read: {error}") from error
+    finally:
+        writer.close()
+    raise Unavailable("the execution process is gone, or has too many connections; try again")
+
+
 class SocketBackend:
     """The :class:`~astralink_node.gateway.backend.Backend` of a gateway process."""
 
@@ -170,6 +196,9 @@ class SocketBackend:
 
     async def query(self, query: Query) -> Answer:
         return await self._execution.query(query)
+
+    def stream(self, query: Query) -> AsyncGenerator[Answer]:
+        return ask_long(self._execution.path, query)
 
     async def ask_node(self, request: Request) -> Reply:
         return await self._node.ask(request)

@@ -6,6 +6,7 @@ and log filters, which are larger, have modules of their own beside this one.
 
 from __future__ import annotations
 
+import reprlib
 from typing import NoReturn
 
 from astralink_node.chain.messages import AtHash, AtHeight, AtLatest, AtPending, BlockSelector
@@ -17,6 +18,9 @@ MAX_INT64 = 2**63 - 1
 MAX_ADDRESSES = 64
 """In a parameter that is a list of them."""
 
+_PICTURE = reprlib.Repr()
+_PICTURE.maxlevel = 3
+_PICTURE.maxstring = 60
 _HEX_DIGITS = frozenset("0123456789abcdefABCDEF")
 _TAGS: dict[str, BlockSelector] = {
     "earliest": AtHeight(0),
@@ -36,8 +40,8 @@ class BadValue(ValueError):
 
 
 def _shown(value: object) -> str:
-    """A bounded picture of a client's value for an error message."""
-    text = repr(value)
+    """A bounded picture of a client's value for an error message, however large or deep that is."""
+    text = _PICTURE.repr(value)
     return text if len(text) <= 60 else text[:57] + "..."
 
 
@@ -76,6 +80,15 @@ def quantity(path: str, value: object, *, maximum: int = MAX_UINT256) -> int:
 
 def quantity64(path: str, value: object) -> int:
     return quantity(path, value, maximum=MAX_UINT64)
+
+
+def whole_number(path: str, value: object) -> int:
+    """A JSON number, as Otterscan writes heights, nonces and pages; QUANTITY is understood as well."""
+    if isinstance(value, int) and not isinstance(value, bool):
+        if not 0 <= value <= MAX_UINT64:
+            raise BadValue(path, f"expected a number from 0 to {MAX_UINT64}, found {_shown(value)}")
+        return value
+    return quantity64(path, value)
 
 
 def byte_string(path: str, value: object) -> bytes:
@@ -130,6 +143,13 @@ def block_number(path: str, value: object) -> BlockSelector:
     return AtHeight(_height(path, value))
 
 
+def block_number_or_number(path: str, value: object) -> BlockSelector:
+    """As :func:`block_number`; Erigon takes JSON numbers, too."""
+    if isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= MAX_INT64:
+        return AtHeight(value)
+    return block_number(path, value)
+
+
 def _height(path: str, value: object) -> int:
     number = quantity64(path, value)
     if number > MAX_INT64:
@@ -147,6 +167,11 @@ def block(path: str, value: object) -> BlockSelector:
     if isinstance(value, str) and len(value) == 66 and value[:2] == "0x":
         return AtHash(hash32(path, value))
     return block_number(path, value)
+
+
+def block_or_number(path: str, value: object) -> BlockSelector:
+    """As :func:`block`, and JSON numbers."""
+    return block_number_or_number(path, value) if isinstance(value, int) else block(path, value)
 
 
 def _block_object(path: str, value: dict[str, object]) -> BlockSelector:
@@ -224,6 +249,13 @@ def percentiles(path: str, value: object) -> tuple[float, ...]:
     return tuple(float(item) for item in value)
 
 
+def milliseconds(path: str, value: object) -> int:
+    """EIP-7966's timeout: a number as geth reads it, or hex as some clients send it."""
+    if isinstance(value, int) and not isinstance(value, bool):
+        return value if 0 <= value <= MAX_UINT64 else _out_of_range(path)
+    return quantity64(path, value)
+
+
 def text(path: str, value: object) -> str:
     if not isinstance(value, str):
         raise BadValue(path, f"expected a string, found {_shown(value)}")
@@ -234,9 +266,3 @@ def anything(path: str, value: object) -> object:
     """For methods that refuse whatever they are given."""
     del path
     return value
-
-
-def no_overrides(path: str, value: object) -> None:
-    """A parameter of geth's that this version does not act on: only an empty one is honest to accept."""
-    if value not in (None, {}):
-        raise BadValue(path, "not supported by this node")

@@ -6,9 +6,11 @@ and code 3), so they change only with a reason.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from astralink_node.errors import AstraLinkError
 from astralink_node.evm.revert_reason import revert_reason
-from astralink_node.gateway.reading.errors import CallHalted, CallReverted, ReadError, TooMuch
+from astralink_node.gateway.reading.errors import CallHalted, CallReverted, ReadError, SimulationRefused, TooMuch
 
 PARSE_ERROR = -32700
 INVALID_REQUEST = -32600
@@ -16,23 +18,47 @@ METHOD_NOT_FOUND = -32601
 INVALID_PARAMS = -32602
 INTERNAL_ERROR = -32603
 SERVER_ERROR = -32000
+RESOURCE_NOT_FOUND = -32001
 TIMEOUT = -32002
 RESPONSE_TOO_LARGE = -32003
 LIMIT_EXCEEDED = -32005
 EXECUTION_REVERTED = 3
+VM_ERROR = -32015
+"""A simulated block's call that ended in an exceptional halt."""
+CLIENT_LIMIT_EXCEEDED = -38026
+STILL_PENDING = 4
+"""EIP-7966: accepted, and in no block yet when the wait was over."""
+
+SIMULATION_CODES = {
+    "nonce_too_low": -38010,
+    "nonce_too_high": -38011,
+    "nonce_max": INTERNAL_ERROR,
+    "fee_cap": -38012,
+    "intrinsic_gas": -38013,
+    "insufficient_funds": -38014,
+    "block_gas": -38015,
+    "block_number": -38020,
+    "block_time": -38021,
+    "initcode": -38025,
+    "too_many_blocks": CLIENT_LIMIT_EXCEEDED,
+    "timeout": -32016,
+    "invalid": INVALID_PARAMS,
+    "override": SERVER_ERROR,
+}
+"""eth_simulateV1's, by the kind of refusal. -38022, -38023 (here as in geth an ``override``) and -38024 have no use."""
 
 
 class RpcError(AstraLinkError):
     """What a client is told instead of a result."""
 
-    def __init__(self, code: int, message: str, data: str | None = None) -> None:
+    def __init__(self, code: int, message: str, data: str | Mapping[str, int | str] | None = None) -> None:
         super().__init__(message)
         self.code = code
         self.message = message
         self.data = data
 
-    def to_json(self) -> dict[str, object]:
-        error: dict[str, object] = {"code": self.code, "message": self.message}
+    def to_json(self) -> dict[str, int | str | Mapping[str, int | str]]:
+        error: dict[str, int | str | Mapping[str, int | str]] = {"code": self.code, "message": self.message}
         if self.data is not None:
             error["data"] = self.data
         return error
@@ -45,10 +71,21 @@ def of_read_error(error: ReadError) -> RpcError:
             return execution_reverted(error.output)
         case CallHalted():
             return halted(str(error))
+        case SimulationRefused():
+            return RpcError(SIMULATION_CODES.get(error.kind, SERVER_ERROR), str(error))
         case TooMuch():
             return RpcError(LIMIT_EXCEEDED, str(error))
         case _:
             return server_error(str(error))
+
+
+def too_many_requests(per_second: int, whose: str, retry_after_ms: int) -> RpcError:
+    """`whose` rate: of one ``connection`` or one ``address``."""
+    return RpcError(
+        LIMIT_EXCEEDED,
+        f"too many requests: at most {per_second} a second of one {whose}; try again in {retry_after_ms} ms",
+        {"requestsPerSecond": per_second, "retryAfterMs": retry_after_ms},
+    )
 
 
 def invalid_params(message: str) -> RpcError:
@@ -89,3 +126,23 @@ def execution_reverted(output: bytes) -> RpcError:
 def halted(reason: str) -> RpcError:
     """A call that ended in an exceptional halt, worded as geth does: in lower case."""
     return RpcError(SERVER_ERROR, reason[:1].lower() + reason[1:] if reason else "execution halted")
+
+
+def still_pending(transaction_hash: bytes, waited_ms: int) -> RpcError:
+    waited = f"{waited_ms / 1000:g}s"
+    return RpcError(
+        STILL_PENDING,
+        f"The transaction was added to the transaction pool but wasn't processed in {waited}",
+        "0x" + transaction_hash.hex(),
+    )
+
+
+def failed_call(status: str, output: bytes, halt_reason: str) -> RpcError | None:
+    """What stands beside a call of a simulated block that failed; None for one that did not."""
+    match status:
+        case "reverted":
+            return execution_reverted(output)
+        case "halted":
+            return RpcError(VM_ERROR, halted(halt_reason).message)
+        case _:
+            return None

@@ -16,12 +16,15 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
+import ipaddress
 import logging
 import os
 import signal
 import socket
 import sys
+import time
 from collections.abc import Generator, Sequence
+from dataclasses import replace
 from typing import Any
 
 import orjson
@@ -33,10 +36,12 @@ from astralink_node.gateway.backend import Unavailable
 from astralink_node.gateway.config import GatewayConfig, GatewayConfigError
 from astralink_node.gateway.connections import Connections
 from astralink_node.gateway.context import ChainIdentity
+from astralink_node.gateway.descriptors import make_room
 from astralink_node.gateway.gateway import Gateway, HeadFeed
 from astralink_node.gateway.http_protocol import http_protocol, websocket_protocol
 from astralink_node.gateway.link_messages import GetNodeStatus, NodeStatus, Push
 from astralink_node.gateway.links import ExecutionLink, NodeLink, SocketBackend
+from astralink_node.gateway.rate_limits import RateLimits
 from astralink_node.listening import CannotListen, listen_tcp
 
 EXIT_USAGE = 2
@@ -46,6 +51,9 @@ EXIT_NODE_GONE = 4
 CONNECT_TIMEOUT_S = 60.0
 """For the node to say who it is and announce its head: it starts us before its database and keys are open."""
 SHUTDOWN_GRACE_S = 1
+NICENESS = 5
+"""Added to the node's: where processor time is short, blocks go before requests, of which strangers may send any
+number. A third of the weight of the node's other processes in Linux' scheduler."""
 LOG_FORMAT = "%(levelname)s %(name)s: %(message)s"
 KEEP_ALIVE_S = 60
 
@@ -108,7 +116,11 @@ async def serve(config: GatewayConfig, listener: socket.socket, ready_fd: int | 
     identity = meeting.result()
     gateway = Gateway(config, identity, SocketBackend(node, execution), feed)
     server = GatewayServer(_uvicorn_config(config, gateway))
-    background = [asyncio.create_task(execution.run()), asyncio.create_task(gateway.submissions.run())]
+    background = [
+        asyncio.create_task(execution.run()),
+        asyncio.create_task(gateway.submissions.run()),
+        asyncio.create_task(gateway.sync_watch.run()),
+    ]
     serving = asyncio.create_task(server.serve(sockets=[listener]))
     ends: list[asyncio.Task[Any]] = [
         stopping,
@@ -118,7 +130,9 @@ async def serve(config: GatewayConfig, listener: socket.socket, ready_fd: int | 
     ]
     try:
         await server.listening.wait()
-        _announce_ready(listener, ready_fd)
+        limits = config.limits
+        is_rate_limited = bool(limits.requests_per_second or limits.client_requests_per_second)
+        _announce_ready(listener, ready_fd, is_rate_limited=is_rate_limited)
         await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
         lost = node.lost.is_set() and not stop.is_set()
         server.should_exit = True
@@ -163,9 +177,10 @@ async def _meet_node(config: GatewayConfig, node: NodeLink, first_head: asyncio.
 
 def _uvicorn_config(config: GatewayConfig, gateway: Gateway) -> uvicorn.Config:
     connections = Connections(config.limits)
+    rates = RateLimits(config.limits, time.monotonic)
     return uvicorn.Config(
         application(config, gateway),
-        http=http_protocol(config.limits, connections),
+        http=http_protocol(config.limits, connections, rates),
         ws=websocket_protocol(config.limits, connections),
         ws_max_size=config.limits.request_bytes,
         ws_per_message_deflate=False,  # hex would shrink, but every client would cost zlib's memory and our time
@@ -180,10 +195,12 @@ def _uvicorn_config(config: GatewayConfig, gateway: Gateway) -> uvicorn.Config:
     )
 
 
-def _announce_ready(listener: socket.socket, ready_fd: int | None) -> None:
+def _announce_ready(listener: socket.socket, ready_fd: int | None, *, is_rate_limited: bool) -> None:
     host, port = listener.getsockname()[:2]
     where = _netloc(host, port)
     logger.info("serving JSON-RPC on http://%s and ws://%s", where, where)
+    if not is_rate_limited and not ipaddress.ip_address(host).is_loopback:
+        logger.warning("others reach JSON-RPC at %s and nothing limits their requests: see rpc.rate_limit", where)
     if ready_fd is not None:
         os.write(ready_fd, orjson.dumps({"host": host, "port": port}) + b"\n")
         os.close(ready_fd)
@@ -206,6 +223,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         logging.basicConfig(level=config.log_level.upper(), stream=sys.stderr, format=LOG_FORMAT)
         # It warns of every malformed request, and whoever sends them would write our log.
         logging.getLogger("uvicorn.error").setLevel(logging.ERROR)
+        config = replace(config, limits=make_room(config.limits))
         listener = listen_tcp(config.host, config.port, "--rpc-port")
         listener.setblocking(False)  # noqa: FBT003
         with listener, asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
@@ -235,4 +253,5 @@ def _fail(exit_code: int, message: str) -> int:
 
 
 if __name__ == "__main__":
+    os.nice(NICENESS)
     sys.exit(main())

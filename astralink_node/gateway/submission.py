@@ -3,14 +3,16 @@
 Requests that arrive while a batch is with the node make up the next one, in their order, so that a wallet's
 nonces reach the pool ascending. The queue is bounded; when it is full a client is told to try again. Decoding and
 recovery (about 0.1 ms) happen in the request's own task: what a client sends can fail nobody else's request.
+Wallets send again what they have no receipt of: senders recovered lately are remembered.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections import deque
+from collections import OrderedDict, deque
 from dataclasses import dataclass
 
+from astralink_node.crypto.keccak import keccak256
 from astralink_node.evm.transactions import (
     BlobTransactionUnsupported,
     InvalidTransaction,
@@ -28,6 +30,9 @@ from astralink_node.gateway.link_messages import (
 )
 from astralink_node.gateway.rpc_errors import LIMIT_EXCEEDED, RpcError, server_error
 
+MAX_RECOVERED = 16_384
+"""Senders of transactions that are remembered; the one longest ago goes first."""
+
 
 @dataclass(slots=True)
 class _Waiting:
@@ -43,16 +48,29 @@ class Submissions:
         self._max_batch = max_batch
         self._queue: deque[_Waiting] = deque()
         self._arrived = asyncio.Event()
+        self._recovered: OrderedDict[bytes, bytes] = OrderedDict()
+        """Sender by transaction hash, which stands for the signature as well."""
 
     async def submit(self, raw: bytes) -> bytes:
         """The transaction's hash once the mempool has taken it; raises the RpcError of its refusal."""
         if len(self._queue) >= self._max_waiting:
             raise RpcError(LIMIT_EXCEEDED, "the node is busy: too many transactions are being submitted; try again")
-        submitted = read_transaction(raw, self._chain_id)
+        submitted = self._read(raw)
         waiting = _Waiting(submitted, asyncio.get_running_loop().create_future())
         self._queue.append(waiting)
         self._arrived.set()
         return await waiting.done
+
+    def _read(self, raw: bytes) -> SubmittedTransaction:
+        transaction_hash = keccak256(raw)
+        sender = self._recovered.get(transaction_hash)
+        if sender is not None:
+            return SubmittedTransaction(raw, sender)
+        submitted = read_transaction(raw, self._chain_id)
+        self._recovered[transaction_hash] = submitted.sender
+        if len(self._recovered) > MAX_RECOVERED:
+            self._recovered.popitem(last=False)
+        return submitted
 
     async def run(self) -> None:
         """Serve the queue until cancelled."""

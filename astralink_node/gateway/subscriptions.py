@@ -1,27 +1,25 @@
-"""eth_subscribe: what a WebSocket connection follows, and the bounded queue of what it has not read yet.
+"""eth_subscribe: what WebSocket connections follow, by what they follow.
 
-Heads and pending transactions come from the node; each is encoded once and put on the queues of those who
-follow it. A client that does not read is disconnected when its queue is full: events are never dropped
-silently.
+Heads and pending transactions come from the node. What a head means to all followers of heads, or to all who asked
+for the same logs, is put together once; how it reaches them, and what becomes of those who do not read, is
+gateway.outbox's.
 """
 
 from __future__ import annotations
 
-import asyncio
 import secrets
-from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import orjson
 
 from astralink_node.crypto.keccak import keccak256
 from astralink_node.evm.transactions import decode_transaction
-from astralink_node.gateway.block_json import header_json, logs_json
+from astralink_node.gateway.block_json import each_receipt_json, header_json, logs_json
 from astralink_node.gateway.config import GatewayLimits
 from astralink_node.gateway.encoding import data, transaction_fields
-from astralink_node.gateway.jsonrpc import encode_notification
 from astralink_node.gateway.link_messages import SubmittedTransaction
+from astralink_node.gateway.outbox import Outbox, Parcel, answer_parcel, event_parcel
 from astralink_node.gateway.reading.block_view import BlockView
 from astralink_node.gateway.reading.log_pattern import LogPattern
 from astralink_node.gateway.rpc_errors import LIMIT_EXCEEDED, RpcError
@@ -44,50 +42,24 @@ class PendingTransactions:
 
 
 @dataclass(frozen=True, slots=True)
+class TransactionReceipts:
+    """geth's: of every block an array of receipts, of these transactions or of all."""
+
+    hashes: frozenset[bytes]
+    """Empty: all."""
+
+
+@dataclass(frozen=True, slots=True)
 class Syncing:
-    """Accepted and silent: a gateway serves a node that is in step."""
+    """When the node begins and ends to catch up (gateway.sync_watch)."""
 
 
-Topic = NewHeads | Logs | PendingTransactions | Syncing
+Topic = NewHeads | Logs | PendingTransactions | TransactionReceipts | Syncing
 
 
 def new_id() -> str:
     """Unguessable, and a QUANTITY without leading zeros as filter ids have to be."""
     return hex(secrets.randbits(127) | 1 << 127)
-
-
-class Outbox:
-    """Messages on their way to one client. Full means overflowed, and overflowed is for good."""
-
-    def __init__(self, max_messages: int, max_bytes: int) -> None:
-        self._max_messages = max_messages
-        self._max_bytes = max_bytes
-        self._messages: deque[bytes] = deque()
-        self._bytes = 0
-        self._arrived = asyncio.Event()
-        self.overflowed = asyncio.Event()
-
-    def put(self, message: bytes) -> None:
-        """Never waits. A single message may exceed the byte bound if nothing else is waiting."""
-        if self.overflowed.is_set():
-            return
-        full = len(self._messages) >= self._max_messages or self._bytes + len(message) > self._max_bytes
-        if full and self._messages:
-            self._messages.clear()
-            self.overflowed.set()
-            return
-        self._messages.append(message)
-        self._bytes += len(message)
-        self._arrived.set()
-
-    async def get(self) -> bytes:
-        """The next message to send."""
-        while not self._messages:
-            self._arrived.clear()
-            await self._arrived.wait()
-        message = self._messages.popleft()
-        self._bytes -= len(message)
-        return message
 
 
 class Connection:
@@ -97,83 +69,130 @@ class Connection:
     event whose id it has not heard.
     """
 
-    def __init__(self, limits: GatewayLimits) -> None:
+    def __init__(self, limits: GatewayLimits, outbox: Outbox, hub: SubscriptionHub) -> None:
         self._limits = limits
-        self.outbox = Outbox(limits.send_queue_messages, limits.send_queue_bytes)
-        self.topics: dict[str, Topic] = {}
-        self._held: dict[str, list[bytes]] = {}
+        self._hub = hub
+        self.outbox = outbox
+        self._topics: dict[str, Topic] = {}
+        self._held: dict[str, list[Parcel]] = {}
 
     def subscribe(self, topic: Topic) -> str:
-        if len(self.topics) >= self._limits.subscriptions_per_connection:
+        if len(self._topics) >= self._limits.subscriptions_per_connection:
             raise RpcError(
                 LIMIT_EXCEEDED, f"too many subscriptions: at most {self._limits.subscriptions_per_connection}"
             )
         subscription_id = new_id()
-        self.topics[subscription_id] = topic
+        self._topics[subscription_id] = topic
         self._held[subscription_id] = []
+        self._hub.follow(topic, subscription_id, self)
         return subscription_id
 
     def unsubscribe(self, subscription_id: str) -> bool:
         self._held.pop(subscription_id, None)
-        return self.topics.pop(subscription_id, None) is not None
+        topic = self._topics.pop(subscription_id, None)
+        if topic is None:
+            return False
+        self._hub.unfollow(topic, subscription_id)
+        return True
 
     def send_answer(self, answer: bytes) -> None:
-        self.outbox.put(answer)
+        self.outbox.put(answer_parcel(answer))
         for subscription_id in [held for held in self._held if held.encode("ascii") in answer]:
-            for event in self._held.pop(subscription_id):
-                self.outbox.put(event)
+            for events in self._held.pop(subscription_id):
+                self.outbox.put(events, subscription_id.encode("ascii"))
 
-    def send_event(self, subscription_id: str, result: bytes) -> None:
-        event = encode_notification(subscription_id, result)
+    def send_events(self, subscription_id: str, events: Parcel) -> None:
         held = self._held.get(subscription_id)
         if held is None:
-            self.outbox.put(event)
-        elif len(held) < self._limits.send_queue_messages:
-            held.append(event)
+            self.outbox.put(events, subscription_id.encode("ascii"))
+        elif sum(parcel.messages for parcel in held) + events.messages <= self._limits.send_queue_messages:
+            held.append(events)
         else:
-            self.outbox.overflowed.set()
+            self.outbox.drop(f"more than {self._limits.send_queue_messages} events before eth_subscribe was answered")
+
+    def close(self) -> None:
+        """The client is gone."""
+        for subscription_id in list(self._topics):
+            self.unsubscribe(subscription_id)
+        self.outbox.close()
+
+
+Followers = dict[str, Connection]
+"""By subscription id."""
 
 
 class SubscriptionHub:
-    """Every connection of this gateway that may hear of events."""
+    """Every subscription of this gateway, by what it follows."""
 
     def __init__(self) -> None:
-        self._connections: set[Connection] = set()
+        self._heads: Followers = {}
+        self._logs: dict[LogPattern, Followers] = {}
+        self._pending: dict[bool, Followers] = {False: {}, True: {}}
+        """Whole transactions by True, hashes by False."""
+        self._receipts: dict[frozenset[bytes], Followers] = {}
+        self._sync: Followers = {}
 
-    def join(self, connection: Connection) -> None:
-        self._connections.add(connection)
+    def follow(self, topic: Topic, subscription_id: str, connection: Connection) -> None:
+        match topic:
+            case NewHeads():
+                self._heads[subscription_id] = connection
+            case Logs(pattern):
+                self._logs.setdefault(pattern, {})[subscription_id] = connection
+            case PendingTransactions(full):
+                self._pending[full][subscription_id] = connection
+            case TransactionReceipts(hashes):
+                self._receipts.setdefault(hashes, {})[subscription_id] = connection
+            case Syncing():
+                self._sync[subscription_id] = connection
 
-    def leave(self, connection: Connection) -> None:
-        self._connections.discard(connection)
+    def unfollow(self, topic: Topic, subscription_id: str) -> None:
+        match topic:
+            case NewHeads():
+                del self._heads[subscription_id]
+            case Logs(pattern):
+                followers = self._logs[pattern]
+                del followers[subscription_id]
+                if not followers:
+                    del self._logs[pattern]
+            case PendingTransactions(full):
+                del self._pending[full][subscription_id]
+            case TransactionReceipts(hashes):
+                followers = self._receipts[hashes]
+                del followers[subscription_id]
+                if not followers:
+                    del self._receipts[hashes]
+            case Syncing():
+                del self._sync[subscription_id]
 
     def publish_head(self, view: BlockView) -> None:
-        for connection, subscription_id, topic in self._subscriptions():
-            match topic:
-                case NewHeads():
-                    connection.send_event(subscription_id, header_json(view))
-                case Logs(pattern):
-                    for log_json in matching_logs(view, pattern):
-                        connection.send_event(subscription_id, log_json)
-                case PendingTransactions() | Syncing():
-                    pass
+        _send(self._heads, [header_json(view)])
+        for pattern, followers in self._logs.items():
+            _send(followers, list(matching_logs(view, pattern)))
+        for hashes, followers in self._receipts.items():
+            receipts = matching_receipts(view, hashes)
+            _send(followers, [b"[" + b",".join(receipts) + b"]"] if receipts else [])
+
+    @property
+    def has_sync_followers(self) -> bool:
+        return bool(self._sync)
+
+    def publish_sync(self, event: bytes) -> None:
+        _send(self._sync, [event])
 
     def publish_pending(self, transactions: Sequence[SubmittedTransaction]) -> None:
-        hashes: list[bytes] | None = None
-        bodies: list[bytes] | None = None
-        for connection, subscription_id, topic in self._subscriptions():
-            if not isinstance(topic, PendingTransactions):
-                continue
-            if topic.full:
-                bodies = _pending_bodies(transactions) if bodies is None else bodies
-            else:
-                hashes = _pending_hashes(transactions) if hashes is None else hashes
-            for event in (bodies if topic.full else hashes) or ():
-                connection.send_event(subscription_id, event)
+        if self._pending[False]:
+            _send(self._pending[False], _pending_hashes(transactions))
+        if self._pending[True]:
+            _send(self._pending[True], _pending_bodies(transactions))
 
-    def _subscriptions(self) -> Iterable[tuple[Connection, str, Topic]]:
-        for connection in self._connections:
-            for subscription_id, topic in connection.topics.items():
-                yield connection, subscription_id, topic
+
+def _send(followers: Mapping[str, Connection], results: Sequence[bytes]) -> None:
+    """Each result to each follower. Nobody leaves meanwhile: nothing here waits."""
+    if not results or not followers:
+        return
+    events = event_parcel(results)
+    for subscription_id, connection in followers.items():
+        connection.send_events(subscription_id, events)
 
 
 def matching_logs(view: BlockView, pattern: LogPattern) -> Iterable[bytes]:
@@ -183,6 +202,17 @@ def matching_logs(view: BlockView, pattern: LogPattern) -> Iterable[bytes]:
     for log, log_json in zip(view.logs, logs_json(view), strict=True):
         if pattern.matches(log.address, log.topics):
             yield log_json
+
+
+def matching_receipts(view: BlockView, hashes: frozenset[bytes]) -> Sequence[bytes]:
+    """JSON of a block's receipts; none for a head that came without them."""
+    if view.receipts is None:
+        return ()
+    encoded = each_receipt_json(view)
+    if not hashes:
+        return encoded
+    wanted = zip(view.transaction_hashes, encoded, strict=True)
+    return [receipt for transaction_hash, receipt in wanted if transaction_hash in hashes]
 
 
 def _pending_hashes(transactions: Sequence[SubmittedTransaction]) -> list[bytes]:

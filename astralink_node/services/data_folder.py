@@ -180,15 +180,21 @@ async def wait_for_database(folder: DataFolder) -> None:
     os.close(descriptor)
 
 
-def runtime_folder(folder: DataFolder) -> Path:
-    """A short folder for the sockets of the node on `folder`, empty, readable by this user alone."""
+def runtime_folder_path(folder: DataFolder) -> Path:
+    """Where the sockets of the node on `folder` are, while it runs."""
     base = os.environ.get("XDG_RUNTIME_DIR", "")
     parent = (
         Path(base) / "astralink"
         if base and Path(base).is_dir()
         else Path(tempfile.gettempdir()) / f"astralink-{os.geteuid()}"
     )
-    path = parent / hashlib.sha256(os.fsencode(folder.root.resolve())).hexdigest()[:12]
+    return parent / hashlib.sha256(os.fsencode(folder.root.resolve())).hexdigest()[:12]
+
+
+def runtime_folder(folder: DataFolder) -> Path:
+    """A short folder for the sockets of the node on `folder`, empty, readable by this user alone."""
+    path = runtime_folder_path(folder)
+    parent = path.parent
     try:
         for part in (parent, path):
             part.mkdir(mode=0o700, exist_ok=True)

@@ -5,7 +5,7 @@ fast enough is disconnected. It then connects anew and starts from the current h
 """
 
 from collections import deque
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Final, assert_never
 
 import trio
@@ -26,7 +26,6 @@ from astralink_node.gateway.link_messages import (
     GetNetworkView,
     GetNodeStatus,
     GetPendingNonce,
-    GetPoolContent,
     GetPooledTransaction,
     LinkFailed,
     MetricsText,
@@ -35,7 +34,6 @@ from astralink_node.gateway.link_messages import (
     NewPendingTransactions,
     NodeStatus,
     PendingNonce,
-    PoolContent,
     PooledTransaction,
     Reachability,
     Reply,
@@ -45,8 +43,10 @@ from astralink_node.gateway.link_messages import (
     SubmitTransactions,
     Verdicts,
 )
+from astralink_node.gateway.pool_messages import GetPoolPage, GetPoolSenders, GetTransactionFate
 from astralink_node.log import Log
 from astralink_node.services.evidence_desk import EvidenceUnwelcome
+from astralink_node.services.pool_view import fate_of, page_of, senders_of
 from astralink_node.services.transaction_pool import TransactionPool
 from astralink_node.txpool.admission import PoolTransaction
 from astralink_node.types import Address
@@ -58,6 +58,8 @@ MAX_QUEUED_BYTES: Final = 64 * 1024 * 1024
 """Waiting to be read by one gateway; beyond either it is disconnected."""
 MAX_REQUESTS_AT_WORK: Final = 64
 """Of one gateway; its further requests are not read until one is answered."""
+MAX_PENDING_BATCH: Final = 512
+"""Transactions announced in one frame."""
 RECEIVE_BYTES: Final = 1 << 18
 
 _log = Log("gateway_link")
@@ -130,7 +132,10 @@ class GatewayLink:
         self._push(NewHead(committed))
 
     def publish_pending(self, pending: Sequence[PoolTransaction]) -> None:
-        self._push(NewPendingTransactions(_submitted(pending)))
+        """In batches: promotions by one block may be as many as the mempool holds."""
+        for start in range(0, len(pending), MAX_PENDING_BATCH):
+            batch = pending[start : start + MAX_PENDING_BATCH]
+            self._push(NewPendingTransactions(_submitted(batch)))
 
     def _push(self, push: NewHead | NewPendingTransactions) -> None:
         if self._connections:
@@ -170,8 +175,12 @@ class GatewayLink:
                     if entry is None
                     else PooledTransaction(entry.transaction.raw, entry.sender)
                 )
-            case GetPoolContent():
-                return PoolContent(_submitted(pool.pending()), _submitted(pool.queued()))
+            case GetPoolSenders():
+                return senders_of(pool)
+            case GetPoolPage():
+                return page_of(pool, request)
+            case GetTransactionFate(transaction_hash):
+                return fate_of(pool, transaction_hash)
             case GetNodeStatus():
                 return self._node_status()
             case GetConsensusState():
@@ -268,5 +277,5 @@ def _encode_reply(reply: Reply) -> bytes:
         return encode(LinkFailed(f"the answer cannot be sent: {error}"))
 
 
-def _submitted(entries: Iterable[PoolTransaction]) -> tuple[SubmittedTransaction, ...]:
+def _submitted(entries: Sequence[PoolTransaction]) -> tuple[SubmittedTransaction, ...]:
     return tuple(SubmittedTransaction(entry.transaction.raw, entry.sender) for entry in entries)

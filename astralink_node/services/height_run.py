@@ -414,7 +414,8 @@ class HeightRun:
 
     async def _check(self, block_hash: bytes, raw_block: bytes) -> None:
         around = self._around
-        answer = await around.execution.validate(Validate(raw_block))
+        senders = await around.proposer.known_senders(raw_block)
+        answer = await around.execution.validate(Validate(raw_block, senders))
         payload = None
         if isinstance(answer, Valid):
             is_small = len(raw_block) <= SMALL_BLOCK_BYTES

@@ -16,6 +16,7 @@ from astralink_node.chain.messages import Build, BuildAttributes, Built, CannotB
 from astralink_node.clock import NowMs
 from astralink_node.config import BlocksConfig
 from astralink_node.crypto import bls
+from astralink_node.evm.blocks import MalformedBlock, decode_block
 from astralink_node.log import Log
 from astralink_node.services.offload import Offload
 from astralink_node.services.own_validator import OwnValidator
@@ -113,6 +114,14 @@ class Proposer:
             if answer.put_off:
                 self._pool.put_off(answer.put_off)
         return answer
+
+    async def known_senders(self, raw_block: bytes) -> tuple[bytes, ...]:
+        """Of a block's transactions, as far as the mempool holds them (Validate.senders); none of what is no block."""
+        try:
+            block = (await self._offload(decode_block, raw_block)).block
+        except MalformedBlock:
+            return ()  # what is wrong with it execution will say
+        return self._pool.known_senders(block.raw_transactions)
 
     async def _sleep_until(self, moment_ms: int) -> None:
         """Until the wall clock shows it."""

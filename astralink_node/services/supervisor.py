@@ -28,6 +28,7 @@ from astralink_node.chain.process_config import (
     ProcessConfig,
 )
 from astralink_node.chain.process_config import MODULE as EXECUTION_MODULE
+from astralink_node.chain.query_limits import QueryLimits
 from astralink_node.errors import AstraLinkError, UserError
 from astralink_node.gateway.config import GatewayConfig
 from astralink_node.log import Log
@@ -200,7 +201,10 @@ async def start_execution(
     genesis_file: Path,
     query_socket: Path,
     history_heights: int | None,
+    query_limits: QueryLimits,
     stop_asked: trio.Event,
+    *,
+    explorer_index: bool,
 ) -> ExecutionProcess:
     """Start it; `nursery` gets its two tasks. Whether it could open the database, its first answer tells.
 
@@ -214,6 +218,11 @@ async def start_execution(
             node_socket=theirs.fileno(),
             query_socket=str(query_socket),
             history_heights=history_heights,
+            explorer_index=explorer_index,
+            call_gas=query_limits.call_gas,
+            log_heights=query_limits.max_log_heights,
+            unfiltered_log_heights=query_limits.max_unfiltered_log_heights,
+            logs=query_limits.max_logs,
         )
         process = await _start(EXECUTION_MODULE, [config.to_json()], [theirs.fileno()])
     child = _Child("execution", process)

@@ -1,6 +1,7 @@
 """Passes transactions on between mempools, in batches: what came in here goes out, what comes from peers goes in.
 
 What a peer sent is never sent again from here: the gossip network itself carries it on, once this node has judged it.
+Nothing is sent for a peer's sake when it connects, however much the pool holds: it gets what comes from then on.
 A batch that does not decode, or that holds a transaction nobody signed, counts against whoever sent it.
 """
 
@@ -29,10 +30,11 @@ under load a transaction waits longer than this for its block anyhow."""
 MAX_BATCH_BYTES: Final = 96_000
 """Below what is announced in parts instead of being sent whole; one larger transaction goes alone."""
 MAX_BATCH_TRANSACTIONS: Final = 256
-MAX_HEARD: Final = 65_536
+MAX_HEARD: Final = 131_072
 """Transactions from peers that are remembered; one forgotten may be sent once more when it becomes executable."""
-MAX_WAITING: Final = 16_384
-"""Transactions that wait to be sent; further ones stay in this node's own pool until it proposes."""
+MAX_WAITING: Final = 131_072
+"""Transactions that wait to be sent, as many as a pool of the default size holds; further ones stay in this node's
+own pool until it proposes. Only hashes wait: what has left the pool by its turn is not sent."""
 
 
 class TransactionGossip:
@@ -43,6 +45,7 @@ class TransactionGossip:
         self._pool = pool
         self._offload = offload
         self._outgoing, self._waiting = trio.open_memory_channel[bytes](MAX_WAITING)
+        """Hashes."""
         self._heard: OrderedDict[bytes, None] = OrderedDict()
         """Hashes of what peers sent, the longest ago first."""
 
@@ -51,7 +54,7 @@ class TransactionGossip:
         for entry in pending:
             if entry.transaction.hash not in self._heard:
                 try:
-                    self._outgoing.send_nowait(entry.transaction.raw)
+                    self._outgoing.send_nowait(entry.transaction.hash)
                 except trio.WouldBlock:
                     return
 
@@ -64,11 +67,11 @@ class TransactionGossip:
     async def _send(self) -> None:
         next_due_s = 0.0
         while True:
-            batch = [await self._waiting.receive()]
+            batch = [await self._next()]
             size = len(batch[0])
             with trio.move_on_at(max(trio.current_time() + BATCH_S, next_due_s)):
                 while size < MAX_BATCH_BYTES and len(batch) < MAX_BATCH_TRANSACTIONS:
-                    raw = await self._waiting.receive()
+                    raw = await self._next()
                     if size + len(raw) > MAX_BATCH_BYTES:
                         self._transport.broadcast(Topic.TRANSACTION, encode_batch(batch))
                         batch, size = [], 0
@@ -77,13 +80,22 @@ class TransactionGossip:
             self._transport.broadcast(Topic.TRANSACTION, encode_batch(batch))
             next_due_s = trio.current_time() + BATCH_INTERVAL_S
 
+    async def _next(self) -> bytes:
+        """The next transaction to send that is still in the pool."""
+        while True:
+            entry = self._pool.pool.get(await self._waiting.receive())
+            if entry is not None:
+                return entry.transaction.raw
+
     async def _take(self, message: TopicMessage) -> None:
         try:
-            submitted = await self._offload(_decode, message.data)
+            batch = {keccak256(raw): raw for raw in decode_batch(message.data)}
+            unknown = [raw for transaction_hash, raw in batch.items() if transaction_hash not in self._pool.pool]
+            submitted = await self._offload(_recover, unknown) if unknown else ()
         except (DecodeError, InvalidTransaction):
             self._transport.judge(message, Verdict.REJECT)
             return
-        hashes = [keccak256(entry.raw_transaction) for entry in submitted]
+        hashes = list(batch)
         self._heard |= dict.fromkeys(hashes)
         while len(self._heard) > MAX_HEARD:
             self._heard.popitem(last=False)
@@ -119,6 +131,6 @@ def decode_batch(data: bytes) -> list[bytes]:
     return found
 
 
-def _decode(data: bytes) -> tuple[SubmittedTransaction, ...]:
-    """With senders, in a worker thread. Raises DecodeError or InvalidTransaction."""
-    return tuple(SubmittedTransaction(raw, recover_sender(decode_transaction(raw))) for raw in decode_batch(data))
+def _recover(raw_transactions: Sequence[bytes]) -> tuple[SubmittedTransaction, ...]:
+    """With senders, in a worker thread. Raises InvalidTransaction."""
+    return tuple(SubmittedTransaction(raw, recover_sender(decode_transaction(raw))) for raw in raw_transactions)

@@ -128,6 +128,7 @@ class TransactionPool:
             for account in committed.touched_accounts
         ]
         view = self._view(header.number, block.raw_header, committed.next_base_fee_wei, committed.next_gas_limit)
+        self.pool.tick(self._now_ms())
         promoted = self.pool.on_commit(touched, included, view)
         if any(raw[0] == SET_CODE_TYPE for raw in block.raw_transactions):
             self._delegations |= {update.address for update in touched if self.pool.knows_sender(update.address)}
@@ -149,19 +150,26 @@ class TransactionPool:
             for place, entry in enumerate(offer.transactions)
         )
 
+    def known_senders(self, raw_transactions: Sequence[bytes]) -> tuple[bytes, ...]:
+        """Of transactions of a block, in its order; empty bytes for one that the pool does not hold."""
+        entries = (self.pool.get(keccak256(raw)) for raw in raw_transactions)
+        return tuple(b"" if entry is None else entry.sender for entry in entries)
+
     def put_off(self, transaction_hash: bytes) -> None:
         """The clock stopped a transaction in a build; a later block begins with it."""
+        self.pool.tick(self._now_ms())
         _log.info("transaction put off: a later block begins with it", hash=transaction_hash)
         self.pool.put_off(transaction_hash)
 
     def drop(self, transaction_hash: bytes, reason: str) -> None:
         """Building found that a transaction can never be included."""
+        self.pool.tick(self._now_ms())
         _log.info("transaction dropped", hash=transaction_hash, reason=reason)
         self.pool.drop(transaction_hash, reason)
 
     async def wait_for_payable(self) -> None:
         """Return when some transaction could go into the next block."""
-        while not self.pool.best(max_count=1, max_bytes=MAX_CANDIDATE_BYTES):
+        while not self.pool.can_pay():
             await self._changed.wait()
         await trio.lowlevel.checkpoint()
 

@@ -6,6 +6,8 @@ A trie node is keyed by its place, not by its hash: the owner (nothing for the a
 a storage trie) and the path from the root, one ASCII hex digit a nibble; a node that changes is replaced.
 """
 
+from collections.abc import Sequence
+from struct import pack, unpack
 from typing import Final
 
 FORMAT_VERSION: Final = 1
@@ -33,6 +35,10 @@ VALIDATOR_SETS: Final = b"V"
 PRIORITIES: Final = b"W"
 CHECKPOINTS: Final = b"Q"
 PROTOCOL_LOGS: Final = b"G"
+APPEARANCES: Final = b"I"
+CREATIONS: Final = b"O"
+SENDER_NONCES: Final = b"J"
+APPEARANCE_LISTS: Final = b"Y"
 
 TABLE_NAMES: Final[dict[bytes, str]] = {
     META: "meta",
@@ -55,6 +61,10 @@ TABLE_NAMES: Final[dict[bytes, str]] = {
     PRIORITIES: "proposer priorities",
     CHECKPOINTS: "checkpoint index",
     PROTOCOL_LOGS: "protocol logs",
+    APPEARANCES: "explorer: addresses",
+    CREATIONS: "explorer: contracts",
+    SENDER_NONCES: "explorer: nonces",
+    APPEARANCE_LISTS: "explorer: lists",
 }
 """Every table, for `db stats` and `db check`."""
 
@@ -84,6 +94,9 @@ IMPORTED_CHECKPOINT_KEY: Final = META + b"imported-checkpoint"
 
 IMPORT_KEY: Final = META + b"import"
 """The manifest of the snapshot that is being imported; absent when none is. The state is incomplete meanwhile."""
+
+EXPLORER_COVERAGE_KEY: Final = META + b"explorer-coverage"
+"""Which heights are in the explorer index, and how well (chain.explorer_coverage); absent while none is."""
 
 
 def import_position_key(segment: int) -> bytes:
@@ -183,7 +196,7 @@ def log_topic_prefix(position: int, topic: bytes) -> bytes:
 
 
 def log_index_key(prefix: bytes, height: int) -> bytes:
-    """One entry per prefix and block -> positions of the matching logs in the block, 4 bytes each, rising."""
+    """One entry per prefix and block -> positions of the matching logs in the block (:func:`encode_positions`)."""
     return prefix + encode_height(height)
 
 
@@ -192,12 +205,41 @@ def log_index_height(key: bytes) -> int:
     return decode_height(key[-8:])
 
 
-def encode_log_positions(positions: list[int]) -> bytes:
-    return b"".join([position.to_bytes(4, "big") for position in positions])
+def encode_positions(positions: Sequence[int]) -> bytes:
+    """Rising positions within a block, 4 bytes each."""
+    return pack(f">{len(positions)}I", *positions)
 
 
-def decode_log_positions(raw_positions: bytes) -> list[int]:
-    return [int.from_bytes(raw_positions[at : at + 4], "big") for at in range(0, len(raw_positions), 4)]
+def decode_positions(raw_positions: bytes) -> list[int]:
+    return list(unpack(f">{len(raw_positions) // 4}I", raw_positions))
+
+
+# --- The explorer index: what an address took part in ----------------------------------------------------------
+
+
+def appearance_key(address: bytes, height: int) -> bytes:
+    """One entry per address and block -> indices of the transactions (:func:`encode_positions`)."""
+    return APPEARANCES + address + encode_height(height)
+
+
+def appearance_height(key: bytes) -> int:
+    """The height in a key that :func:`appearance_key` made."""
+    return decode_height(key[-8:])
+
+
+def creation_key(address: bytes) -> bytes:
+    """-> the creating transaction's height (8 bytes) and index (4 bytes), and the creator (20 bytes)."""
+    return CREATIONS + address
+
+
+def sender_nonce_key(sender: bytes, nonce: int) -> bytes:
+    """-> height (8 bytes) and index in the block (4 bytes) of the transaction."""
+    return SENDER_NONCES + sender + nonce.to_bytes(8, "big")
+
+
+def appearance_list_key(height: int) -> bytes:
+    """-> the addresses that have an entry at this height, joined: for rollback. Kept as long as reverse diffs."""
+    return APPEARANCE_LISTS + encode_height(height)
 
 
 # --- State ----------------------------------------------------------------------------------------------------

@@ -5,7 +5,7 @@ Wallets match the messages ("nonce too low", "insufficient funds", "already know
 the account's code allows it to send (EIP-3607) is judged by the block pipeline alone.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from astralink_node.errors import AstraLinkError
 from astralink_node.evm.fork_rules import ForkRules
@@ -62,6 +62,12 @@ class PoolTransaction:
     arrived_ms: int
     authorities: frozenset[Address] = frozenset()
     """Accounts whose EIP-7702 authorizations it carries."""
+    cost: int = field(init=False)
+    """The most that it can take from its sender, in wei."""
+
+    def __post_init__(self) -> None:
+        sent = self.transaction
+        object.__setattr__(self, "cost", sent.gas_limit * sent.max_fee_per_gas + sent.value)
 
     @property
     def hash(self) -> bytes:
@@ -74,11 +80,6 @@ class PoolTransaction:
     @property
     def size(self) -> int:
         return len(self.transaction.raw)
-
-    @property
-    def cost(self) -> int:
-        """The most that it can take from its sender."""
-        return self.transaction.gas_limit * self.transaction.max_fee_per_gas + self.transaction.value
 
     def tip(self, base_fee: int) -> int:
         """What a unit of gas pays the proposer; negative when the transaction cannot pay the base fee."""
@@ -139,7 +140,7 @@ def check_nonce_and_balance(transaction: PoolTransaction, account: AccountView, 
 
 
 def check_replacement(old: PoolTransaction, new: PoolTransaction, bump_percent: int) -> None:
-    """Both fee fields must rise by at least the bump, rounded up: half a rise would be free gossip."""
+    """Both fee fields must rise, by at least the bump, as geth has it: rounded down, but at least by one wei."""
     before, after = old.transaction, new.transaction
     least_fee = _bumped(before.max_fee_per_gas, bump_percent)
     least_tip = _bumped(before.max_priority_fee_per_gas, bump_percent)
@@ -148,8 +149,8 @@ def check_replacement(old: PoolTransaction, new: PoolTransaction, bump_percent: 
 
 
 def _bumped(price: int, percent: int) -> int:
-    """At least one wei more: at a price of zero a percentage asks for nothing."""
-    return max(price + 1, -(-price * (100 + percent) // 100))
+    """At a low price a percentage, rounded down, asks for nothing."""
+    return max(price + 1, price * (100 + percent) // 100)
 
 
 def _check_replay_protection(transaction: Transaction, chain_id: int, *, allow_unprotected: bool) -> None:

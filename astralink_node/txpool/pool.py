@@ -3,13 +3,12 @@
 A sender's transactions are *pending* (executable) while their nonces follow the account's without a gap and its
 balance covers them all; the rest are *queued*. Building takes pending ones by best tip. When a bound is reached
 the cheapest tail of any sender goes, so that an eviction never makes a gap. Limits on delegated accounts are
-geth's (EIP-7702: another transaction may empty or bump such an account at any time).
+geth's (EIP-7702: another transaction may empty or bump such an account at any time). docs/mempool.md lists the
+rules beside geth's; no change costs more than the line of its sender, whatever else is in the pool.
 """
 
-import heapq
-from collections import OrderedDict
-from collections.abc import Collection, Iterable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 
 from astralink_node.evm.transactions import Transaction
 from astralink_node.txpool.admission import (
@@ -21,31 +20,27 @@ from astralink_node.txpool.admission import (
     check_replacement,
     check_transaction,
 )
+from astralink_node.txpool.fate import Drops, Fate, Held, WaitsFor
 from astralink_node.txpool.long_runs import LongRuns
+from astralink_node.txpool.ranking import Leaders, Tails, best_tip_first
+from astralink_node.txpool.sender_line import SenderLine
 from astralink_node.types import Address
-
-MAX_REMEMBERED_DROPS = 4096
-"""Reasons kept for transactions that left the pool without being included; the oldest are forgotten first."""
-
-
-EVICTION_BATCH = 64
-"""A full pool evicts up to this many at once, so that ranking everything is paid once for that many newcomers."""
 
 
 @dataclass(frozen=True, slots=True)
 class PoolLimits:
     """The bounds of the pool. At each of them a newcomer must outbid something, or is turned away."""
 
-    max_transactions: int = 8192
-    max_bytes: int = 64 * 1024 * 1024
+    max_transactions: int = 131_072
+    max_bytes: int = 128 * 1024 * 1024
     max_per_sender: int = 1024
     max_queued_per_sender: int = 64
-    max_queued: int = 2048
+    max_queued: int = 16_384
     """Of newcomers; transactions that lose their place as executable may exceed it within the bounds above."""
-    replacement_bump_percent: int = 10
+    price_bump_percent: int = 10
     min_tip_wei: int = 0
     queued_lifetime_ms: int = 3 * 60 * 60 * 1000
-    """How long a transaction may wait for an earlier nonce or for funds."""
+    """How long a sender's transactions may wait for an earlier nonce or for funds, with none becoming executable."""
     allow_unprotected: bool = False
     """Legacy transactions from before EIP-155, which are valid on every chain."""
 
@@ -67,32 +62,6 @@ class Offer:
     first_may_run_long: bool
 
 
-@dataclass(slots=True)
-class _Sender:
-    account: AccountView
-    by_nonce: dict[int, PoolTransaction] = field(default_factory=dict)
-    spent: int = 0
-    """Cost of everything in ``by_nonce``."""
-    pending: list[PoolTransaction] = field(default_factory=list)
-    """The executable prefix."""
-    pending_cost: int = 0
-
-    @property
-    def queued_count(self) -> int:
-        return len(self.by_nonce) - len(self.pending)
-
-    @property
-    def next_nonce(self) -> int:
-        return self.account.nonce + len(self.pending)
-
-
-_Worth = tuple[bool, int]
-"""(executable, least tip at the next base fee up to this nonce): what a transaction is worth to the pool.
-
-A transaction cannot be had before those in front of it, so it is worth no more than any of them.
-"""
-
-
 class Pool:
     """All mutable state of the mempool. Methods take and return values; none of them waits."""
 
@@ -100,15 +69,21 @@ class Pool:
         self.limits = limits
         self.chain = chain
         self._by_hash: dict[bytes, PoolTransaction] = {}
-        self._senders: dict[Address, _Sender] = {}
+        self._lines: dict[Address, SenderLine] = {}
+        """Of senders with anything in the pool."""
         self._authorities: dict[Address, int] = {}
         self._bytes = 0
         self._pending_count = 0
         self._arrivals = 0
-        self._drops: OrderedDict[bytes, str] = OrderedDict()
+        self._now_ms = 0
+        self._drops = Drops()
         self._long_runs = LongRuns()
-        self._floor: _Worth | None = None
-        """The least worth in a full pool: a newcomer worth no more is turned away without a look at the rest."""
+        self._leaders = Leaders()
+        self._tails = Tails()
+        self._most_gas = 0
+        """No transaction here wants more."""
+        self._least_fee_cap: int | None = None
+        """None here offers less; None: nothing has been added since the pool was looked through."""
 
     # --- Views -------------------------------------------------------------------------------------------------
 
@@ -135,32 +110,66 @@ class Pool:
 
     def knows_sender(self, address: Address) -> bool:
         """Whether the pool holds this sender's account; otherwise :meth:`add` needs it."""
-        return address in self._senders
+        return address in self._lines
 
     def senders(self) -> Collection[Address]:
-        return self._senders.keys()
+        return self._lines.keys()
 
     def pending_nonce(self, address: Address) -> int | None:
         """The nonce after a sender's executable transactions; None when the pool has nothing from it."""
-        sender = self._senders.get(address)
-        return None if sender is None else sender.next_nonce
+        line = self._lines.get(address)
+        return None if line is None else line.next_nonce
 
     def pending(self) -> Iterator[PoolTransaction]:
         """Executable transactions, a sender's in nonce order."""
-        for sender in self._senders.values():
-            yield from sender.pending
+        for line in self._lines.values():
+            yield from line.pending
 
     def queued(self) -> Iterator[PoolTransaction]:
-        for sender in self._senders.values():
-            end = sender.next_nonce
-            for nonce in sorted(nonce for nonce in sender.by_nonce if nonce >= end):
-                yield sender.by_nonce[nonce]
+        for line in self._lines.values():
+            yield from line.queued
+
+    def of_sender(self, address: Address) -> tuple[Sequence[PoolTransaction], Sequence[PoolTransaction]]:
+        """(executable, queued) of one sender, each in nonce order."""
+        line = self._lines.get(address)
+        return ((), ()) if line is None else (line.pending, line.queued)
 
     def drop_reason(self, transaction_hash: bytes) -> str | None:
         """Why a transaction left the pool without being included, while that is remembered."""
-        return self._drops.get(transaction_hash)
+        dropped = self._drops.get(transaction_hash)
+        return None if dropped is None else dropped.reason
+
+    def fate(self, transaction_hash: bytes) -> Fate | None:
+        """Where a transaction stands, or why it left; None: it was never here, was included, or is forgotten."""
+        entry = self._by_hash.get(transaction_hash)
+        if entry is None:
+            return self._drops.get(transaction_hash)
+        line = self._lines[entry.sender]
+        place = line.place_of(entry)
+        is_pending = place < line.executable
+        missing = line.first_missing_nonce()
+        if not is_pending:
+            waits_for_nonce = missing < entry.nonce
+            waits_for = WaitsFor.NONCE if waits_for_nonce else WaitsFor.FUNDS
+            return Held(
+                entry.sender,
+                entry.nonce,
+                is_pending=False,
+                waits_for=waits_for,
+                missing_nonce=missing if waits_for_nonce else None,
+            )
+        waits_for = WaitsFor.BLOCK
+        if line.floors[place].fee_cap < self.chain.base_fee_wei:
+            waits_for = WaitsFor.BASE_FEE
+        elif self._long_runs.waits(entry.sender, line.nonces[0]):
+            waits_for = WaitsFor.LONG_RUN
+        return Held(entry.sender, entry.nonce, is_pending=True, waits_for=waits_for)
 
     # --- In ----------------------------------------------------------------------------------------------------
+
+    def tick(self, now_ms: int) -> None:
+        """Time passes (Unix milliseconds): what follows happens now."""
+        self._now_ms = now_ms
 
     def add(
         self,
@@ -175,6 +184,7 @@ class Pool:
 
         ``account`` is the sender's account at the head, needed unless :meth:`knows_sender`.
         """
+        self.tick(now_ms)
         if transaction.hash in self._by_hash:
             raise PoolRejection("already known")
         limits = self.limits
@@ -182,70 +192,86 @@ class Pool:
             transaction, self.chain, min_tip_wei=limits.min_tip_wei, allow_unprotected=limits.allow_unprotected
         )
         entry = PoolTransaction(transaction, sender, self._arrivals, now_ms, authorities)
-        state = self._senders.get(sender)
-        if state is None:
+        line = self._lines.get(sender)
+        if line is None:
             if account is None:
                 raise ValueError("the account of an unknown sender is needed")
-            state = _Sender(account)
-        old = state.by_nonce.get(entry.nonce)
-        check_nonce_and_balance(entry, state.account, state.spent, old.cost if old else 0)
-        self._check_delegation(entry, state)
+            line = SenderLine(sender, account)
+        old = line.find(entry.nonce)
+        check_nonce_and_balance(entry, line.account, line.spent, old.cost if old else 0)
+        self._check_delegation(entry, line)
         if old is not None:
-            check_replacement(old, entry, limits.replacement_bump_percent)
-        elif len(state.by_nonce) >= limits.max_per_sender:
-            raise PoolRejection(f"account limit exceeded: pooled {len(state.by_nonce)}, limit {limits.max_per_sender}")
-        self._make_room(entry, state, old)
+            check_replacement(old, entry, limits.price_bump_percent)
+        else:
+            self._check_counts(entry, line)
+        for victim in self._victims(entry, line, old):
+            self.drop(victim.hash, "evicted from a full pool by a better paying transaction")
         self._arrivals += 1
-        self._senders[sender] = state
+        # Of a sender that had nothing left but what was just evicted, the pool has forgotten the line.
+        self._lines[sender] = line
         if old is not None:
-            self._unlink(state, old)
-            self._remember_drop(old.hash, "replaced by a transaction with higher fees")
-            self._link(state, entry)
-            self._refresh(sender, state)
-            return (entry,) if entry in state.pending else ()
-        self._link(state, entry)
-        return self._extend_pending(state)
+            self._forget(old)
+            self._drops.remember(old.hash, "replaced by a transaction with higher fees", now_ms)
+        self._remember(entry)
+        executable_before = line.executable
+        promoted = line.put(entry)
+        self._pending_count += line.executable - executable_before
+        self._note(line, beats=bool(promoted))
+        return tuple(promoted)
 
     # --- Out ---------------------------------------------------------------------------------------------------
+
+    def can_pay(self) -> bool:
+        """Whether some transaction could go into the next block."""
+        return self._leaders.can_pay(self.chain.base_fee_wei)
 
     def best(self, *, max_count: int, max_bytes: int) -> list[PoolTransaction]:
         """Executable transactions for a block, best tip first, each sender's in nonce order.
 
         A sender whose next transaction cannot pay the base fee is passed over. Equal tips go by arrival.
         """
-        lines = [(sender.pending, 0) for sender in self._senders.values()]
-        return _best_tip_first(lines, self.chain.base_fee_wei, max_count, max_bytes)
+        return best_tip_first(
+            self._leaders.in_order(), self._lines, self.chain.base_fee_wei, max_count=max_count, max_bytes=max_bytes
+        )
 
     def offer(self, *, max_count: int, max_bytes: int, long_run: bool = True) -> Offer:
         """Candidates for a block: as :meth:`best`, but first what the clock stopped in an earlier one.
 
         Those that wait for such a turn are left out otherwise. `long_run` False: no turn, and nothing may run long.
         """
-        base_fee, runs = self.chain.base_fee_wei, self._long_runs
-        lines: list[_Place] = [
-            (sender.pending, 0)
-            for address, sender in self._senders.items()
-            if sender.pending and not runs.waits(address, sender.pending[0].nonce)
-        ]
-        chosen = _best_tip_first(lines, base_fee, max_count, max_bytes)
+        base_fee, runs, lines = self.chain.base_fee_wei, self._long_runs, self._lines
+        chosen = best_tip_first(self._in_no_turn(), lines, base_fee, max_count=max_count, max_bytes=max_bytes)
         if not long_run or (runs.is_paused and chosen):
             return Offer(tuple(chosen), first_may_run_long=False)
         turn = self._first_in_turn()
         if turn is not None:
-            first = turn[0]
-            rest = _best_tip_first([*lines, (turn, 1)], base_fee, max_count - 1, max_bytes - first.size)
+            first = turn.entries[0]
+            rest = best_tip_first(
+                self._in_no_turn(),
+                lines,
+                base_fee,
+                max_count=max_count - 1,
+                max_bytes=max_bytes - first.size,
+                begun=(turn, 1),
+            )
             chosen = [first, *rest]
         if chosen:
             runs.begin(chosen[0].sender, chosen[0].hash)
         return Offer(tuple(chosen), first_may_run_long=bool(chosen))
 
-    def _first_in_turn(self) -> list[PoolTransaction] | None:
-        """The executable transactions of the sender whose turn it is; who cannot pay the base fee lets others by."""
+    def _in_no_turn(self) -> Iterator[tuple[int, int, Address]]:
+        """The leaders but for those that the clock stopped."""
+        for rank in self._leaders.in_order():
+            if not self._long_runs.waits(rank[2], self._lines[rank[2]].nonces[0]):
+                yield rank
+
+    def _first_in_turn(self) -> SenderLine | None:
+        """The line of the sender whose turn it is; who cannot pay the base fee lets others by."""
         base_fee, runs = self.chain.base_fee_wei, self._long_runs
         for address in runs.in_turn():
-            pending = self._senders[address].pending
-            if pending and runs.waits(address, pending[0].nonce) and pending[0].tip(base_fee) >= 0:
-                return pending
+            line = self._lines[address]
+            if line.executable and runs.waits(address, line.nonces[0]) and line.entries[0].tip(base_fee) >= 0:
+                return line
         return None
 
     def put_off(self, transaction_hash: bytes) -> None:
@@ -261,131 +287,147 @@ class Pool:
 
         ``touched`` are the accounts that the block changed: no others need a look.
         """
-        limits_changed = chain.gas_limit < self.chain.gas_limit or chain.min_base_fee_wei > self.chain.min_base_fee_wei
         self.chain = chain
-        self._floor = None
         self._long_runs.on_commit(included)
         promoted: list[PoolTransaction] = []
         for update in touched:
-            state = self._senders.get(update.address)
-            if state is None:
+            line = self._lines.get(update.address)
+            if line is None:
                 continue
-            before = {entry.hash for entry in state.pending}
-            state.account = AccountView(update.nonce, update.balance_wei, state.account.has_code)
-            self._discard_unusable(state, included)
+            executable_before = line.executable
+            used, unpayable, newly = line.follow(AccountView(update.nonce, update.balance_wei, line.account.has_code))
+            for entry in used:
+                self._forget(entry)
+                if entry.hash not in included:
+                    self._drops.remember(entry.hash, "its nonce was used by another transaction", self._now_ms)
+            for entry in unpayable:
+                self._forget(entry)
+                self._drops.remember(entry.hash, "insufficient funds for gas * price + value", self._now_ms)
+            self._pending_count += line.executable - executable_before
             self._long_runs.forget(update.address, update.nonce)
-            self._refresh(update.address, state)
-            promoted += [entry for entry in state.pending if entry.hash not in before]
-        if limits_changed:
-            self._discard_unfit()
-        return tuple(promoted)
+            self._note(line, beats=bool(newly))
+            promoted += newly
+        self._discard_unfit()
+        return tuple(entry for entry in promoted if entry.hash in self._by_hash)
 
     def set_has_code(self, address: Address, *, has_code: bool) -> None:
         """Note that an account's delegation changed; what it already has in the pool stays."""
-        state = self._senders.get(address)
-        if state is not None:
-            state.account = AccountView(state.account.nonce, state.account.balance_wei, has_code)
+        line = self._lines.get(address)
+        if line is not None:
+            line.account = AccountView(line.account.nonce, line.account.balance_wei, has_code)
 
     def drop(self, transaction_hash: bytes, reason: str) -> None:
-        """Remove one transaction, for example because building found that it can never be included."""
+        """Remove one transaction, for example because building found that it can never be included.
+
+        What its sender has behind it waits for its nonce then. The same transaction may be added again.
+        """
         entry = self._by_hash.get(transaction_hash)
         if entry is None:
             return
-        state = self._senders[entry.sender]
-        self._unlink(state, entry)
+        line = self._lines[entry.sender]
+        executable_before = line.executable
+        line.remove(entry)
+        self._forget(entry)
+        self._pending_count += line.executable - executable_before
         if self._long_runs.waits(entry.sender, entry.nonce):
             self._long_runs.forget(entry.sender)
-        self._floor = None
-        self._remember_drop(transaction_hash, reason)
-        self._refresh(entry.sender, state)
+        self._drops.remember(transaction_hash, reason, self._now_ms)
+        self._note(line)
 
     def expire_queued(self, now_ms: int) -> int:
-        """Drop what has waited too long for an earlier nonce or for funds; returns how many."""
-        oldest = now_ms - self.limits.queued_lifetime_ms
-        expired = [entry.hash for entry in self.queued() if entry.arrived_ms < oldest]
-        for transaction_hash in expired:
-            self.drop(transaction_hash, "waited too long for an earlier nonce or for funds")
+        """Drop what senders wait with whose heartbeat is older than the lifetime; returns how many.
+
+        As in geth the time is a sender's: since something of it last became executable, or since it began to wait.
+        """
+        self.tick(now_ms)
+        oldest_ms = now_ms - self.limits.queued_lifetime_ms
+        expired = [
+            entry
+            for line in self._lines.values()
+            if line.waits and line.heartbeat_ms < oldest_ms
+            for entry in line.queued
+        ]
+        for entry in expired:
+            self.drop(entry.hash, "waited too long for an earlier nonce or for funds")
         return len(expired)
 
     # --- Bounds ------------------------------------------------------------------------------------------------
 
-    def _make_room(self, entry: PoolTransaction, state: _Sender, old: PoolTransaction | None) -> None:
-        """Evict cheaper transactions until a newcomer fits, or reject it without having evicted any."""
-        limits = self.limits
-        is_executable = entry.nonce <= state.next_nonce
-        if old is None and not is_executable:
-            if state.queued_count >= limits.max_queued_per_sender:
-                raise PoolRejection(
-                    f"account limit exceeded: queued {state.queued_count}, limit {limits.max_queued_per_sender}"
-                )
-            if self.queued_count >= limits.max_queued:
-                raise PoolRejection("txpool is full: too many transactions wait for an earlier nonce")
+    def _check_counts(self, entry: PoolTransaction, line: SenderLine) -> None:
+        """Of what is no replacement."""
+        limits, pooled = self.limits, len(line.entries)
+        if pooled >= limits.max_per_sender:
+            raise PoolRejection(f"account limit exceeded: pooled {pooled}, limit {limits.max_per_sender}")
+        if entry.nonce <= line.next_nonce:
+            return
+        if line.queued_count >= limits.max_queued_per_sender:
+            raise PoolRejection(
+                f"account limit exceeded: queued {line.queued_count}, limit {limits.max_queued_per_sender}"
+            )
+        if self.queued_count >= limits.max_queued:
+            raise PoolRejection("txpool is full: too many transactions wait for an earlier nonce")
+
+    def _victims(self, entry: PoolTransaction, line: SenderLine, old: PoolTransaction | None) -> list[PoolTransaction]:
+        """The cheapest that must go for a newcomer to fit. PoolRejection if they are not all cheaper than it is."""
+        limits, base_fee = self.limits, self.chain.base_fee_wei
         surplus = len(self._by_hash) + (old is None) - limits.max_transactions
         surplus_bytes = self._bytes + entry.size - (old.size if old else 0) - limits.max_bytes
         if surplus <= 0 and surplus_bytes <= 0:
-            return
-        base_fee = self.chain.base_fee_wei
-        ahead = (other.tip(base_fee) for nonce, other in state.by_nonce.items() if nonce < entry.nonce)
-        worth = (is_executable, min((entry.tip(base_fee), *ahead)))
+            return []
+        floors = line.floors_with(entry)
+        is_executable = entry.nonce <= line.next_nonce
+        tip = min(floors.tip_cap, floors.fee_cap - base_fee)
         victims: list[PoolTransaction] = []
-        if self._floor is None or worth > self._floor:
-            ranked = self._cheapest_first()
-            self._floor = ranked[0][0] if ranked else None
-            for victim_worth, _, victim in ranked:
-                if victim_worth >= worth:
-                    break
-                if surplus <= 0 and surplus_bytes <= 0 and len(victims) >= EVICTION_BATCH:
-                    break
+        lengths: dict[Address, int] = {}
+        """Of lines that would lose something, what would be left of them."""
+        try:
+            while surplus > 0 or surplus_bytes > 0:
+                cheapest = self._tails.cheapest(base_fee)
+                if cheapest is None or cheapest[0] >= (is_executable, tip):
+                    raise _outbid(is_executable, tip, cheapest and cheapest[0])
+                loser = self._lines[cheapest[1]]
+                length = lengths.get(loser.address, len(loser.entries)) - 1
+                lengths[loser.address] = length
+                self._tails.note(loser.address, loser, length)
+                victim = loser.entries[length]
                 # Of its own sender only what stands behind it; what stands before is worth no less than it.
-                if victim.sender != entry.sender or victim.nonce > entry.nonce:
+                if loser is not line or victim.nonce > entry.nonce:
                     victims.append(victim)
                     surplus -= 1
                     surplus_bytes -= victim.size
-        if surplus > 0 or surplus_bytes > 0:
-            raise PoolRejection("transaction underpriced: the pool is full of better paying ones")
-        for victim in victims:
-            self.drop(victim.hash, "evicted from a full pool by a better paying transaction")
+        finally:
+            for address in lengths:
+                loser = self._lines[address]
+                self._tails.note(address, loser, len(loser.entries))
+        return victims
 
-    def _cheapest_first(self) -> list[tuple[_Worth, int, PoolTransaction]]:
-        """(worth, minus place in line, transaction), so that of equals those behind go before those in front."""
-        base_fee = self.chain.base_fee_wei
-        ranked: list[tuple[_Worth, int, PoolTransaction]] = []
-        for state in self._senders.values():
-            least, end = None, state.next_nonce
-            for place, nonce in enumerate(sorted(state.by_nonce)):
-                entry = state.by_nonce[nonce]
-                tip = entry.tip(base_fee)
-                least = tip if least is None else min(least, tip)
-                ranked.append(((nonce < end, least), -place, entry))
-        ranked.sort(key=lambda item: item[:2])
-        return ranked
-
-    def _check_delegation(self, entry: PoolTransaction, state: _Sender) -> None:
+    def _check_delegation(self, entry: PoolTransaction, line: SenderLine) -> None:
         """geth's rules: one transaction in flight for an account that is, or is about to be, delegated."""
-        if state.account.has_code or entry.sender in self._authorities:
-            if not state.by_nonce and entry.nonce != state.account.nonce:
-                raise PoolRejection("gapped-nonce tx from delegated accounts")
-            if state.by_nonce and entry.nonce not in state.by_nonce:
+        if line.account.has_code or entry.sender in self._authorities:
+            if not line.executable:
+                if entry.nonce != line.account.nonce:
+                    raise PoolRejection("gapped-nonce tx from delegated accounts")
+            elif not line.account.nonce <= entry.nonce < line.next_nonce:
                 raise PoolRejection("in-flight transaction limit reached for delegated accounts")
         for authority in entry.authorities:
-            other = self._senders.get(authority)
-            if other is not None and len(other.by_nonce) > 1:
+            other = self._lines.get(authority)
+            if other is not None and len(other.entries) > 1:
                 raise PoolRejection("authority already reserved")
 
     # --- Bookkeeping -------------------------------------------------------------------------------------------
 
-    def _link(self, state: _Sender, entry: PoolTransaction) -> None:
-        state.by_nonce[entry.nonce] = entry
-        state.spent += entry.cost
+    def _remember(self, entry: PoolTransaction) -> None:
         self._by_hash[entry.hash] = entry
         self._bytes += entry.size
-        self._drops.pop(entry.hash, None)
+        self._drops.forget(entry.hash)
+        self._most_gas = max(self._most_gas, entry.transaction.gas_limit)
+        fee_cap = entry.transaction.max_fee_per_gas
+        if self._least_fee_cap is None or fee_cap < self._least_fee_cap:
+            self._least_fee_cap = fee_cap
         for authority in entry.authorities:
             self._authorities[authority] = self._authorities.get(authority, 0) + 1
 
-    def _unlink(self, state: _Sender, entry: PoolTransaction) -> None:
-        del state.by_nonce[entry.nonce]
-        state.spent -= entry.cost
+    def _forget(self, entry: PoolTransaction) -> None:
         del self._by_hash[entry.hash]
         self._bytes -= entry.size
         for authority in entry.authorities:
@@ -393,81 +435,39 @@ class Pool:
             if not self._authorities[authority]:
                 del self._authorities[authority]
 
-    def _refresh(self, address: Address, state: _Sender) -> None:
-        """Work out a sender's executable prefix anew, after anything but an addition."""
-        self._pending_count -= len(state.pending)
-        state.pending = []
-        state.pending_cost = 0
-        if state.by_nonce:
-            self._extend_pending(state)
-        else:
-            self._senders.pop(address, None)
+    def _note(self, line: SenderLine, *, beats: bool = False) -> None:
+        """A line changed: bring everything into step that is kept by sender. `beats`: something became executable."""
+        address, length = line.address, len(line.entries)
+        if not length:
+            del self._lines[address]
             self._long_runs.forget(address)
-
-    def _extend_pending(self, state: _Sender) -> tuple[PoolTransaction, ...]:
-        """Move what has become executable behind the executable prefix; returns it."""
-        before = len(state.pending)
-        while (entry := state.by_nonce.get(state.next_nonce)) is not None:
-            if state.pending_cost + entry.cost > state.account.balance_wei:
-                break
-            state.pending.append(entry)
-            state.pending_cost += entry.cost
-        self._pending_count += len(state.pending) - before
-        return tuple(state.pending[before:])
-
-    def _discard_unusable(self, state: _Sender, included: Collection[bytes]) -> None:
-        account = state.account
-        for entry in list(state.by_nonce.values()):
-            if entry.nonce < account.nonce:
-                self._unlink(state, entry)
-                if entry.hash not in included:
-                    self._remember_drop(entry.hash, "its nonce was used by another transaction")
-            elif entry.cost > account.balance_wei:
-                self._unlink(state, entry)
-                self._remember_drop(entry.hash, "insufficient funds for gas * price + value")
+        waits = length > line.executable
+        if beats or (waits and not line.waits):
+            line.heartbeat_ms = self._now_ms
+        line.waits = waits
+        self._leaders.note(address, line.entries[0] if line.executable else None)
+        self._tails.note(address, line, length)
 
     def _discard_unfit(self) -> None:
-        """After the gas limit fell or the minimum base fee rose: drop what can never be included any more."""
+        """Drop what can never be included any more, after the gas limit fell or the minimum base fee rose."""
+        chain = self.chain
+        too_cheap = self._least_fee_cap is not None and self._least_fee_cap < chain.min_base_fee_wei
+        if self._most_gas <= chain.gas_limit and not too_cheap:
+            return
         for entry in list(self._by_hash.values()):
-            if entry.transaction.gas_limit > self.chain.gas_limit:
+            if entry.transaction.gas_limit > chain.gas_limit:
                 self.drop(entry.hash, "exceeds block gas limit")
-            elif entry.transaction.max_fee_per_gas < self.chain.min_base_fee_wei:
+            elif entry.transaction.max_fee_per_gas < chain.min_base_fee_wei:
                 self.drop(entry.hash, "transaction gas price below minimum")
-
-    def _remember_drop(self, transaction_hash: bytes, reason: str) -> None:
-        self._drops[transaction_hash] = reason
-        self._drops.move_to_end(transaction_hash)
-        while len(self._drops) > MAX_REMEMBERED_DROPS:
-            self._drops.popitem(last=False)
+        kept = [entry.transaction for entry in self._by_hash.values()]
+        self._most_gas = max((each.gas_limit for each in kept), default=0)
+        self._least_fee_cap = min((each.max_fee_per_gas for each in kept), default=None)
 
 
-_Place = tuple[list[PoolTransaction], int]
-"""A sender's executable transactions, and the first of them that is not yet chosen."""
-
-
-def _best_tip_first(lines: Iterable[_Place], base_fee: int, max_count: int, max_bytes: int) -> list[PoolTransaction]:
-    """Merge lines of transactions by tip, keeping the order within each; one that cannot pay ends its line."""
-    heap: list[tuple[int, int, int, list[PoolTransaction]]] = []
-    for line, position in lines:
-        _push_next(heap, line, position, base_fee)
-    chosen: list[PoolTransaction] = []
-    size = 0
-    while heap and len(chosen) < max_count:
-        _, _, position, line = heapq.heappop(heap)
-        entry = line[position]
-        if size + entry.size > max_bytes:
-            continue
-        chosen.append(entry)
-        size += entry.size
-        _push_next(heap, line, position + 1, base_fee)
-    return chosen
-
-
-def _push_next(
-    heap: list[tuple[int, int, int, list[PoolTransaction]]], line: list[PoolTransaction], position: int, base_fee: int
-) -> None:
-    if position >= len(line):
-        return
-    tip = line[position].tip(base_fee)
-    if tip >= 0:
-        heapq.heappush(heap, (-tip, line[position].arrival, position, line))
+def _outbid(is_executable: bool, tip: int, cheapest: tuple[bool, int] | None) -> PoolRejection:
+    """In geth's words: it pays too little, or it would have to displace what can be executed although it cannot."""
+    if cheapest is None:
+        return PoolRejection("txpool is full: the transaction is larger than all that it may displace")
+    if not is_executable and cheapest[0] and tip > cheapest[1]:
+        return PoolRejection("future transaction tries to replace pending")
+    return PoolRejection("transaction underpriced: the pool is full of better paying ones")

@@ -28,7 +28,7 @@ def test_no_python_package_needs_a_compiler() -> None:
     assert {"fastecdsa", *built} & set(installed) == set()
 
 
-@pytest.mark.parametrize("folder", ["tests/clients", "tests/interop"])
+@pytest.mark.parametrize("folder", ["tests/clients", "tests/interop", "tests/toolchains"])
 def test_every_npm_package_is_pinned_by_content_and_no_registry_is_named(folder: str) -> None:
     lock = json.loads((ROOT / folder / "package-lock.json").read_text())
     packages = {name: package for name, package in lock["packages"].items() if name}

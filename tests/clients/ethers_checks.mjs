@@ -10,6 +10,8 @@ import {
   keccak256,
   parseEther,
   parseUnits,
+  verifyMessage,
+  verifyTypedData,
   zeroPadValue,
 } from "ethers";
 import { artifact, check, expect, expectEqual, httpUrl, receiverKey, senderKey, within, wsUrl } from "./harness.mjs";
@@ -113,6 +115,74 @@ await check("logs", async () => {
   expectEqual([transfers[0].args.from, transfers[0].args.value], [sender.address, 1_000n], "arguments");
   const minted = await item.queryFilter(item.filters.Transfer(), 0, "latest");
   expectEqual(minted.length, 2, "a mint and a transfer of the item");
+});
+
+await check("filter-polling", async () => {
+  // Over HTTP ethers listens through eth_newFilter and eth_getFilterChanges.
+  const event = new Promise((resolve, reject) => {
+    token.once("Transfer", (from, to, value) => resolve(value)).catch(reject);
+  });
+  await (await token.transfer(receiver.address, 33n)).wait();
+  expectEqual(await within(event, "the event", 20_000), 33n, "the event's value");
+  const blocks = await provider.send("eth_newBlockFilter", []);
+  const { hash } = await (await token.transfer(receiver.address, 1n)).wait();
+  const { blockHash } = await provider.getTransactionReceipt(hash);
+  expect((await provider.send("eth_getFilterChanges", [blocks])).includes(blockHash), "the block's hash");
+  expectEqual(await provider.send("eth_uninstallFilter", [blocks]), true, "uninstalled");
+});
+
+await check("state-override", async () => {
+  const call = { to: await token.getAddress(), data: token.interface.encodeFunctionData("totalSupply") };
+  const override = { [call.to]: { stateDiff: { [zeroPadValue("0x02", 32)]: zeroPadValue("0x07", 32) } } };
+  expectEqual(BigInt(await provider.send("eth_call", [call, "latest", override])), 7n, "the overridden supply");
+  expectEqual(await token.totalSupply(), SUPPLY, "the supply");
+});
+
+await check("simulate-blocks", async () => {
+  const [from, to] = [sender.address, await token.getAddress()];
+  const spend = token.interface.encodeFunctionData("transfer", [receiver.address, 7n]);
+  const ask = token.interface.encodeFunctionData("balanceOf", [receiver.address]);
+  const before = await token.balanceOf(receiver.address);
+  const [first, second] = await provider.send("eth_simulateV1", [
+    { blockStateCalls: [{ calls: [{ from, to, input: spend }] }, { calls: [{ from, to, input: ask }] }] },
+    "latest",
+  ]);
+  expectEqual(token.interface.parseLog(first.calls[0].logs[0]).args.value, 7n, "the simulated Transfer");
+  expectEqual(BigInt(second.calls[0].returnData), before + 7n, "the balance in the next block");
+  expectEqual(await token.balanceOf(receiver.address), before, "the balance itself");
+});
+
+await check("send-and-wait", async () => {
+  const request = await sender.populateTransaction({ to: receiver.address, value: 3n });
+  const receipt = await provider.send("eth_sendRawTransactionSync", [await sender.signTransaction(request)]);
+  expectEqual([receipt.status, receipt.to], ["0x1", receiver.address.toLowerCase()], "the receipt");
+});
+
+await check("trace", async () => {
+  const receipt = await (await token.transfer(receiver.address, 4n)).wait();
+  const call = await provider.send("debug_traceTransaction", [receipt.hash, { tracer: "callTracer", tracerConfig: { withLog: true } }]);
+  const [from, to] = [sender.address, await token.getAddress()].map((address) => address.toLowerCase());
+  expectEqual([call.type, call.from, call.to, BigInt(call.gasUsed)], ["CALL", from, to, receipt.gasUsed], "the call");
+  expectEqual(token.interface.parseLog(call.logs[0]).args.value, 4n, "the traced Transfer");
+  const steps = await provider.send("debug_traceTransaction", [receipt.hash]);
+  expectEqual([steps.failed, BigInt(steps.gas)], [false, receipt.gasUsed], "the struct logger's result");
+  expectEqual(steps.structLogs[0].op, "PUSH1", "the first step");
+  const before = await provider.send("debug_traceTransaction", [receipt.hash, { tracer: "prestateTracer" }]);
+  expect(from in before && to in before, "the accounts that were touched");
+});
+
+await check("unlocked-account", async () => {
+  const unlocked = await provider.getSigner(sender.address);
+  const receipt = await (await unlocked.sendTransaction({ to: receiver.address, value: 1n })).wait();
+  expectEqual([receipt.status, receipt.from], [1, sender.address], "status and sender");
+  expectEqual(verifyMessage("hello", await unlocked.signMessage("hello")), sender.address, "who signed the message");
+  const domain = { name: "devnet", chainId: (await provider.getNetwork()).chainId };
+  const types = { Order: [{ name: "item", type: "string" }, { name: "count", type: "uint256" }] };
+  const order = { item: "eSIM", count: 2n };
+  const signature = await unlocked.signTypedData(domain, types, order);
+  expectEqual(verifyTypedData(domain, types, order, signature), sender.address, "who signed the order");
+  const mined = await (await token.connect(unlocked).transfer(receiver.address, 2n)).wait();
+  expectEqual(mined.logs[0].fragment.name, "Transfer", "the decoded log");
 });
 
 await check("custom-error", async () => {

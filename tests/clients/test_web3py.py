@@ -11,6 +11,7 @@ import pytest
 import rlp
 from eth_abi import abi
 from eth_account import Account
+from eth_account.messages import encode_defunct
 from eth_account.signers.local import LocalAccount
 from eth_utils import keccak
 from trie import HexaryTrie
@@ -140,6 +141,48 @@ def test_erc721_deploys_mints_and_moves(
     send(w3, sender, call_data(item.functions.safeTransferFrom(sender.address, receiver.address, 1)))
     assert item.functions.ownerOf(1).call() == receiver.address
     assert len(w3.eth.get_logs({"address": item.address, "fromBlock": 0})) == 2
+
+
+def test_filters_give_what_is_new(w3: Web3, sender: LocalAccount, receiver: LocalAccount, token: Contract) -> None:
+    transfers = token.events.Transfer.create_filter(from_block="latest", argument_filters={"to": receiver.address})
+    blocks = w3.eth.filter("latest")
+    receipt = send(w3, sender, call_data(token.functions.transfer(receiver.address, 33)))
+    assert [event["args"]["value"] for event in transfers.get_new_entries()] == [33]
+    assert transfers.get_new_entries() == []
+    assert receipt["blockHash"] in blocks.get_new_entries()
+    assert w3.eth.uninstall_filter(transfers.filter_id)
+
+
+def test_state_overrides_change_what_a_call_sees(token: Contract) -> None:
+    slot, seven = "0x" + f"{2:064x}", "0x" + f"{7:064x}"
+    overrides = {token.address: {"stateDiff": {slot: seven}}}
+    assert token.functions.totalSupply().call(state_override=overrides) == 7
+    assert token.functions.totalSupply().call() == SUPPLY
+
+
+def test_traces_in_geths_form_and_in_openethereums(
+    w3: Web3, sender: LocalAccount, receiver: LocalAccount, token: Contract
+) -> None:
+    receipt = send(w3, sender, call_data(token.functions.transfer(receiver.address, 4)))
+    request = [receipt["transactionHash"].to_0x_hex(), {"tracer": "callTracer"}]
+    call = w3.provider.make_request("debug_traceTransaction", request)["result"]  # type: ignore[arg-type]
+    assert (call["type"], call["to"], int(call["gasUsed"], 16)) == ("CALL", token.address.lower(), receipt["gasUsed"])
+    traces = w3.tracing.trace_transaction(receipt["transactionHash"])
+    assert [trace["action"]["to"] for trace in traces] == [token.address]
+
+
+def test_unlocked_account_sends_and_signs(w3: Web3, sender: LocalAccount, receiver: LocalAccount) -> None:
+    assert sender.address in w3.eth.accounts
+    transaction_hash = w3.eth.send_transaction({"from": sender.address, "to": receiver.address, "value": 1})
+    receipt = w3.eth.wait_for_transaction_receipt(transaction_hash, timeout=RECEIPT_TIMEOUT_S, poll_latency=0.05)
+    assert (receipt["status"], receipt["from"]) == (1, sender.address)
+    signature = w3.eth.sign(sender.address, text="hello")
+    assert Account.recover_message(encode_defunct(text="hello"), signature=signature) == sender.address
+    nonce = w3.eth.get_transaction_count(sender.address)
+    signed = w3.eth.sign_transaction(
+        {"from": sender.address, "to": receiver.address, "gas": 21_000, "gasPrice": 10**10, "nonce": nonce}
+    )
+    assert Account.recover_transaction(signed["raw"]) == sender.address
 
 
 @pytest.mark.parametrize("action", ["call", "estimate_gas"])

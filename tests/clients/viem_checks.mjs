@@ -4,6 +4,7 @@ import {
   ContractFunctionRevertedError,
   createPublicClient,
   createWalletClient,
+  decodeFunctionData,
   defineChain,
   encodeFunctionData,
   fromRlp,
@@ -18,6 +19,8 @@ import {
   parseEventLogs,
   parseGwei,
   toRlp,
+  verifyMessage,
+  verifyTypedData,
   webSocket,
 } from "viem";
 import { generatePrivateKey, privateKeyToAccount } from "viem/accounts";
@@ -146,6 +149,94 @@ await check("logs", async () => {
   expectEqual([transfers[0].args.from, transfers[0].args.value], [sender.address, 1_000n], "arguments");
   const events = await client.getContractEvents({ address: item.address, abi: item.abi, eventName: "Transfer", fromBlock: 0n });
   expectEqual(events.length, 2, "a mint and a transfer of the item");
+});
+
+await check("filter-polling", async () => {
+  const filter = await client.createContractEventFilter({ address: token.address, abi: token.abi, eventName: "Transfer" });
+  await mined(await token.write.transfer([receiver.address, 33n]));
+  const [event] = await client.getFilterChanges({ filter });
+  expectEqual([event.args.to, event.args.value], [receiver.address, 33n], "the event's arguments");
+  expectEqual((await client.getFilterChanges({ filter })).length, 0, "nothing new");
+  expectEqual((await client.getFilterLogs({ filter })).length, 1, "logs since the filter was made");
+  expectEqual(await client.uninstallFilter({ filter }), true, "uninstalled");
+  const blocks = await client.createBlockFilter();
+  const { blockHash } = await mined(await token.write.transfer([receiver.address, 1n]));
+  expect((await client.getFilterChanges({ filter: blocks })).includes(blockHash), "the block's hash");
+});
+
+await check("state-override", async () => {
+  const slot = numberToHex(2, { size: 32 });
+  const stateOverride = [{ address: token.address, stateDiff: [{ slot, value: numberToHex(7, { size: 32 }) }] }];
+  const call = { address: token.address, abi: token.abi, functionName: "totalSupply" };
+  expectEqual(await client.readContract({ ...call, stateOverride }), 7n, "the overridden supply");
+  expectEqual(await client.readContract(call), SUPPLY, "the supply");
+  const rich = [{ address: "0x00000000000000000000000000000000000000aa", balance: parseEther("5") }];
+  const spend = { account: rich[0].address, to: receiver.address, value: parseEther("4") };
+  expectEqual(await client.estimateGas({ ...spend, stateOverride: rich }), 21_000n, "the gas of money that is not there");
+});
+
+await check("simulate-blocks", async () => {
+  const probe = "0x00000000000000000000000000000000000a11ce";
+  const blocks = await client.simulateBlocks({
+    blocks: [
+      { calls: [{ account: sender.address, to: probe, value: parseEther("1") }] },
+      {
+        blockOverrides: { gasLimit: 1_000_000n },
+        stateOverrides: [{ address: probe, balance: 5n }],
+        calls: [{ account: sender.address, abi: token.abi, to: token.address, functionName: "balanceOf", args: [probe] }],
+      },
+    ],
+    traceTransfers: true,
+  });
+  expectEqual(blocks[0].calls[0].logs.length, 1, "the transfer's log");
+  expectEqual(blocks[1].parentHash, blocks[0].hash, "the chain of simulated blocks");
+  expectEqual([blocks[1].gasLimit, blocks[1].calls[0].result], [1_000_000n, 0n], "the second block");
+  const { assetChanges, results } = await client.simulateCalls({
+    account: sender.address,
+    calls: [{ to: probe, value: 5n }],
+    traceAssetChanges: true,
+  });
+  expectEqual([results[0].status, assetChanges[0].value.diff], ["success", -5n], "the sender's loss");
+});
+
+await check("send-and-wait", async () => {
+  const request = await wallet.prepareTransactionRequest({ to: receiver.address, value: 3n });
+  const serializedTransaction = await wallet.signTransaction(request);
+  const receipt = await client.sendRawTransactionSync({ serializedTransaction });
+  expectEqual([receipt.status, receipt.to], ["success", receiver.address.toLowerCase()], "the receipt");
+});
+
+await check("trace", async () => {
+  const receipt = await mined(await token.write.transfer([receiver.address, 4n]));
+  const trace = (options) => client.request({ method: "debug_traceTransaction", params: [receipt.transactionHash, options] });
+  const call = await trace({ tracer: "callTracer" });
+  expectEqual([getAddress(call.from), BigInt(call.gasUsed)], [sender.address, receipt.gasUsed], "the call");
+  const { functionName, args } = decodeFunctionData({ abi: token.abi, data: call.input });
+  expectEqual([functionName, args[1]], ["transfer", 4n], "the decoded input");
+  const { pre, post } = await trace({ tracer: "prestateTracer", tracerConfig: { diffMode: true } });
+  const slots = [pre, post].map((state) => Object.keys(state[token.address.toLowerCase()].storage).length);
+  expectEqual(slots[1], 2, `both balances were written: ${slots}`);
+  const reverted = { from: sender.address, to: token.address, data: encodeFunctionData({ abi: token.abi, functionName: "transfer", args: [receiver.address, SUPPLY * 2n] }) };
+  const failed = await client.request({ method: "debug_traceCall", params: [reverted, "latest", { tracer: "callTracer" }] });
+  expectEqual(failed.error, "execution reverted", "the traced failure");
+});
+
+await check("unlocked-account", async () => {
+  const unlocked = createWalletClient({ chain, account: sender.address, transport: http() });
+  expect((await unlocked.getAddresses()).includes(sender.address), "eth_accounts");
+  const receipt = await mined(await unlocked.sendTransaction({ to: receiver.address, value: 1n }));
+  expectEqual(getAddress(receipt.from), sender.address, "the sender");
+  const message = "hello";
+  const said = await unlocked.signMessage({ message });
+  expect(await verifyMessage({ address: sender.address, message, signature: said }), "who signed the message");
+  const typed = {
+    domain: { name: "devnet", chainId },
+    types: { Order: [{ name: "item", type: "string" }, { name: "count", type: "uint256" }] },
+    primaryType: "Order",
+    message: { item: "eSIM", count: 2n },
+  };
+  const signature = await unlocked.signTypedData(typed);
+  expect(await verifyTypedData({ ...typed, address: sender.address, signature }), "who signed the order");
 });
 
 await check("custom-error", async () => {

@@ -17,6 +17,7 @@ import pytest
 from astralink_node.gateway.config import GatewayLimits
 from astralink_node.gateway.rpc_errors import (
     INVALID_REQUEST,
+    LIMIT_EXCEEDED,
     METHOD_NOT_FOUND,
     PARSE_ERROR,
     RESPONSE_TOO_LARGE,
@@ -137,6 +138,27 @@ def test_requests_beyond_the_limits_are_refused_and_nothing_is_lost(tmp_path: Pa
             assert slow["error"] == {"code": TIMEOUT, "message": "request timed out"}
             gateway.sockets.answering.set()
             await still_serves(gateway)
+
+    run(main, timeout_s=60)
+
+
+def test_more_requests_than_the_rate_allows_get_429_and_when_to_come_back(tmp_path: Path) -> None:
+    limits = GatewayLimits(requests_per_second=1000, client_requests_per_second=2)
+
+    async def main() -> None:
+        async with running_gateway(tmp_path, limits=limits) as gateway:
+            batch = orjson.dumps([{"jsonrpc": "2.0", "id": n, "method": "eth_chainId"} for n in range(100)])
+            assert (await gateway.request(batch)).status == 200
+            refused = await gateway.request(CHAIN_ID)
+            assert (refused.status, refused.json()["id"]) == (429, 1)
+            error = refused.json()["error"]
+            assert (error["code"], error["data"]["requestsPerSecond"]) == (LIMIT_EXCEEDED, 2)
+            assert 0 < int(refused.headers["retry-after"]) * 1000 - error["data"]["retryAfterMs"] < 1000
+            in_batch = (await gateway.request(batch[:-1] + b",1]")).json()
+            assert [answer["error"]["code"] for answer in in_batch] == [LIMIT_EXCEEDED] * 101
+            note = await gateway.request(b'{"jsonrpc":"2.0","method":"eth_chainId"}')
+            assert (note.status, note.body) == (429, b"")
+            assert (await gateway.request(method="OPTIONS")).status == 204, "preflights are free"
 
     run(main, timeout_s=60)
 
@@ -345,7 +367,9 @@ def test_connections_at_work_turn_newcomers_away_until_there_is_room(tmp_path: P
             for _, writer in held:
                 writer.write(head % len(balance) + balance)
             # A newcomer takes the place of one whose request is still on its way; of none once all are there.
-            while await gateway.raw(b"GET / HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n"):
+            while not (await gateway.raw(b"GET / HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n")).startswith(
+                b"HTTP/1.1 503"
+            ):
                 reader, writer = await gateway.connect()
                 writer.write(head % len(balance) + balance)
                 held.append((reader, writer))

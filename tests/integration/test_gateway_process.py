@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import signal
 import socket
 import subprocess
@@ -13,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from astralink_node.gateway.config import GatewayConfig
-from astralink_node.gateway.server import EXIT_NODE_GONE, EXIT_PORT, EXIT_USAGE
+from astralink_node.gateway.server import EXIT_NODE_GONE, EXIT_PORT, EXIT_USAGE, NICENESS
 from tests.support.asynchronous import run
 from tests.support.gateway_processes import ready_line, running_gateway, start_process
 from tests.support.gateways import ALICE, BOB, ECHO, hexed, signed
@@ -56,6 +57,15 @@ def test_sigterm_stops_it_in_time_even_with_clients_connected(tmp_path: Path) ->
             finally:
                 for _, writer in (idle, busy):
                     writer.close()
+
+    run(main, timeout_s=60)
+
+
+def test_it_gives_way_to_whoever_started_it(tmp_path: Path) -> None:
+    async def main() -> None:
+        async with running_gateway(tmp_path) as gateway:
+            own, its = os.getpriority(os.PRIO_PROCESS, 0), os.getpriority(os.PRIO_PROCESS, gateway.process.pid)
+            assert its == min(own + NICENESS, 19)
 
     run(main, timeout_s=60)
 

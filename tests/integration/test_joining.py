@@ -1,5 +1,6 @@
 """A new node joins real execution processes: a snapshot, its importer killed on the way, then ranges of blocks."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -48,6 +49,9 @@ class NoTransactions:
 
     def candidates(self, *, long_run: bool) -> tuple[Candidate, ...]:
         return ()
+
+    def known_senders(self, raw_transactions: Sequence[bytes]) -> tuple[bytes, ...]:
+        return (b"",) * len(raw_transactions)
 
     async def wait_for_payable(self) -> None:
         await trio.sleep_forever()

@@ -16,6 +16,7 @@ from tests.support.staking_chains import (
     EPOCH_LENGTH,
     Reference,
     StakingChain,
+    eventful_chain,
     imported,
     operator_of,
     staking_genesis,
@@ -206,16 +207,6 @@ def follow(follower: StakingChain, chain: StakingChain, committed: Committed) ->
     decided = chain.execution.decided(height)
     assert follower.execution.validate(Validate(decided.raw_block)).block_hash == committed.block.block_hash
     assert follower.execution.commit(Commit(committed.block.block_hash, decided.certificate)) == committed
-
-
-def eventful_chain() -> StakingChain:
-    """An election, evidence, a jailing, and two epochs' ends."""
-    chain = StakingChain(genesis=GENESIS)
-    chain.step([chain.registration(5, 0, 5, 50 * BWT), candidate(0, 0)])
-    chain.advance_to(6, absent=[3])
-    chain.step(evidence=[chain.raw_double_precommit(1, 3)], absent=[3])
-    chain.advance_to(2 * EPOCH_LENGTH + 3, absent=[3])
-    return chain
 
 
 def test_whoever_replays_from_genesis_has_the_same_state_sets_and_protocol_log() -> None:

@@ -18,16 +18,23 @@ import orjson
 
 from astralink_node.chain.codec import decode, encode
 from astralink_node.chain.frames import PUSH_ID, FrameDecoder, encode_frame
-from astralink_node.chain.messages import Query
+from astralink_node.chain.messages import Answer, Query
+from astralink_node.chain.query_server import QueryServer, WorkGate
 from astralink_node.gateway.config import GatewayConfig
 from astralink_node.gateway.link_messages import NewHead, Push, Request
 from tests.support.gateways import SmallNode
+from tests.support.query_sockets import WatchedQueries
 
 
 class NodeSockets:
-    """A small node's gateway socket and its execution process's query socket."""
+    """A small node's gateway socket and its execution process's query socket.
 
-    def __init__(self, node: SmallNode, folder: Path) -> None:
+    With `watched`, the latter is a real query server's, which answers in threads, and may answer in parts.
+    """
+
+    def __init__(self, node: SmallNode, folder: Path, watched: WatchedQueries | None = None) -> None:
+        self._watched = watched
+        self._query_server: QueryServer | None = None
         self.node = node
         self.node_path = str(folder / "node")
         self.execution_path = str(folder / "execution")
@@ -42,9 +49,18 @@ class NodeSockets:
         await self.start_execution()
 
     async def start_execution(self) -> None:
+        if self._watched is not None:
+            self._query_server = QueryServer(self._watched, WorkGate(), self.execution_path, threads=2)
+            self._query_server.__enter__()
+            return
         self._execution_server = await asyncio.start_unix_server(self._serve_execution, self.execution_path)
 
     async def stop_execution(self) -> None:
+        if self._watched is not None:
+            server, self._query_server = self._query_server, None
+            if server is not None:
+                await asyncio.to_thread(server.__exit__, None, None, None)
+            return
         await _stop(self._execution_server, self._queriers)
 
     async def stop_node(self) -> None:
@@ -62,20 +78,27 @@ class NodeSockets:
     async def _serve_node(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._gateways.append(writer)
         writer.write(encode_frame(PUSH_ID, encode(NewHead(self.node.head))))
-        await self._serve(reader, writer, lambda payload: encode(self.node.reply(decode(Request, payload))))
+        await self._serve(reader, writer, lambda payload: [encode(self.node.reply(decode(Request, payload)))])
 
     async def _serve_execution(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._queriers.append(writer)
-        await self._serve(reader, writer, lambda payload: encode(self.node.execution.query(decode(Query, payload))))
+        await self._serve(reader, writer, self._query)
+
+    def _query(self, payload: bytes) -> list[bytes]:
+        """What is streamed comes in parts, then how it ended."""
+        parts: list[Answer] = []
+        ending = self.node.execution.query(decode(Query, payload), emit=parts.append)
+        return [encode(part) for part in (*parts, ending)]
 
     async def _serve(
-        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, answer: Callable[[bytes], bytes]
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, answer: Callable[[bytes], list[bytes]]
     ) -> None:
         decoder = FrameDecoder()
         while data := await reader.read(1 << 16):
             await self.answering.wait()
             for frame in decoder.feed(data):
-                writer.write(encode_frame(frame.request_id, answer(frame.payload)))
+                for part in answer(frame.payload):
+                    writer.write(encode_frame(frame.request_id, part))
         writer.close()
 
 
@@ -185,8 +208,10 @@ async def ready_line(descriptor: int) -> dict[str, Any] | None:
 
 
 @asynccontextmanager
-async def running_gateway(folder: Path, node: SmallNode | None = None, **config: Any) -> AsyncIterator[GatewayProcess]:
-    sockets = NodeSockets(SmallNode() if node is None else node, folder)
+async def running_gateway(
+    folder: Path, node: SmallNode | None = None, *, watched: WatchedQueries | None = None, **config: Any
+) -> AsyncIterator[GatewayProcess]:
+    sockets = NodeSockets(SmallNode() if node is None else node, folder, watched)
     await sockets.start()
     settings = {"port": 0, **config}
     process, descriptor = await start_process(

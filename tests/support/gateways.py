@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import AsyncGenerator, Callable, Coroutine, Mapping
 from typing import Any
 
 import orjson
@@ -42,7 +42,6 @@ from astralink_node.gateway.link_messages import (
     GetNetworkView,
     GetNodeStatus,
     GetPendingNonce,
-    GetPoolContent,
     GetPooledTransaction,
     LinkFailed,
     MetricsText,
@@ -51,7 +50,6 @@ from astralink_node.gateway.link_messages import (
     NewPendingTransactions,
     NodeStatus,
     PendingNonce,
-    PoolContent,
     PooledTransaction,
     Push,
     Reachability,
@@ -63,15 +61,26 @@ from astralink_node.gateway.link_messages import (
     Verdict,
     Verdicts,
 )
+from astralink_node.gateway.pool_messages import (
+    GetPoolPage,
+    GetPoolSenders,
+    GetTransactionFate,
+    HeldTransaction,
+    PoolFate,
+    PoolPage,
+    PoolSenders,
+)
 from astralink_node.storage.memory import MemoryStore
 from astralink_node.types import Address
 from genesis.presets import DEVNET_ACCOUNTS, DEVNET_CHAIN_ID
 from genesis.schema import GenesisAccount
 from tests.support.asynchronous import run
-from tests.support.chains import commit_certificate, genesis_text, reveal, secrets_of
+from tests.support.chains import GENESIS_TIMESTAMP, commit_certificate, genesis_text, reveal, secrets_of
 
 CHAIN_ID = DEVNET_CHAIN_ID
 ALICE, BOB, CAROL = DEVNET_ACCOUNTS[:3]
+
+FEE_RECIPIENT = bytes(19) + b"\xfe"
 
 ECHO = Address(bytes.fromhex("ec40" * 10))
 """Logs its call data under the topic in its first word, and returns it."""
@@ -88,17 +97,30 @@ _COUNTER_CODE = bytes.fromhex("60005460010160005500")
 class SmallNode:
     """What a gateway sees of a node and its execution process. Blocks are made when a test says so."""
 
-    def __init__(self, *, chain_id: int = CHAIN_ID, contracts: Mapping[Address, GenesisAccount] | None = None) -> None:
+    def __init__(
+        self,
+        *,
+        chain_id: int = CHAIN_ID,
+        contracts: Mapping[Address, GenesisAccount] | None = None,
+        explorer_index: bool = False,
+        timestamp: int = GENESIS_TIMESTAMP,
+        max_gas_target: int = 15_000_000,
+    ) -> None:
         self.chain_id = chain_id
         alloc = {
             ECHO: GenesisAccount(0, 1, _ECHO_CODE, ()),
             REVERTER: GenesisAccount(0, 1, _REVERTER_CODE, ()),
             COUNTER: GenesisAccount(7, 1, _COUNTER_CODE, ((0, 56),)),
         }
-        text = genesis_text(chain_id=chain_id, extra_alloc={**alloc, **(contracts or {})})
+        text = genesis_text(
+            chain_id=chain_id,
+            extra_alloc={**alloc, **(contracts or {})},
+            timestamp=timestamp,
+            max_gas_target=max_gas_target,
+        )
         store = MemoryStore()
         initialise(store, text)
-        self.execution = Execution.open(store, ExecutionConfig(), now_ns=time.monotonic_ns)
+        self.execution = Execution.open(store, ExecutionConfig(explorer_index=explorer_index), now_ns=time.monotonic_ns)
         status = self.execution.status()
         self.genesis_hash = status.genesis_hash
         self.pool: dict[bytes, SubmittedTransaction] = {}
@@ -107,10 +129,13 @@ class SmallNode:
         self.queries = 0
         self.followers: list[Callable[[Push], None]] = []
         self.announcing = True
+        self.fee_recipient = FEE_RECIPIENT
         self.consensus_state: ConsensusState | None = None
         self.network: NetworkView = NO_NETWORK
         self.dialed_back: tuple[DialedBack, ...] = ()
         self.metrics = ""
+        self.dropped: dict[bytes, str] = {}
+        """Reason by hash."""
         self.evidence: list[bytes] = []
         self.evidence_verdict = EvidenceVerdict(b"", "already known")
         self._certificate = b""
@@ -129,6 +154,14 @@ class SmallNode:
         self.queries += 1
         await asyncio.sleep(0)
         return self.execution.query(query)
+
+    async def stream(self, query: Query) -> AsyncGenerator[Answer]:
+        self.queries += 1
+        await asyncio.sleep(0)
+        chunks: list[Answer] = []
+        ending = self.execution.query(query, emit=chunks.append)
+        for answer in (*chunks, ending):
+            yield answer
 
     async def ask_node(self, request: Request) -> Reply:
         await asyncio.sleep(0)
@@ -151,8 +184,13 @@ class SmallNode:
                     if found is None
                     else PooledTransaction(found.raw_transaction, found.sender)
                 )
-            case GetPoolContent():
-                return PoolContent(tuple(self.pool.values()), ())
+            case GetPoolSenders():
+                return PoolSenders(b"".join({sender for _, sender in self._pooled()}))
+            case GetPoolPage(senders):
+                held = [HeldTransaction(raw, sender) for raw, sender in self._pooled() if sender in senders]
+                return PoolPage(tuple(held), (), len(senders), 0)
+            case GetTransactionFate(transaction_hash):
+                return self._fate(transaction_hash)
             case GetNodeStatus():
                 return NodeStatus(
                     client_version="AstraLink/test",
@@ -164,6 +202,7 @@ class SmallNode:
                     pending_transactions=len(self.pool),
                     queued_transactions=0,
                     makes_empty_blocks=True,
+                    fee_recipient=self.fee_recipient,
                 )
             case GetConsensusState():
                 return ConsensusStateReply(self.consensus_state)
@@ -182,6 +221,13 @@ class SmallNode:
     def _pooled(self) -> list[tuple[bytes, bytes]]:
         return [(each.raw_transaction, each.sender) for each in self.pool.values()]
 
+    def _fate(self, transaction_hash: bytes) -> PoolFate:
+        held = self.pool.get(transaction_hash)
+        if held is not None:
+            return PoolFate("pending", held.sender, decode_transaction(held.raw_transaction).nonce, "block")
+        reason = self.dropped.get(transaction_hash)
+        return PoolFate("unknown") if reason is None else PoolFate("dropped", reason=reason, at_ms=1000)
+
     def _admit(self, submitted: SubmittedTransaction) -> Verdict:
         transaction = decode_transaction(submitted.raw_transaction)
         if transaction.hash in self.pool:
@@ -191,15 +237,15 @@ class SmallNode:
 
     # --- Blocks ----------------------------------------------------------------------------------------------
 
-    def produce(self) -> Committed:
-        """Make the pool's transactions a block, commit it, announce it."""
+    def produce(self, *, interval_ms: int = 1000, fee_recipient: bytes = FEE_RECIPIENT) -> Committed:
+        """Make the pool's transactions a block that long after the last one, commit it, announce it."""
         status = self.execution.status()
         height = status.head_height + 1
         secret = secrets_of(self.execution.context.voting_set, 1)[0]
         candidates = tuple(Candidate(each.raw_transaction, each.sender) for each in self.pool.values())
         attributes = BuildAttributes(
-            time_ms=status.head_time_ms + 1000,
-            fee_recipient=bytes(19) + b"\xfe",
+            time_ms=status.head_time_ms + interval_ms,
+            fee_recipient=fee_recipient,
             round_=0,
             proposer_index=0,
             reveal=reveal(secret, self.genesis_hash, height),
@@ -262,22 +308,32 @@ def with_client(
     apis: tuple[str, ...] = DEFAULT_APIS,
     limits: GatewayLimits | None = None,
     now: Callable[[], float] = time.monotonic,
+    dev_accounts: bool = False,
+    mined_wait_ms: int = 0,
 ) -> None:
     """Run a test body against a gateway in front of a small node, all in this process."""
     node = SmallNode() if node is None else node
 
     async def main() -> None:
-        config = GatewayConfig("", "", apis=apis, limits=limits or GatewayLimits())
+        config = GatewayConfig(
+            "",
+            "",
+            apis=apis,
+            limits=limits or GatewayLimits(),
+            dev_accounts=dev_accounts,
+            mined_wait_ms=mined_wait_ms,
+        )
         feed = HeadFeed(config, now)
         node.followers.append(feed.on_push)
         feed.on_push(NewHead(node.head))
         gateway = Gateway(config, ChainIdentity(node.chain_id, node.genesis_hash, "AstraLink/test"), node, feed)
-        submissions = asyncio.create_task(gateway.submissions.run())
+        background = [asyncio.create_task(each.run()) for each in (gateway.submissions, gateway.sync_watch)]
         try:
             await body(Client(node, gateway, feed))
         finally:
             node.followers.remove(feed.on_push)
-            submissions.cancel()
+            for task in background:
+                task.cancel()
 
     run(main)
 

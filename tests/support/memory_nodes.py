@@ -1,6 +1,6 @@
 """Whole validators in one process: real execution, keys and histories on disk, an in-memory network between them."""
 
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -123,6 +123,9 @@ class Transfers:
 
     def drop(self, transaction_hash: bytes, reason: str) -> None:
         raise AssertionError(f"nothing here is to be dropped: {reason}")
+
+    def known_senders(self, raw_transactions: Sequence[bytes]) -> tuple[bytes, ...]:
+        return (b"",) * len(raw_transactions)
 
     async def wait_for_payable(self) -> None:
         await trio.sleep_forever()

@@ -238,6 +238,16 @@ def imported(chain: StakingChain, height: int) -> Execution:
     return execution
 
 
+def eventful_chain() -> StakingChain:
+    """An election, evidence, a jailing, and two epochs' ends."""
+    chain = StakingChain()
+    chain.step([chain.registration(5, 0, 5, 50 * BWT), candidate(0, 0)])
+    chain.advance_to(6, absent=[3])
+    chain.step(evidence=[chain.raw_double_precommit(1, 3)], absent=[3])
+    chain.advance_to(2 * EPOCH_LENGTH + 3, absent=[3])
+    return chain
+
+
 class Reference:
     """The reference ledger beside a chain: `follow` each block after its commit, transactions in between."""
 

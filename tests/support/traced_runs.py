@@ -6,11 +6,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from astralink_node.evm.address_collector import AddressCollector
 from astralink_node.evm.blocks import Receipt
 from astralink_node.evm.pipeline import BlockExecution
 from astralink_node.evm.spec_tests import CaseResult, run_fixture
 from astralink_node.evm.tracing.access_list import AccessListTracer
-from astralink_node.evm.tracing.addresses import AddressCollector
 from astralink_node.evm.tracing.call_json import call_trace_json
 from astralink_node.evm.tracing.calls import CallTraceOptions, CallTracer
 from astralink_node.evm.tracing.eip3155 import Eip3155Tracer
@@ -94,7 +94,7 @@ class _Watcher:
         self.executions.append(execution)
         if self.tracer is not None:
             execution.set_tracer(self.tracer)
-            execution.set_frame_watcher(AddressCollector())
+            execution.set_frame_watcher(AddressCollector().on_frame)
 
 
 def outcomes(fixture: Mapping[str, Any], tracer: AllTracers | None) -> list[CaseOutcome]:

@@ -68,12 +68,19 @@ NATIVE: tuple[Precompile, ...] = (
 """An AstraLink chain's own, active from genesis; a plain Ethereum chain has none."""
 
 
+def active_precompiles(
+    osaka: bool, *, native: Iterable[Precompile] = (), height: Height = _GENESIS
+) -> tuple[Precompile, ...]:
+    """Ethereum's of the fork, and of `native` those that are active at `height`."""
+    return (*(OSAKA if osaka else PRAGUE), *(own for own in native if own.active_from <= height))
+
+
 def precompiles_for(
     osaka: bool, *, native: Iterable[Precompile] = (), height: Height = _GENESIS
 ) -> Mapping[Address, PrecompileCall]:
-    """The calls by address, for a py-evm computation class; of `native`, those that are active at `height`."""
+    """The calls by address, for a py-evm computation class."""
     calls: dict[Address, PrecompileCall] = {}
-    for entry in (*(OSAKA if osaka else PRAGUE), *(own for own in native if own.active_from <= height)):
+    for entry in active_precompiles(osaka, native=native, height=height):
         if entry.address in calls:
             raise ValueError(f"{entry.name}: address 0x{entry.address.hex()} is taken")
         calls[entry.address] = _py_evm_call(entry)

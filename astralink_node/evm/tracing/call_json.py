@@ -5,7 +5,7 @@ from __future__ import annotations
 import orjson
 
 from astralink_node.evm.revert_reason import revert_reason
-from astralink_node.evm.tracing.calls import CallFrame, CallTrace, FrameLog
+from astralink_node.evm.tracing.records import CallFrame, CallTrace, FrameLog
 
 
 def call_trace_json(trace: CallTrace) -> bytes:

@@ -25,6 +25,7 @@ from astralink_node.evm.tracing.hooks import (
     SilentTracer,
     describe,
 )
+from astralink_node.evm.tracing.records import CallFrame, CallTrace, FrameLog
 from astralink_node.types import Address
 
 if TYPE_CHECKING:
@@ -34,60 +35,6 @@ if TYPE_CHECKING:
 
 FRAME_BYTES: Final = 200
 """What a frame without data is counted as."""
-
-
-@dataclass(frozen=True, slots=True)
-class FrameLog:
-    """A log of a call that was not reverted."""
-
-    log: Log
-    index: int
-    """Among the transaction's logs, when it was made."""
-    position: int
-    """How many calls its own call had made before it."""
-
-
-@dataclass(frozen=True, slots=True)
-class CallFrame:
-    """One call, creation or self-destruction."""
-
-    kind: str
-    """CALL, STATICCALL, DELEGATECALL, CALLCODE, CREATE, CREATE2 or SELFDESTRUCT."""
-    depth: int
-    """0: the transaction's own call."""
-    sender: Address
-    to: Address
-    """The callee as the caller names it; the created address, also of a failed creation; the beneficiary."""
-    code_address: Address
-    """Whose code ran: not ``to`` if that delegates (EIP-7702). For a creation, its own address."""
-    value: int | None
-    """Wei; a DELEGATECALL's is its caller's; None for a STATICCALL."""
-    gas: int
-    """Given to the call; the transaction's own has its intrinsic gas taken off."""
-    gas_used: int
-    """Before refunds."""
-    input: bytes
-    """Call data, or initcode."""
-    output: bytes
-    """Returned data, deployed code, or revert data."""
-    error: str
-    """In geth's words; empty if the call succeeded."""
-    precompile: bool
-    logs: tuple[FrameLog, ...]
-
-    @property
-    def is_creation(self) -> bool:
-        return self.kind in ("CREATE", "CREATE2")
-
-
-@dataclass(frozen=True, slots=True)
-class CallTrace:
-    """All frames of a transaction in the order in which they began; the first is its own call."""
-
-    frames: tuple[CallFrame, ...]
-    gas_limit: int
-    gas_used: int
-    """By the transaction, after refunds."""
 
 
 @dataclass(frozen=True, slots=True)

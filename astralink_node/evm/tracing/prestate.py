@@ -22,6 +22,7 @@ from astralink_node.evm.tracing.hooks import (
     SilentTracer,
 )
 from astralink_node.evm.tracing.instructions import STACK_TAKEN
+from astralink_node.evm.tracing.records import Prestate, TouchedAccount
 from astralink_node.evm.transactions import MAX_INITCODE_BYTES, recover_authority
 from astralink_node.types import Address
 
@@ -46,28 +47,6 @@ class PrestateOptions:
     disable_storage: bool = False
     include_empty: bool = False
     """Show accounts that did not exist; not with ``diff_mode``."""
-
-
-@dataclass(frozen=True, slots=True)
-class TouchedAccount:
-    """An account; None and absent slots are not shown."""
-
-    address: Address
-    balance: int | None
-    nonce: int | None
-    code: bytes | None
-    storage: tuple[tuple[int, int], ...]
-    """Slots and values, by slot."""
-
-
-@dataclass(frozen=True, slots=True)
-class Prestate:
-    """Accounts by address."""
-
-    pre: tuple[TouchedAccount, ...]
-    post: tuple[TouchedAccount, ...]
-    """Without diff mode: empty."""
-    is_diff: bool
 
 
 @dataclass(slots=True)
@@ -223,30 +202,5 @@ class PrestateTracer(SilentTracer):
         self._touch(computation.state.overlay, create2_address(computation.storage_address, salt, initcode))
 
 
-def prestate_fields(prestate: Prestate) -> dict[str, object]:
-    """geth's JSON."""
-    pre = {_hex(account.address): _fields(account) for account in prestate.pre}
-    if not prestate.is_diff:
-        return dict(pre)
-    return {"post": {_hex(account.address): _fields(account) for account in prestate.post}, "pre": pre}
-
-
-def _fields(account: TouchedAccount) -> dict[str, object]:
-    fields: dict[str, object] = {}
-    if account.balance is not None:
-        fields["balance"] = hex(account.balance)
-    if account.code:
-        fields["code"] = _hex(account.code)
-    if account.nonce:
-        fields["nonce"] = account.nonce
-    if account.storage:
-        fields["storage"] = {f"0x{slot:064x}": f"0x{value:064x}" for slot, value in account.storage}
-    return fields
-
-
 def _address(word: int) -> Address:
     return Address((word & _ADDRESS_MASK).to_bytes(20, "big"))
-
-
-def _hex(data: bytes) -> str:
-    return "0x" + data.hex()

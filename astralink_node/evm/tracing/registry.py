@@ -9,11 +9,12 @@ from typing import Final, TypeVar
 import orjson
 
 from astralink_node.errors import AstraLinkError
+from astralink_node.evm.tracing.account_json import prestate_fields, selector_fields
 from astralink_node.evm.tracing.call_json import call_trace_json
 from astralink_node.evm.tracing.calls import CallTraceOptions, CallTracer
 from astralink_node.evm.tracing.hooks import SilentTracer, Tracer
-from astralink_node.evm.tracing.prestate import PrestateOptions, PrestateTracer, prestate_fields
-from astralink_node.evm.tracing.selectors import SelectorTracer, selector_fields
+from astralink_node.evm.tracing.prestate import PrestateOptions, PrestateTracer
+from astralink_node.evm.tracing.selectors import SelectorTracer
 from astralink_node.evm.tracing.together import TracersTogether
 
 TRACER_NAMES: Final = ("callTracer", "prestateTracer", "4byteTracer", "noopTracer", "muxTracer")

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from astralink_node.evm.tracing.hooks import CREATIONS, KeptBytes, RefusedCall, SilentTracer
+from astralink_node.evm.tracing.records import SelectorCount, SelectorCounts
 
 if TYPE_CHECKING:
     from astralink_node.evm.vm import Computation
@@ -13,21 +13,6 @@ if TYPE_CHECKING:
 SELECTOR_BYTES: Final = 4
 COUNT_BYTES: Final = 200
 """What a selector with its size is counted as."""
-
-
-@dataclass(frozen=True, slots=True)
-class SelectorCount:
-    selector: bytes
-    data_bytes: int
-    """Of the call data, without the selector."""
-    count: int
-
-
-@dataclass(frozen=True, slots=True)
-class SelectorCounts:
-    """By selector, then size."""
-
-    counts: tuple[SelectorCount, ...]
 
 
 class SelectorTracer(SilentTracer):
@@ -57,8 +42,3 @@ class SelectorTracer(SilentTracer):
             if place not in self._counts:
                 self._kept.add(COUNT_BYTES)
             self._counts[place] = self._counts.get(place, 0) + 1
-
-
-def selector_fields(counts: SelectorCounts) -> dict[str, object]:
-    """geth's JSON: ``{"0x27dc297e-128": 1}``."""
-    return {f"0x{entry.selector.hex()}-{entry.data_bytes}": entry.count for entry in counts.counts}

@@ -8,11 +8,9 @@ that is left after the opcode.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-import orjson
 from eth.exceptions import VMError
 
 from astralink_node.evm.tracing.hooks import (
@@ -27,7 +25,8 @@ from astralink_node.evm.tracing.hooks import (
     RefusedCall,
     SilentTracer,
 )
-from astralink_node.evm.tracing.instructions import OPCODE_NAMES, STACK_LEFT, STACK_TAKEN
+from astralink_node.evm.tracing.instructions import STACK_LEFT, STACK_TAKEN
+from astralink_node.evm.tracing.records import Effects, MemoryWrite, Operation, StorageWrite, TracedCode, VmTrace
 
 if TYPE_CHECKING:
     from astralink_node.evm.vm import Computation
@@ -40,57 +39,6 @@ _OUTPUT_PLACES: Final = {CALL: 5, CALLCODE: 5, DELEGATECALL: 4, STATICCALL: 4}
 OPERATION_BYTES: Final = 100
 WORD_BYTES: Final = 32
 """What an operation and each pushed item are counted as."""
-
-
-@dataclass(frozen=True, slots=True)
-class MemoryWrite:
-    offset: int
-    data: bytes
-
-
-@dataclass(frozen=True, slots=True)
-class StorageWrite:
-    slot: int
-    value: int
-
-
-@dataclass(frozen=True, slots=True)
-class Effects:
-    """Of an opcode that did not fail."""
-
-    memory: MemoryWrite | None
-    pushed: tuple[int, ...]
-    """The topmost items afterwards, the top last."""
-    storage: StorageWrite | None
-    gas_left: int
-    """Parity calls it ``used``."""
-
-
-@dataclass(frozen=True, slots=True)
-class Operation:
-    program_counter: int
-    opcode: int
-    cost: int
-    """What a call hands on included."""
-    effects: Effects | None
-    """None if the opcode failed."""
-    call: int | None
-    """The position of the call that it made."""
-
-
-@dataclass(frozen=True, slots=True)
-class TracedCode:
-    """A call's code, and what ran of it."""
-
-    code: bytes
-    operations: tuple[Operation, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class VmTrace:
-    """Calls in the order in which they began; the first is the transaction's. Empty if none began."""
-
-    calls: tuple[TracedCode, ...]
 
 
 @dataclass(slots=True)
@@ -196,46 +144,3 @@ def _memory_write(computation: Computation, opcode: int, operands: tuple[int, ..
     else:
         return None
     return MemoryWrite(offset, bytes(computation.memory_content[offset : offset + size])) if size else None
-
-
-def vm_trace_json(trace: VmTrace) -> bytes:
-    """Parity's nested JSON, made without recursion; ``null`` for a transaction that made no call."""
-    if not trace.calls:
-        return b"null"
-    parts: list[bytes] = []
-    open_calls = [_open(trace.calls[0], parts)]
-    while open_calls:
-        operations = open_calls[-1]
-        operation = next(operations, None)
-        if operation is None:
-            open_calls.pop()
-            parts.append(b"]}")
-            if open_calls:
-                parts.append(b"},")
-            continue
-        fields = orjson.dumps(_operation_fields(operation))
-        if operation.call is None:
-            parts.append(fields[:-1] + b',"sub":null},')
-        else:
-            parts.append(fields[:-1] + b',"sub":')
-            open_calls.append(_open(trace.calls[operation.call], parts))
-    # Each operation is followed by a comma; the last of a list is not to be.
-    return b"".join(parts).replace(b"},]}", b"}]}")
-
-
-def _open(call: TracedCode, parts: list[bytes]) -> Iterator[Operation]:
-    parts.append(b'{"code":"0x' + call.code.hex().encode() + b'","ops":[')
-    return iter(call.operations)
-
-
-def _operation_fields(operation: Operation) -> dict[str, object]:
-    effects, shown = operation.effects, None
-    if effects is not None:
-        memory, storage = effects.memory, effects.storage
-        shown = {
-            "mem": None if memory is None else {"data": "0x" + memory.data.hex(), "off": memory.offset},
-            "push": [hex(value) for value in effects.pushed],
-            "store": None if storage is None else {"key": hex(storage.slot), "val": hex(storage.value)},
-            "used": effects.gas_left,
-        }
-    return {"cost": operation.cost, "ex": shown, "pc": operation.program_counter, "op": OPCODE_NAMES[operation.opcode]}

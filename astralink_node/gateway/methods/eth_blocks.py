@@ -7,13 +7,15 @@ from __future__ import annotations
 import time
 from dataclasses import replace
 
+import orjson
+
 from astralink_node.chain.messages import AtHash, AtPending, BlockSelector
 from astralink_node.evm.blocks import EMPTY_BLOOM, EMPTY_REQUESTS_HASH, Block, ethereum_block_rlp
-from astralink_node.gateway.block_json import block_json, receipts_json
+from astralink_node.gateway.block_json import block_json, header_json, receipts_json
 from astralink_node.gateway.context import RpcContext
 from astralink_node.gateway.encoding import JsonObject, block_fields, quantity
 from astralink_node.gateway.jsonrpc import Json
-from astralink_node.gateway.methods.table import Method, Parameter
+from astralink_node.gateway.methods.table import Method, Parameter, Specification
 from astralink_node.gateway.parameters import block, block_number, boolean, hash32, quantity64
 from astralink_node.gateway.reading.head_cache import Head
 from astralink_node.types import EMPTY_TRIE_ROOT, ZERO_HASH, Hash32
@@ -21,6 +23,8 @@ from astralink_node.types import EMPTY_TRIE_ROOT, ZERO_HASH, Hash32
 BLOCK_NUMBER = Parameter("block", block_number)
 BLOCK_HASH = Parameter("blockHash", hash32)
 INDEX = Parameter("index", quantity64)
+BODY_FIELDS = frozenset({"size", "transactions", "uncles", "withdrawals"})
+"""Of a block's fields, those that are no header's."""
 
 
 async def get_block_by_number(context: RpcContext, at: BlockSelector, full: bool) -> Json:
@@ -38,6 +42,27 @@ async def _block(context: RpcContext, at: BlockSelector, *, full: bool) -> Json:
     if view is None:
         return None
     return block_json(view, full=full)
+
+
+async def get_header_by_number(context: RpcContext, at: BlockSelector) -> Json:
+    if isinstance(at, AtPending):
+        pending = pending_block(context.read.blocks.head, int(time.time()))
+        return {name: value for name, value in pending.items() if name not in BODY_FIELDS}
+    return await _header(context, at)
+
+
+async def get_header_by_hash(context: RpcContext, block_hash: bytes) -> Json:
+    return await _header(context, AtHash(block_hash))
+
+
+async def _header(context: RpcContext, at: BlockSelector) -> Json:
+    view = await context.read.blocks.block(at)
+    return None if view is None else orjson.Fragment(header_json(view))
+
+
+async def get_block_access_list(context: RpcContext, at: BlockSelector) -> Json:
+    """EIP-7928 has blocks carry one from a fork on that this chain does not have."""
+    return None
 
 
 def pending_block(head: Head, now_s: int) -> JsonObject:
@@ -104,13 +129,31 @@ async def get_block_receipts(context: RpcContext, at: BlockSelector) -> Json:
 
 
 METHODS = (
-    Method("eth_getBlockByNumber", get_block_by_number, (BLOCK_NUMBER, Parameter("fullTransactions", boolean))),
+    Method(
+        "eth_getBlockByNumber",
+        get_block_by_number,
+        (BLOCK_NUMBER, Parameter("fullTransactions", boolean)),
+        note="`latest`, `safe`, `finalized` and `pending` are all the head: a block exists once it is final.",
+    ),
     Method("eth_getBlockByHash", get_block_by_hash, (BLOCK_HASH, Parameter("fullTransactions", boolean))),
     Method("eth_getBlockTransactionCountByNumber", get_transaction_count_by_number, (BLOCK_NUMBER,)),
     Method("eth_getBlockTransactionCountByHash", get_transaction_count_by_hash, (BLOCK_HASH,)),
-    Method("eth_getUncleCountByBlockNumber", get_uncle_count_by_number, (BLOCK_NUMBER,)),
-    Method("eth_getUncleCountByBlockHash", get_uncle_count_by_hash, (BLOCK_HASH,)),
-    Method("eth_getUncleByBlockNumberAndIndex", no_uncle, (BLOCK_NUMBER, INDEX)),
-    Method("eth_getUncleByBlockHashAndIndex", no_uncle, (BLOCK_HASH, INDEX)),
+    *(
+        Method(name, handler, parameters, Specification.GETH, note="There are no uncles on this chain.")
+        for name, handler, parameters in (
+            ("eth_getUncleCountByBlockNumber", get_uncle_count_by_number, (BLOCK_NUMBER,)),
+            ("eth_getUncleCountByBlockHash", get_uncle_count_by_hash, (BLOCK_HASH,)),
+            ("eth_getUncleByBlockNumberAndIndex", no_uncle, (BLOCK_NUMBER, INDEX)),
+            ("eth_getUncleByBlockHashAndIndex", no_uncle, (BLOCK_HASH, INDEX)),
+        )
+    ),
     Method("eth_getBlockReceipts", get_block_receipts, (Parameter("block", block),)),
+    Method("eth_getHeaderByNumber", get_header_by_number, (BLOCK_NUMBER,), source=Specification.GETH),
+    Method("eth_getHeaderByHash", get_header_by_hash, (BLOCK_HASH,), source=Specification.GETH),
+    Method(
+        "eth_getBlockAccessList",
+        get_block_access_list,
+        (Parameter("block", block),),
+        note="Always null: blocks of this chain carry no access list.",
+    ),
 )

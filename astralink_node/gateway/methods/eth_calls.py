@@ -1,26 +1,21 @@
 """eth_*: simulated transactions. The execution process runs them, within its own caps on gas and time."""
 
-# ruff: noqa: ARG001 - handlers take what the table declares, used or not
-
 from __future__ import annotations
 
-from astralink_node.chain.call_messages import (
-    CallRequest,
-    StateOverride,
-)
+from astralink_node.chain.call_messages import NO_BLOCK_OVERRIDE, BlockOverride, CallRequest, StateOverride
 from astralink_node.chain.messages import AtLatest, BlockSelector
-from astralink_node.gateway.call_parameters import CallArguments, call_arguments, state_overrides
+from astralink_node.gateway.call_parameters import CallArguments, block_overrides, call_arguments, state_overrides
 from astralink_node.gateway.context import RpcContext
 from astralink_node.gateway.encoding import JsonObject, access_list_fields, data, quantity
 from astralink_node.gateway.jsonrpc import Json
 from astralink_node.gateway.methods.table import Method, Parameter
-from astralink_node.gateway.parameters import block, no_overrides
+from astralink_node.gateway.parameters import block as block_selector
 from astralink_node.gateway.rpc_errors import server_error
 
 TRANSACTION = Parameter("transaction", call_arguments)
-BLOCK = Parameter("block", block, AtLatest())
+BLOCK = Parameter("block", block_selector, AtLatest())
 STATE_OVERRIDES = Parameter("stateOverrides", state_overrides, ())
-BLOCK_OVERRIDES = Parameter("blockOverrides", no_overrides, None)
+BLOCK_OVERRIDES = Parameter("blockOverrides", block_overrides, NO_BLOCK_OVERRIDE)
 
 
 async def call(
@@ -28,10 +23,9 @@ async def call(
     arguments: CallArguments,
     at: BlockSelector,
     overrides: tuple[StateOverride, ...],
-    block_overrides: None,
+    block: BlockOverride,
 ) -> Json:
-    request = _request(context, arguments)
-    return data(await context.read.calls.call(request, at, overrides))
+    return data(await context.read.calls.call(request_of(context, arguments), at, overrides, block))
 
 
 async def estimate_gas(
@@ -39,14 +33,19 @@ async def estimate_gas(
     arguments: CallArguments,
     at: BlockSelector,
     overrides: tuple[StateOverride, ...],
-    block_overrides: None,
+    block: BlockOverride,
 ) -> Json:
-    request = _request(context, arguments)
-    return quantity(await context.read.calls.estimate_gas(request, at, overrides))
+    return quantity(await context.read.calls.estimate_gas(request_of(context, arguments), at, overrides, block))
 
 
-async def create_access_list(context: RpcContext, arguments: CallArguments, at: BlockSelector, overrides: None) -> Json:
-    answer = await context.read.calls.access_list(_request(context, arguments), at)
+async def create_access_list(
+    context: RpcContext,
+    arguments: CallArguments,
+    at: BlockSelector,
+    overrides: tuple[StateOverride, ...],
+    block: BlockOverride,
+) -> Json:
+    answer = await context.read.calls.access_list(request_of(context, arguments), at, overrides, block)
     fields: JsonObject = {
         "accessList": access_list_fields(answer.access_list),
         "gasUsed": quantity(answer.gas_used),
@@ -56,19 +55,18 @@ async def create_access_list(context: RpcContext, arguments: CallArguments, at: 
     return fields
 
 
-def _request(context: RpcContext, arguments: CallArguments) -> CallRequest:
+def request_of(context: RpcContext, arguments: CallArguments) -> CallRequest:
+    """The call, if it is meant for this chain."""
     ours = context.identity.chain_id
     if arguments.chain_id is not None and arguments.chain_id != ours:
         raise server_error(f"chainId does not match node's (have={arguments.chain_id}, want={ours})")
     return arguments.request
 
 
+OVERRIDABLE = (TRANSACTION, BLOCK, STATE_OVERRIDES, BLOCK_OVERRIDES)
+
 METHODS = (
-    Method("eth_call", call, (TRANSACTION, BLOCK, STATE_OVERRIDES, BLOCK_OVERRIDES)),
-    Method("eth_estimateGas", estimate_gas, (TRANSACTION, BLOCK, STATE_OVERRIDES, BLOCK_OVERRIDES)),
-    Method(
-        "eth_createAccessList",
-        create_access_list,
-        (TRANSACTION, BLOCK, Parameter("stateOverrides", no_overrides, None)),
-    ),
+    Method("eth_call", call, OVERRIDABLE),
+    Method("eth_estimateGas", estimate_gas, OVERRIDABLE),
+    Method("eth_createAccessList", create_access_list, OVERRIDABLE, note="Takes block overrides too, as eth_call."),
 )

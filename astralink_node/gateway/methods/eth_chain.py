@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from astralink_node.chain.messages import BlockSelector, FeeHistoryAnswer
 from astralink_node.gateway.context import RpcContext
-from astralink_node.gateway.encoding import JsonObject, quantity
+from astralink_node.gateway.encoding import JsonObject, quantity, sync_fields
 from astralink_node.gateway.jsonrpc import Json
 from astralink_node.gateway.methods.table import Method, Parameter
 from astralink_node.gateway.parameters import block_count, block_number, percentiles
@@ -30,16 +30,7 @@ async def syncing(context: RpcContext) -> Json:
     sync = (await context.read.node.network()).sync
     if sync is None:
         return False
-    return {
-        "startingBlock": quantity(sync.started_height),
-        "currentBlock": quantity(sync.current_height),
-        "highestBlock": quantity(sync.highest_height),
-    }
-
-
-async def accounts(context: RpcContext) -> Json:
-    """Keys belong in wallets; this node manages none."""
-    return []
+    return sync_fields(sync)
 
 
 async def gas_price(context: RpcContext) -> Json:
@@ -104,12 +95,11 @@ def _history_fields(history: FeeHistoryAnswer, *, with_rewards: bool) -> JsonObj
 METHODS = (
     Method("eth_chainId", chain_id),
     Method("eth_blockNumber", block_number_now),
-    Method("eth_syncing", syncing),
-    Method("eth_accounts", accounts),
+    Method("eth_syncing", syncing, note="An object while the node is eight blocks or more behind a peer."),
     Method("eth_gasPrice", gas_price),
     Method("eth_maxPriorityFeePerGas", max_priority_fee_per_gas),
     Method("eth_baseFee", base_fee),
-    Method("eth_blobBaseFee", blob_base_fee),
+    Method("eth_blobBaseFee", blob_base_fee, note="Always 1 wei: the chain carries no blobs."),
     Method(
         "eth_feeHistory",
         fee_history,
@@ -118,5 +108,6 @@ METHODS = (
             Parameter("newestBlock", block_number),
             Parameter("rewardPercentiles", percentiles, ()),
         ),
+        note="At most 1024 blocks and 100 percentiles; blobs as for blocks without any.",
     ),
 )

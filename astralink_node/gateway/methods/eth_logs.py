@@ -10,8 +10,8 @@ from astralink_node.gateway.encoding import data, log_fields
 from astralink_node.gateway.filters import BlockPoll, LogPoll, PendingPoll
 from astralink_node.gateway.jsonrpc import Json
 from astralink_node.gateway.log_filters import LogFilter, check_bounds, log_filter
-from astralink_node.gateway.methods.table import Method, Parameter
-from astralink_node.gateway.parameters import BadValue, anything, text
+from astralink_node.gateway.methods.table import Method, Parameter, Specification
+from astralink_node.gateway.parameters import BadValue, anything, hash32, text
 from astralink_node.gateway.reading.log_pattern import LogPattern
 from astralink_node.gateway.rpc_errors import (
     invalid_argument,
@@ -19,7 +19,14 @@ from astralink_node.gateway.rpc_errors import (
     server_error,
     subscriptions_need_websocket,
 )
-from astralink_node.gateway.subscriptions import Logs, NewHeads, PendingTransactions, Syncing, Topic
+from astralink_node.gateway.subscriptions import (
+    Logs,
+    NewHeads,
+    PendingTransactions,
+    Syncing,
+    Topic,
+    TransactionReceipts,
+)
 
 FILTER = Parameter("filter", log_filter)
 FILTER_ID = Parameter("filterId", text)
@@ -177,22 +184,55 @@ def _topic(context: RpcContext, kind: str, argument: object) -> Topic:
             return PendingTransactions(full=argument is True)
         case "syncing":
             return Syncing()
+        case "transactionReceipts":
+            return TransactionReceipts(_receipt_hashes(argument, context.limits.receipt_hashes))
         case _:
             raise invalid_argument(0, f'subscription: no "{kind[:50]}" subscription in eth namespace')
 
 
+def _receipt_hashes(argument: object, limit: int) -> frozenset[bytes]:
+    if argument is None:
+        return frozenset()
+    given = argument.get("transactionHashes") if isinstance(argument, dict) else argument
+    if given is None:
+        return frozenset()
+    if not isinstance(given, list):
+        raise invalid_argument(1, "filter.transactionHashes: expected an array")
+    if len(given) > limit:
+        raise invalid_params(
+            f"exceed max number of transaction hashes allowed per transactionReceipts subscription: at most {limit}"
+        )
+    try:
+        return frozenset(hash32(f"filter.transactionHashes[{index}]", each) for index, each in enumerate(given))
+    except BadValue as error:
+        raise invalid_argument(1, str(error)) from error
+
+
 METHODS = (
-    Method("eth_getLogs", get_logs, (FILTER,)),
+    Method(
+        "eth_getLogs",
+        get_logs,
+        (FILTER,),
+        note="Bounded by `rpc.max_log_range` and `rpc.max_log_results`; a range beyond the head is an error.",
+    ),
     Method("eth_newFilter", new_filter, (FILTER,)),
     Method("eth_newBlockFilter", new_block_filter),
     Method(
         "eth_newPendingTransactionFilter",
         new_pending_transaction_filter,
         (Parameter("fullTransactions", anything, None),),
+        note="Hashes only: geth's flag for whole transactions changes nothing.",
     ),
     Method("eth_uninstallFilter", uninstall_filter, (FILTER_ID,)),
     Method("eth_getFilterChanges", get_filter_changes, (FILTER_ID,)),
     Method("eth_getFilterLogs", get_filter_logs, (FILTER_ID,)),
-    Method("eth_subscribe", subscribe, (Parameter("subscription", text), Parameter("argument", anything, None))),
-    Method("eth_unsubscribe", unsubscribe, (Parameter("subscriptionId", text),)),
+    Method(
+        "eth_subscribe",
+        subscribe,
+        (Parameter("subscription", text), Parameter("argument", anything, None)),
+        Specification.GETH,
+        note="WebSocket only. Nothing is ever taken back, so no log has `removed`; "
+        "`syncing` comes with the head after the change.",
+    ),
+    Method("eth_unsubscribe", unsubscribe, (Parameter("subscriptionId", text),), Specification.GETH),
 )

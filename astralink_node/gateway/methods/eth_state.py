@@ -5,6 +5,7 @@ from __future__ import annotations
 from astralink_node.chain.messages import AtLatest, AtPending, BlockSelector
 from astralink_node.gateway.context import RpcContext
 from astralink_node.gateway.encoding import data, proof_fields, quantity
+from astralink_node.gateway.filling import next_nonce
 from astralink_node.gateway.jsonrpc import Json
 from astralink_node.gateway.methods.table import Method, Parameter
 from astralink_node.gateway.parameters import address, block, storage_key, storage_keys, storage_request
@@ -22,10 +23,7 @@ async def get_transaction_count(context: RpcContext, account: bytes, at: BlockSe
     """The nonce in state; at "pending" the first one that neither state nor the mempool has used."""
     if not isinstance(at, AtPending):
         return quantity((await context.read.state.account(account, at)).nonce)
-    pooled = await context.read.pool.pending_nonce(account)
-    committed = (await context.read.state.account(account, AtLatest())).nonce
-    # The pool may not have seen yet what a block that was just committed used up.
-    return quantity(committed if pooled is None else max(committed, pooled))
+    return quantity(await next_nonce(context.read, account))
 
 
 async def get_code(context: RpcContext, account: bytes, at: BlockSelector) -> Json:
@@ -58,7 +56,12 @@ async def get_proof(context: RpcContext, account: bytes, keys: tuple[tuple[int, 
 
 METHODS = (
     Method("eth_getBalance", get_balance, (ADDRESS, BLOCK)),
-    Method("eth_getTransactionCount", get_transaction_count, (ADDRESS, BLOCK)),
+    Method(
+        "eth_getTransactionCount",
+        get_transaction_count,
+        (ADDRESS, BLOCK),
+        note="With `pending`, what the mempool holds of the sender counts; other readings of `pending` are the head's.",
+    ),
     Method("eth_getCode", get_code, (ADDRESS, BLOCK)),
     Method("eth_getStorageAt", get_storage_at, (ADDRESS, Parameter("key", storage_key), BLOCK)),
     Method("eth_getStorageValues", get_storage_values, (Parameter("requests", storage_request), BLOCK)),

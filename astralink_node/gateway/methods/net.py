@@ -23,7 +23,7 @@ async def peer_count(context: RpcContext) -> Json:
 
 
 METHODS = (
-    Method("net_version", version),
-    Method("net_listening", listening, source=Specification.GETH),
+    Method("net_version", version, note="The chain id, in decimal."),
+    Method("net_listening", listening, source=Specification.GETH, note="False for a node that runs alone."),
     Method("net_peerCount", peer_count, source=Specification.GETH),
 )

@@ -13,6 +13,7 @@ from enum import StrEnum
 from astralink_node.gateway.jsonrpc import Json
 from astralink_node.gateway.parameters import BadValue
 from astralink_node.gateway.rpc_errors import invalid_argument, invalid_params
+from astralink_node.gateway.streamed import Streamed
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,7 +24,7 @@ class Required:
 REQUIRED = Required()
 
 Parse = Callable[[str, object], object]
-Handler = Callable[..., Awaitable[Json]]
+Handler = Callable[..., Awaitable[Json | Streamed]]
 """An async function of the request's context and the parsed parameters; the table beside it fixes their types."""
 
 
@@ -59,6 +60,8 @@ class Method:
     source: Specification = Specification.EXECUTION_APIS
     note: str = ""
     """Where this node deviates from it, in a sentence for docs/rpc.md; empty: nowhere."""
+    takes_long: bool = False
+    """It runs a transaction under a tracer, or many: such calls have places, and a time, of their own."""
 
 
 def method_table(namespaces: Iterable[Sequence[Method]]) -> Mapping[str, Method]:

@@ -98,6 +98,10 @@ class BlockReader:
         told.learn_receipts(answer.receipts)
         return told
 
+    async def mined(self, transaction_hash: bytes) -> None:
+        """Wait until one of the newest blocks holds the transaction; how long, the caller bounds."""
+        await self._source.heads.holds(transaction_hash)
+
     async def transaction(self, transaction_hash: bytes) -> CommittedTransaction | None:
         cached = self._heads.transaction(transaction_hash)
         if cached is not None:
@@ -115,6 +119,10 @@ class BlockReader:
             return found
         view = await self.block_with_receipts(AtHash(found.place.block_hash))
         return None if view is None else _in_view(view, found.place.index)
+
+    async def reach(self, height: int) -> None:
+        """Wait until the head is at least at ``height``; the caller bounds how long."""
+        await self._heads.reach(height)
 
     async def protocol_log(self, at: BlockSelector) -> ProtocolLogAnswer | None:
         """What the protocol's own calls did at a block, beside its transactions."""

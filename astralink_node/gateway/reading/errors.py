@@ -16,6 +16,13 @@ class UnknownBlock(ReadError):
         super().__init__("header for hash not found" if by_hash else "header not found")
 
 
+class UnknownTransaction(ReadError):
+    """What would have to be executed again was never executed, or is not known."""
+
+    def __init__(self) -> None:
+        super().__init__("transaction not found")
+
+
 class StateUnavailable(ReadError):
     """The state of a block that is there, but older than this node keeps."""
 
@@ -54,8 +61,32 @@ class CallRefused(ReadError):
         self.kind = kind
 
 
+class SimulationRefused(ReadError):
+    """Blocks that could not be simulated; `kind` as in :class:`CallRefused`, and CallFailed's for whole blocks."""
+
+    def __init__(self, kind: str, message: str) -> None:
+        super().__init__(message)
+        self.kind = kind
+
+
 class NotAnswered(ReadError):
     """The node could not or would not say; the message has its words."""
+
+
+class IndexGap(ReadError):
+    """The answer may depend on blocks that the explorer index does not hold, or holds without internal calls."""
+
+    def __init__(self, first: int, last: int, reason: str) -> None:
+        blocks = f"blocks {first} to {last}"
+        super().__init__(
+            {
+                "unindexed": f"{blocks} are not in the explorer index: stop the node, run `astralink-node db index`, "
+                "and start it with --explorer-index",
+                "without_calls": f"{blocks} are in the explorer index without internal calls, since their state was "
+                "not kept: what contracts created there is not known",
+                "without_blocks": f"this node does not have {blocks}: it joined with a snapshot",
+            }[reason]
+        )
 
 
 class NoStaking(ReadError):

@@ -87,6 +87,11 @@ class HeadCache:
         while self._head is None or self._head.height < height:
             await self._advanced.wait()
 
+    async def holds(self, transaction_hash: bytes) -> None:
+        """Wait until a cached block holds the transaction; how long, the caller bounds."""
+        while transaction_hash not in self._transactions:
+            await self._advanced.wait()
+
     def _remember(self, view: BlockView) -> None:
         self._by_height[view.height] = view
         self._by_hash[view.block_hash] = view

@@ -1,21 +1,57 @@
-"""The mempool, as the node holds it now."""
+"""The mempool, as the node holds it now, and what became of a transaction that it was given."""
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass
+
 from astralink_node.gateway.link_messages import (
     GetPendingNonce,
-    GetPoolContent,
     GetPooledTransaction,
     PendingNonce,
-    PoolContent,
     PooledTransaction,
 )
+from astralink_node.gateway.pool_messages import (
+    ADDRESS_BYTES,
+    MAX_PAGE_SENDERS,
+    GetPoolPage,
+    GetPoolSenders,
+    GetTransactionFate,
+    HeldTransaction,
+    PoolFate,
+    PoolPage,
+    PoolSenders,
+)
+from astralink_node.gateway.reading.block_view import Place
+from astralink_node.gateway.reading.blocks import BlockReader
 from astralink_node.gateway.reading.source import Source
 
 
+@dataclass(frozen=True, slots=True)
+class Included:
+    """It is in a block, for good."""
+
+    place: Place
+    sender: bytes
+
+
+TransactionFate = Included | PoolFate
+
+
+@dataclass(frozen=True, slots=True)
+class PoolContent:
+    """Executable transactions, and those that wait for an earlier nonce or for funds; a sender's in nonce order."""
+
+    pending: tuple[HeldTransaction, ...]
+    queued: tuple[HeldTransaction, ...]
+
+
 class PoolReader:
-    def __init__(self, source: Source) -> None:
+    def __init__(self, source: Source, blocks: BlockReader, *, max_content_bytes: int) -> None:
+        """`max_content_bytes`: of transactions that :meth:`content` gives at once."""
         self._source = source
+        self._blocks = blocks
+        self._max_content_bytes = max_content_bytes
 
     async def pending_nonce(self, address: bytes) -> int | None:
         """The nonce after a sender's executable transactions; None when the pool has nothing from it."""
@@ -26,5 +62,33 @@ class PoolReader:
         reply = await self._source.ask_node(GetPooledTransaction(transaction_hash), PooledTransaction)
         return reply if reply.raw_transaction else None
 
-    async def content(self) -> PoolContent:
-        return await self._source.ask_node(GetPoolContent(), PoolContent)
+    async def senders(self) -> list[bytes]:
+        """Everybody with a transaction in the pool, ascending."""
+        addresses = (await self._source.ask_node(GetPoolSenders(), PoolSenders)).addresses
+        return sorted(addresses[at : at + ADDRESS_BYTES] for at in range(0, len(addresses), ADDRESS_BYTES))
+
+    async def pages(self, senders: Sequence[bytes]) -> AsyncIterator[PoolPage]:
+        """What those senders have in the pool, each sender's in nonce order; the pool moves on between pages."""
+        start = first_nonce = 0
+        while start < len(senders):
+            asked = GetPoolPage(tuple(senders[start : start + MAX_PAGE_SENDERS]), first_nonce)
+            page = await self._source.ask_node(asked, PoolPage)
+            yield page
+            start, first_nonce = start + page.senders_told, page.next_nonce
+
+    async def pending(self, senders: Sequence[bytes], max_count: int) -> list[HeldTransaction]:
+        """The first executable transactions of those senders, each sender's in nonce order."""
+        found: list[HeldTransaction] = []
+        async for page in self.pages(senders):
+            found += page.pending
+            if len(found) >= max_count:
+                break
+        return found[:max_count]
+
+    async def fate(self, transaction_hash: bytes) -> TransactionFate:
+        """Whoever got into a block while another node's pool forgot it is included all the same."""
+        fate = await self._source.ask_node(GetTransactionFate(transaction_hash), PoolFate)
+        if fate.state in {"pending", "queued"}:
+            return fate
+        committed = await self._blocks.transaction(transaction_hash)
+        return fate if committed is None else Included(committed.place, committed.sender)

@@ -5,9 +5,12 @@ Answers that mean failure become :class:`ReadError` here, whoever asked.
 
 from __future__ import annotations
 
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
 from typing import TypeVar
 
 from astralink_node.chain.call_messages import CallFailed
+from astralink_node.chain.index_messages import IndexIncomplete
 from astralink_node.chain.messages import (
     Answer,
     AtHash,
@@ -21,17 +24,20 @@ from astralink_node.chain.messages import (
     Query,
     Question,
 )
+from astralink_node.chain.trace_messages import LongQuestion, StreamEnd, TraceTransaction
 from astralink_node.gateway.backend import Backend, Unavailable
 from astralink_node.gateway.link_messages import LinkFailed, Request
 from astralink_node.gateway.reading.errors import (
     CallHalted,
     CallRefused,
     CallReverted,
+    IndexGap,
     NotAnswered,
     ReadError,
     StateUnavailable,
     TooMuch,
     UnknownBlock,
+    UnknownTransaction,
 )
 from astralink_node.gateway.reading.head_cache import HeadCache
 
@@ -62,6 +68,26 @@ class Source:
         if isinstance(answer, NotFound):
             return None
         raise _failure(answer, at)
+
+    async def parts(
+        self, at: BlockSelector, question: LongQuestion, expected: type[Expected]
+    ) -> AsyncGenerator[Expected]:
+        """The parts of an answer, all of one kind, as they come. Raises as :meth:`ask` does, at any point.
+
+        Closing the generator ends the work for it.
+        """
+        if self.beyond_head(at):
+            raise UnknownBlock(by_hash=False)
+        async with aclosing(self._backend.stream(Query(at, question))) as answers:
+            async for answer in answers:
+                if isinstance(answer, expected):
+                    yield answer
+                elif isinstance(answer, StreamEnd):
+                    return
+                elif isinstance(answer, NotFound) and isinstance(question, TraceTransaction):
+                    raise UnknownTransaction
+                else:
+                    raise _failure(answer, at)
 
     async def ask_node(self, request: Request, expected: type[Expected]) -> Expected:
         """The node's reply. Raises NotAnswered and Unavailable."""
@@ -96,5 +122,7 @@ def _failure(answer: Answer, at: BlockSelector) -> ReadError:
                     return CallRefused(kind, message)
         case LimitExceeded(message):
             return TooMuch(message)
+        case IndexIncomplete(missing, reason):
+            return IndexGap(missing.first, missing.last, reason)
         case _:
             raise Unavailable(f"the execution process gave an unexpected answer: {type(answer).__name__}")

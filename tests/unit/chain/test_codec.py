@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from astralink_node.chain import messages
+from astralink_node.chain import call_messages, messages
 from astralink_node.chain.call_messages import CallRequest, GasAnswer, StateOverride
 from astralink_node.chain.codec import MAX_INT_BYTES, CodecError, decode, encode
 from astralink_node.chain.messages import (
@@ -138,7 +138,7 @@ def test_classes_with_the_same_name_and_other_fields_have_other_tags() -> None:
         more: int
 
     with pytest.raises(CodecError, match="none of"):
-        decode(messages.GasAnswer, encode(GasAnswer(1, 2)))
+        decode(call_messages.GasAnswer, encode(GasAnswer(1, 2)))
 
 
 def test_every_union_member_is_a_frozen_dataclass() -> None:

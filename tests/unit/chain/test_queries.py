@@ -8,6 +8,7 @@ import pytest
 from astralink_node.chain.call_messages import (
     AccessListAnswer,
     AccessListQuestion,
+    BlockOverride,
     CallAnswer,
     CallFailed,
     CallQuestion,
@@ -49,6 +50,7 @@ from astralink_node.chain.messages import (
     TransactionQuestion,
 )
 from astralink_node.chain.query_limits import QueryLimits
+from astralink_node.chain.simulate_messages import BlockCalls, SimulateAnswer, SimulateQuestion
 from astralink_node.crypto.keccak import keccak256
 from astralink_node.evm.blocks import decode_header, decode_receipt
 from astralink_node.types import EMPTY_CODE_HASH, EMPTY_TRIE_ROOT, ZERO_ADDRESS
@@ -397,3 +399,51 @@ def test_genesis_accounts_hold_what_the_file_says() -> None:
     answer = ask(LocalChain(), AccountsQuestion((DEVNET_ACCOUNTS[0].address, ZERO_ADDRESS)))
     assert isinstance(answer, AccountsAnswer)
     assert [account.balance_wei for account in answer.accounts] == [DEVNET_BALANCE_WEI, 0]
+
+
+def test_simulated_blocks_end_when_their_time_is_up() -> None:
+    now = iter(range(0, 10**15, 10**9))
+    config = ExecutionConfig(query_limits=QueryLimits(time_ms=5_000))
+    chain = LocalChain(config=config, now_ns=lambda: next(now))
+    question = SimulateQuestion((BlockCalls(calls=(request(LOOPER),)),))
+    answer = chain.execution.query(Query(AtLatest(), question))
+    assert answer == CallFailed("timeout", "execution aborted (timeout = 5s)")
+
+
+@pytest.mark.parametrize(
+    "block",
+    [
+        BlockCalls(BlockOverride(number=2**64)),
+        BlockCalls(BlockOverride(time_s=-1)),
+        BlockCalls(BlockOverride(gas_limit=2**64)),
+        BlockCalls(BlockOverride(base_fee_wei=2**256)),
+        BlockCalls(BlockOverride(fee_recipient=bytes(19))),
+        BlockCalls(BlockOverride(prev_randao=bytes(31))),
+        BlockCalls(BlockOverride(beacon_root=bytes(33))),
+        BlockCalls(overrides=(StateOverride(bytes(20), None, None, None, None, (), b"\x01"),)),
+        BlockCalls(calls=(request(bytes(20), nonce=2**64),)),
+        BlockCalls(calls=(request(bytes(19)),)),
+    ],
+)
+def test_a_simulated_block_that_no_message_should_hold_is_invalid(chain: LocalChain, block: BlockCalls) -> None:
+    answer = chain.execution.query(Query(AtLatest(), SimulateQuestion((block,))))
+    assert isinstance(answer, CallFailed)
+    assert answer.kind == "invalid"
+
+
+def test_simulated_blocks_return_no_more_than_an_answer_may_hold() -> None:
+    chain = LocalChain(config=ExecutionConfig(query_limits=QueryLimits(max_simulated_bytes=1_000)))
+    returning = StateOverride(COUNTER, None, None, bytes.fromhex("6103e85ff3"), None, ())
+    once = SimulateQuestion((BlockCalls(overrides=(returning,), calls=(request(COUNTER),)),))
+    assert isinstance(chain.execution.query(Query(AtLatest(), once)), SimulateAnswer)
+    twice = SimulateQuestion((*once.blocks, BlockCalls(calls=(request(COUNTER),))))
+    assert isinstance(chain.execution.query(Query(AtLatest(), twice)), LimitExceeded)
+
+
+def test_overrides_are_bounded_over_all_simulated_blocks_together(chain: LocalChain) -> None:
+    half = tuple(StateOverride(number.to_bytes(20, "big"), 1, None, None, None, ()) for number in range(500))
+    whole = SimulateQuestion((BlockCalls(overrides=half), BlockCalls(overrides=half)))
+    assert isinstance(chain.execution.query(Query(AtLatest(), whole)), SimulateAnswer)
+    more = SimulateQuestion((*whole.blocks, BlockCalls(overrides=half[:1])))
+    answer = chain.execution.query(Query(AtLatest(), more))
+    assert answer == CallFailed("invalid", "state overrides: expected at most 1000 accounts")

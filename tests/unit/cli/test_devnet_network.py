@@ -6,14 +6,13 @@ import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import trio
 from trio.testing import MockClock, memory_stream_one_way_pair
 
-from astralink_node.cli import devnet, devnet_network
+from astralink_node.cli import devnet_network
 from astralink_node.cli.devnet_network import (
     MAX_VALIDATORS,
     READY_TIMEOUT_S,
@@ -42,7 +41,15 @@ from p2p.identity import load_or_create_identity
 
 PASSWORD = "validator-password"
 OTHER_THAN_DEFAULT = NodeConfig(
-    rpc=RpcConfig(host="0.0.0.0", port=0, api=("eth", "txpool")),
+    rpc=RpcConfig(
+        host="0.0.0.0",
+        port=0,
+        api=("eth", "txpool"),
+        cors_origins=("*",),
+        vhosts=("rpc.example",),
+        rate_limit=7,
+        gas_cap=30_000_000,
+    ),
     blocks=BlocksConfig(interval_ms=250, on_demand=True, empty=False, fee_recipient="0x" + "ab" * 20),
     history=HistoryConfig(archive=True),
     p2p=P2pConfig(host="127.0.0.1", port=0),
@@ -70,6 +77,7 @@ def settings_of(command: Sequence[str]) -> tuple[NodeConfig, dict[str, Any]]:
         "trust",
         "password_file",
         "new_signing_history",
+        "unlocked_dev_accounts",
         "stop_at_eof",
         "as_json",
     )
@@ -124,6 +132,12 @@ def test_the_command_for_people_says_the_same_without_what_goes_without_saying(
         ]
 
 
+@pytest.mark.parametrize("unlocked", [True, False])
+def test_members_unlock_the_test_accounts_where_the_network_does(tmp_path: Path, unlocked: bool) -> None:
+    first, *others = members_of(folders_in(tmp_path, 2), PASSWORD, NodeConfig(), unlocks_dev_accounts=unlocked)
+    assert settings_of(first.command(others, NodeConfig()))[1]["unlocked_dev_accounts"] is unlocked
+
+
 def test_nodes_that_others_started_on_the_networks_folders_are_named_at_its_end(tmp_path: Path) -> None:
     members = members_of(folders_in(tmp_path, 2), PASSWORD, NodeConfig())
     assert left_running(members) == [], "no node ever ran there"
@@ -166,25 +180,6 @@ def test_a_network_whose_ports_would_pass_the_last_one_is_refused(tmp_path: Path
     config = NodeConfig(p2p=P2pConfig(port=65_534))
     with pytest.raises(UserError, match=r"p2p.port: 3 nodes from port 65534 on: expected at most port 65535"):
         members_of(folders_in(tmp_path, 3), PASSWORD, config)
-
-
-def test_the_table_of_nodes_says_where_others_connect(tmp_path: Path) -> None:
-    members = members_of(folders_in(tmp_path, 2), PASSWORD, NodeConfig())
-    ready = [
-        {"rpcUrl": f"http://127.0.0.1:{member.rpc_port}", "dataDir": "D", "p2pAddress": str(member.p2p)}
-        for member in members
-    ]
-    public = SimpleNamespace(voting_key=bytes(48))
-    shown = devnet._network_welcome(
-        ready,
-        DataFolder(tmp_path),
-        SimpleNamespace(chain_id=1),  # type: ignore[arg-type]
-        [public, public],  # type: ignore[list-item]
-        NodeConfig(),
-    )
-    rows = shown[shown.index("  (0)") :].splitlines()
-    assert [row.strip() for row in rows[1:4:2]] == [str(member.p2p) for member in members]
-    assert rows[2].startswith("  (1) http://127.0.0.1:8546")
 
 
 # --- When it is up -------------------------------------------------------------------------------------------------

@@ -13,6 +13,7 @@ from astralink_node.evm.blocks import (
     EMPTY_REQUESTS_HASH,
     MAX_SEALED_BLOCK_BYTES,
     Block,
+    Header,
     Log,
     MalformedBlock,
     Receipt,
@@ -27,6 +28,8 @@ from astralink_node.evm.blocks import (
     encode_header,
     encode_receipt,
     ethereum_block_rlp,
+    header_timestamp,
+    receipt_logs,
 )
 from astralink_node.evm.system_calls import requests_hash
 from astralink_node.types import Address, Hash32
@@ -88,6 +91,19 @@ def test_a_header_survives_its_encoding_and_its_hash_is_of_that(header: object) 
 @given(receipts)
 def test_a_receipt_survives_its_encoding(receipt: Receipt) -> None:
     assert decode_receipt(encode_receipt(receipt)) == receipt
+
+
+@given(receipts, st.data())
+def test_some_logs_of_a_receipt_are_those_at_their_positions(receipt: Receipt, data: st.DataObject) -> None:
+    wanted = sorted(data.draw(st.sets(st.integers(0, max(0, len(receipt.logs) - 1)))) if receipt.logs else set())
+    assert receipt_logs(encode_receipt(receipt), wanted) == [receipt.logs[place] for place in wanted]
+    with pytest.raises(MalformedBlock):
+        receipt_logs(encode_receipt(receipt), [len(receipt.logs)])
+
+
+@given(headers)
+def test_the_timestamp_is_read_without_the_rest_of_the_header(header: Header) -> None:
+    assert header_timestamp(encode_header(header)) == header.timestamp
 
 
 @given(blocks, st.binary(max_size=100))

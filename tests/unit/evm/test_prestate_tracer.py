@@ -6,7 +6,9 @@ from typing import Any
 
 from astralink_node.chain import codec
 from astralink_node.evm.created_addresses import contract_address
-from astralink_node.evm.tracing.prestate import Prestate, PrestateOptions, PrestateTracer, prestate_fields
+from astralink_node.evm.tracing.account_json import prestate_fields
+from astralink_node.evm.tracing.prestate import PrestateOptions, PrestateTracer
+from astralink_node.evm.tracing.records import Prestate
 from tests.support.evm_code import STOP, call, create, deploying, push, reverting
 from tests.support.evm_worlds import BALANCE, COINBASE, SENDER, World, address
 

@@ -71,3 +71,20 @@ def test_a_list_is_no_string_and_a_string_no_list() -> None:
         rlp.string_of(b"\xc0")
     with pytest.raises(rlp.MalformedRlp):
         rlp.decode_list(b"\x80")
+
+
+@given(st.lists(items, max_size=6))
+def test_item_places_are_where_the_items_stand(values: list[rlp.Item]) -> None:
+    encoded = b"before" + rlp.encode(values)
+    places = rlp.item_places(encoded, 6, len(encoded))
+    assert [encoded[start:end] for start, _, end in places] == [rlp.encode(value) for value in values]
+    for value, (_, payload, end) in zip(values, places, strict=True):
+        if isinstance(value, bytes):
+            assert encoded[payload:end] == value
+
+
+@pytest.mark.parametrize("malformed", ["", "80", "c1", "c2c1", "c28201", "c2b801", "c1b8"])
+def test_item_places_of_no_list_or_of_items_that_reach_out_of_it_are_refused(malformed: str) -> None:
+    raw = bytes.fromhex(malformed)
+    with pytest.raises(rlp.MalformedRlp):
+        rlp.item_places(raw, 0, len(raw))

@@ -7,8 +7,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from astralink_node.evm.fork_rules import OSAKA, PRAGUE, TX_GAS_CAP, plain_ethereum
+from astralink_node.evm.overrides import AccountOverride
 from astralink_node.evm.scratch_state import ScratchState
-from astralink_node.evm.simulate import AccountOverride, CallParameters, CallRefused, Simulation
+from astralink_node.evm.simulate import CallParameters, CallRefused, Simulation
 from astralink_node.state.flat_state import HeadState
 from astralink_node.types import Address
 from tests.support.evm_worlds import BASE_FEE, CONTEXT, address
@@ -96,13 +97,13 @@ def test_with_fees_the_base_fee_and_the_price_are_the_blocks() -> None:
 @pytest.mark.parametrize(
     ("fields", "kind", "message"),
     [
-        ({"value": BALANCE + 1}, "insufficient_funds", "insufficient funds for transfer"),
+        ({"value": BALANCE + 1}, "insufficient_funds", f"have {BALANCE} want {BALANCE + 1} (supplied gas {GAS_CAP})"),
         ({"gas_price": BALANCE, "gas": 30_000}, "insufficient_funds", "insufficient funds for gas * price + value"),
         ({"gas": 20_999}, "intrinsic_gas", "intrinsic gas too low: have 20999, want 21000"),
         ({"gas": 22_000, "data": b"\x01" * 62}, "intrinsic_gas", "floor data gas"),
         ({"gas_price": BASE_FEE - 1}, "fee_cap", "max fee per gas less than block base fee"),
-        ({"max_fee_per_gas": 8, "max_priority_fee_per_gas": 9}, "fee_cap", "max priority fee per gas higher"),
-        ({"to": b"", "data": bytes(49_153)}, "invalid", "max initcode size exceeded"),
+        ({"max_fee_per_gas": 8, "max_priority_fee_per_gas": 9}, "invalid", "max priority fee per gas higher"),
+        ({"to": b"", "data": bytes(49_153)}, "initcode", "max initcode size exceeded: code size 49153 limit 49152"),
     ],
 )
 def test_a_call_that_cannot_start_says_why(fields: dict[str, object], kind: str, message: str) -> None:

@@ -8,7 +8,9 @@ import orjson
 
 from astralink_node.chain import codec
 from astralink_node.evm.fork_rules import PRAGUE
-from astralink_node.evm.tracing.vm_trace import VmTrace, VmTracer, vm_trace_json
+from astralink_node.evm.tracing.records import VmTrace
+from astralink_node.evm.tracing.vm_trace import VmTracer
+from astralink_node.evm.tracing.vm_trace_json import vm_trace_json
 from tests.support.evm_code import call, create, deploying, push, put, returning
 from tests.support.evm_worlds import World, address
 

@@ -34,7 +34,7 @@ def test_omitted_fields_take_their_defaults() -> None:
         ({"port": 70000}, "port"),
         ({"port": True}, "port"),
         ({"apis": "eth"}, "apis"),
-        ({"apis": ["eth", "admin"]}, "apis"),
+        ({"apis": ["eth", "engine"]}, "apis"),
         ({"node_socket": None}, "node_socket"),
         ({"colour": "blue"}, "colour"),
         ({"log_level": "loud"}, "log_level"),

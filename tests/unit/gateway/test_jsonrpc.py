@@ -9,7 +9,6 @@ from astralink_node.gateway.jsonrpc import (
     Malformed,
     Single,
     encode_error,
-    encode_notification,
     encode_result,
     parse_message,
 )
@@ -140,11 +139,3 @@ def test_errors_carry_data_only_when_there_is_some() -> None:
         "error": {"code": 3, "message": "execution reverted", "data": "0x12"},
     }
     assert "data" not in orjson.loads(encode_error(1, RpcError(-32000, "no")))["error"]
-
-
-def test_a_notification_wraps_json_that_was_encoded_before() -> None:
-    assert orjson.loads(encode_notification("0xab", b'{"a":1}')) == {
-        "jsonrpc": "2.0",
-        "method": "eth_subscription",
-        "params": {"subscription": "0xab", "result": {"a": 1}},
-    }

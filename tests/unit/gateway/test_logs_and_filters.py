@@ -8,9 +8,11 @@ import orjson
 import pytest
 
 from astralink_node.gateway.config import GatewayLimits
+from astralink_node.gateway.link_messages import GetNetworkView, Reply, Request, SyncProgress
 from astralink_node.gateway.rpc_errors import INVALID_PARAMS, LIMIT_EXCEEDED, METHOD_NOT_FOUND, SERVER_ERROR
-from astralink_node.gateway.subscriptions import Connection
 from tests.support.gateways import ALICE, BOB, ECHO, Client, SmallNode, hexed, signed, with_client
+from tests.support.networks import network_of
+from tests.support.wires import MemoryWire
 
 ONE, TWO = "0x" + "01" * 32, "0x" + "02" * 32
 
@@ -148,59 +150,142 @@ def test_subscriptions_need_a_connection_that_can_be_pushed_to() -> None:
     with_client(body)
 
 
-async def over(client: Client, connection: Connection, method: str, *params: object) -> Any:
+class Socket:
+    """A WebSocket client of a gateway object."""
+
+    def __init__(self, client: Client) -> None:
+        self.wire = MemoryWire()
+        self.connection = client.gateway.open_connection(self.wire)
+
+
+async def over(client: Client, socket: Socket, method: str, *params: object) -> Any:
     body = orjson.dumps({"jsonrpc": "2.0", "id": 1, "method": method, "params": list(params)})
-    await client.gateway.answer_connection(connection, body)
-    return orjson.loads(await connection.outbox.get())
+    await client.gateway.answer_connection(socket.connection, body)
+    return orjson.loads(await socket.wire.get())
 
 
-async def events(connection: Connection, count: int) -> list[tuple[str, Any]]:
-    messages = [orjson.loads(await connection.outbox.get())["params"] for _ in range(count)]
+async def events(socket: Socket, count: int) -> list[tuple[str, Any]]:
+    messages = [orjson.loads(await socket.wire.get())["params"] for _ in range(count)]
     return [(message["subscription"], message["result"]) for message in messages]
 
 
 def test_subscribers_hear_of_heads_logs_and_pending_transactions() -> None:
     async def body(client: Client) -> None:
-        connection = client.gateway.open_connection()
-        heads = (await over(client, connection, "eth_subscribe", "newHeads"))["result"]
-        logs = (await over(client, connection, "eth_subscribe", "logs", {"address": hexed(ECHO), "topics": [ONE]}))[
+        socket = Socket(client)
+        heads = (await over(client, socket, "eth_subscribe", "newHeads"))["result"]
+        logs = (await over(client, socket, "eth_subscribe", "logs", {"address": hexed(ECHO), "topics": [ONE]}))[
             "result"
         ]
-        hashes = (await over(client, connection, "eth_subscribe", "newPendingTransactions"))["result"]
-        bodies = (await over(client, connection, "eth_subscribe", "newPendingTransactions", True))["result"]
-        assert "result" in await over(client, connection, "eth_subscribe", "syncing")
+        hashes = (await over(client, socket, "eth_subscribe", "newPendingTransactions"))["result"]
+        bodies = (await over(client, socket, "eth_subscribe", "newPendingTransactions", True))["result"]
+        assert "result" in await over(client, socket, "eth_subscribe", "syncing")
         raw = signed(ALICE, to=ECHO, nonce=0, data=bytes.fromhex(ONE[2:]))
         sent = await client.call("eth_sendRawTransaction", hexed(raw))
-        assert await events(connection, 2) == [
+        assert await events(socket, 2) == [
             (hashes, sent),
             (bodies, await client.call("eth_getTransactionByHash", sent)),
         ]
         client.node.produce()
-        (head_id, head), (log_id, log) = await events(connection, 2)
+        (head_id, head), (log_id, log) = await events(socket, 2)
         block = await client.call("eth_getBlockByNumber", "latest", False)
         assert head_id == heads
         assert head == {name: block[name] for name in head}
         assert not {"transactions", "size", "uncles"} & set(head)
         assert log_id == logs
         assert [log] == await client.call("eth_getLogs", {})
-        assert (await over(client, connection, "eth_unsubscribe", heads))["result"] is True
-        assert (await over(client, connection, "eth_unsubscribe", heads))["error"][
-            "message"
-        ] == "subscription not found"
+        assert (await over(client, socket, "eth_unsubscribe", heads))["result"] is True
+        assert (await over(client, socket, "eth_unsubscribe", heads))["error"]["message"] == "subscription not found"
         emit(client.node, TWO)
         emit(client.node, ONE)
-        assert [each for each, _ in await events(connection, 1)] == [logs]
+        assert [each for each, _ in await events(socket, 1)] == [logs]
 
     with_client(body)
 
 
+def test_receipts_of_named_transactions_or_of_all_come_block_by_block() -> None:
+    async def body(client: Client) -> None:
+        raws = [signed(ALICE, to=ECHO, nonce=nonce) for nonce in range(3)]
+        hashes = [hexed(client.node.add(raw)) for raw in raws]
+        socket = Socket(client)
+        every = (await over(client, socket, "eth_subscribe", "transactionReceipts"))["result"]
+        wanted = {"transactionHashes": [hashes[1], "0x" + "ab" * 32]}
+        one = (await over(client, socket, "eth_subscribe", "transactionReceipts", wanted))["result"]
+        client.node.produce()
+        receipts = await client.call("eth_getBlockReceipts", "latest")
+        assert await events(socket, 2) == [(every, receipts), (one, [receipts[1]])]
+        client.node.produce()  # of an empty block there is nothing to tell
+        emit(client.node, ONE)
+        assert [each for each, _ in await events(socket, 1)] == [every]
+
+    with_client(body)
+
+
+@pytest.mark.parametrize(
+    ("argument", "words"),
+    [
+        ({"transactionHashes": "0x"}, "filter.transactionHashes: expected an array"),
+        ({"transactionHashes": ["0x1"]}, "filter.transactionHashes[0]: hex string has length 1"),
+        ({"transactionHashes": ["0x" + "ab" * 32] * 201}, "at most 200"),
+    ],
+)
+def test_a_receipts_filter_that_cannot_be_is_refused(argument: object, words: str) -> None:
+    async def body(client: Client) -> None:
+        socket = Socket(client)
+        error = (await over(client, socket, "eth_subscribe", "transactionReceipts", argument))["error"]
+        assert error["code"] == -32602
+        assert words in error["message"]
+
+    with_client(body)
+
+
+def test_sync_followers_hear_when_catching_up_begins_and_ends() -> None:
+    node = SmallNode()
+
+    async def body(client: Client) -> None:
+        socket = Socket(client)
+        followed = (await over(client, socket, "eth_subscribe", "syncing"))["result"]
+        node.produce()  # a node in step: nothing to tell
+        node.network = network_of([1], sync=SyncProgress(1, 2, 900))
+        node.produce()
+        status = {"startingBlock": "0x1", "currentBlock": "0x2", "highestBlock": hex(900)}
+        assert await events(socket, 1) == [(followed, {"syncing": True, "status": status})]
+        node.network = network_of([1], sync=SyncProgress(1, 3, 900))
+        node.produce()  # still behind
+        node.network = network_of([1])
+        node.produce()
+        assert await events(socket, 1) == [(followed, False)]
+
+    with_client(body, node=node)
+
+
+def test_nobody_asks_the_node_about_its_sync_for_nobody() -> None:
+    class Asked(SmallNode):
+        asked = 0
+
+        def reply(self, request: Request) -> Reply:
+            self.asked += isinstance(request, GetNetworkView)
+            return super().reply(request)
+
+    node = Asked()
+
+    async def body(client: Client) -> None:
+        socket = Socket(client)
+        heads = (await over(client, socket, "eth_subscribe", "newHeads"))["result"]
+        for _ in range(3):
+            node.produce()
+            assert (await events(socket, 1))[0][0] == heads
+        assert node.asked == 0
+
+    with_client(body, node=node)
+
+
 def test_a_read_after_a_head_event_sees_that_head() -> None:
     async def body(client: Client) -> None:
-        connection = client.gateway.open_connection()
-        await over(client, connection, "eth_subscribe", "newHeads")
+        socket = Socket(client)
+        await over(client, socket, "eth_subscribe", "newHeads")
         for nonce in range(5):
             emit(client.node, ONE)
-            ((_, head),) = await events(connection, 1)
+            ((_, head),) = await events(socket, 1)
             assert await client.call("eth_blockNumber") == head["number"]
             assert await client.call("eth_getTransactionCount", hexed(ALICE.address)) == hex(nonce + 1)
             assert (await client.call("eth_getBlockByNumber", "latest", False))["hash"] == head["hash"]
@@ -221,7 +306,7 @@ def test_a_read_after_a_head_event_sees_that_head() -> None:
 )
 def test_subscriptions_to_nonsense_are_refused(params: tuple[object, ...], words: str) -> None:
     async def body(client: Client) -> None:
-        error = (await over(client, client.gateway.open_connection(), "eth_subscribe", *params))["error"]
+        error = (await over(client, Socket(client), "eth_subscribe", *params))["error"]
         assert error["code"] == INVALID_PARAMS
         assert words in error["message"]
 
@@ -230,7 +315,7 @@ def test_subscriptions_to_nonsense_are_refused(params: tuple[object, ...], words
 
 def test_the_events_of_a_subscription_made_in_a_batch_follow_its_answer() -> None:
     async def body(client: Client) -> None:
-        connection = client.gateway.open_connection()
+        socket = Socket(client)
         batch = [
             {"jsonrpc": "2.0", "id": 1, "method": "eth_subscribe", "params": ["newHeads"]},
             {"jsonrpc": "2.0", "id": 2, "method": "eth_getCode", "params": [hexed(ECHO)]},
@@ -242,9 +327,9 @@ def test_the_events_of_a_subscription_made_in_a_batch_follow_its_answer() -> Non
             return await queried(query)
 
         client.node.query = with_a_block_meanwhile  # type: ignore[method-assign]
-        await client.gateway.answer_connection(connection, orjson.dumps(batch))
-        answers = orjson.loads(await connection.outbox.get())
-        ((subscription_id, head),) = await events(connection, 1)
+        await client.gateway.answer_connection(socket.connection, orjson.dumps(batch))
+        answers = orjson.loads(await socket.wire.get())
+        ((subscription_id, head),) = await events(socket, 1)
         assert (answers[0]["result"], head["number"]) == (subscription_id, "0x1")
 
     with_client(body)

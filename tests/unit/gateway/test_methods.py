@@ -264,7 +264,11 @@ def test_proofs_show_keys_as_they_were_asked() -> None:
         ("eth_getBlockByNumber", ("latest", "yes"), "invalid argument 1: fullTransactions"),
         ("eth_getTransactionByHash", ("0x1",), "invalid argument 0: transactionHash: hex string has length 1, want 64"),
         ("eth_call", ({"to": "0x1"},), "invalid argument 0: transaction.to"),
-        ("eth_call", ({}, "latest", {}, {"number": "0x1"}), "invalid argument 3: blockOverrides: not supported"),
+        (
+            "eth_call",
+            ({}, "latest", {}, {"number": "1"}),
+            "invalid argument 3: blockOverrides.number",
+        ),
         ("eth_getLogs", ({"topics": ["0x1"]},), r"invalid argument 0: filter.topics[0]"),
         ("eth_sendRawTransaction", ("f86c",), "invalid argument 0: transaction: hex string without 0x prefix"),
         ("web3_sha3", (None,), "missing value for required argument 0: data"),
@@ -616,6 +620,49 @@ def test_the_pool_is_shown_by_sender_and_nonce() -> None:
         assert await client.call("txpool_status") == {"pending": "0x2", "queued": "0x0"}
 
     with_client(body, apis=("eth", "txpool"))
+
+
+def test_a_mempool_larger_than_an_answer_is_refused_with_the_way_to_ask_for_less() -> None:
+    async def body(client: Client) -> None:
+        for nonce in range(3):
+            client.node.add(signed(ALICE, nonce=nonce, to=ECHO, data=bytes(300)))
+        client.node.add(signed(BOB, nonce=0, to=ECHO))
+        error = await client.error("txpool_content")
+        assert error["code"] == LIMIT_EXCEEDED
+        assert "txpool_contentFrom" in error["message"]
+        assert (await client.error("txpool_contentFrom", A))["code"] == LIMIT_EXCEEDED
+        bob = await client.call("txpool_contentFrom", hexed(BOB.address))
+        assert (bob["pending"].keys(), bob["queued"]) == ({"0"}, {})
+        assert len((await client.call("txpool_inspect"))["pending"]) == 2
+
+    with_client(body, apis=("txpool",), limits=GatewayLimits(response_bytes=2500))
+
+
+def test_the_fate_of_a_transaction_is_told_wherever_it_is() -> None:
+    async def body(client: Client) -> None:
+        raw = signed(ALICE, to=ECHO, nonce=0)
+        sent = await client.call("eth_sendRawTransaction", hexed(raw))
+        assert await client.call("astralink_getTransactionFate", sent) == {
+            "state": "pending",
+            "from": A,
+            "nonce": "0x0",
+            "waitsFor": "block",
+        }
+        committed = client.node.produce()
+        assert await client.call("astralink_getTransactionFate", sent) == {
+            "state": "included",
+            "from": A,
+            "blockHash": hexed(committed.block.block_hash),
+            "blockNumber": "0x1",
+            "transactionIndex": "0x0",
+        }
+        client.node.dropped[b"\x01" * 32] = "waited too long"
+        dropped = await client.call("astralink_getTransactionFate", "0x" + "01" * 32)
+        assert dropped == {"state": "dropped", "reason": "waited too long", "droppedAtMs": "0x3e8"}
+        assert await client.call("astralink_getTransactionFate", "0x" + "02" * 32) == {"state": "unknown"}
+        assert (await client.error("astralink_getTransactionFate", "0x01"))["code"] == INVALID_PARAMS
+
+    with_client(body)
 
 
 def test_consensus_payload_certificate_and_fee_parameters_are_readable() -> None:

@@ -14,6 +14,8 @@ from astralink_node.gateway.parameters import (
     block,
     block_count,
     block_number,
+    block_number_or_number,
+    block_or_number,
     boolean,
     byte_string,
     hash32,
@@ -22,6 +24,7 @@ from astralink_node.gateway.parameters import (
     quantity64,
     storage_key,
     storage_request,
+    whole_number,
 )
 from astralink_node.gateway.rpc_errors import INVALID_PARAMS, RpcError
 
@@ -267,9 +270,8 @@ def test_state_overrides_are_read() -> None:
         {"0x12": {}},
         {ACCOUNT: []},
         {ACCOUNT: {"balance": 1}},
-        {ACCOUNT: {"state": {}, "stateDiff": {}}},
         {ACCOUNT: {"stateDiff": {"0x0": HASH}}},
-        {ACCOUNT: {"movePrecompileToAddress": ACCOUNT}},
+        {ACCOUNT: {"movePrecompileToAddress": "0x1"}},
     ],
 )
 def test_bad_state_overrides_are_refused(overrides: object) -> None:
@@ -347,3 +349,34 @@ def test_log_filters_are_bounded() -> None:
     choices = ["0x" + f"{n:064x}" for n in range(11)]
     with pytest.raises(RpcError, match="exceed max topics"):
         check_bounds(log_filter("f", {"topics": [choices]}).pattern, 10, 10)
+
+
+def test_what_is_refused_is_shown_in_few_words_however_large_or_deep_it_is() -> None:
+    deep: object = []
+    for _ in range(1000):
+        deep = [deep]
+    for value in (deep, ["x"] * 1_000_000, {str(number): number for number in range(1000)}):
+        with pytest.raises(BadValue) as refusal:
+            byte_string("data", value)
+        assert len(str(refusal.value)) < 120
+
+
+@pytest.mark.parametrize(("value", "expected"), [(0, 0), (25, 25), ("0x19", 25), (2**64 - 1, 2**64 - 1)])
+def test_whole_numbers_are_json_numbers_or_quantities(value: object, expected: int) -> None:
+    assert whole_number("n", value) == expected
+
+
+@pytest.mark.parametrize("value", [-1, 2**64, 1.5, True, "25", "0x", [], None])
+def test_what_is_no_whole_number_is_refused(value: object) -> None:
+    with pytest.raises(BadValue, match=r"^n: "):
+        whole_number("n", value)
+
+
+def test_blocks_may_be_json_numbers_where_erigon_takes_them() -> None:
+    assert block_number_or_number("b", 7) == block_number_or_number("b", "0x7") == AtHeight(7)
+    assert block_number_or_number("b", "latest") == AtLatest()
+    assert block_or_number("b", 7) == AtHeight(7)
+    assert block_or_number("b", "0x" + "ab" * 32) == AtHash(b"\xab" * 32)
+    for value in (-1, True, 2**63):
+        with pytest.raises(BadValue):
+            block_number_or_number("b", value)

@@ -14,9 +14,10 @@ from astralink_node.crypto.secp256k1 import address_of
 from astralink_node.services.proposer import longest_build_ms
 from consensus.params import MAX_VALIDATORS
 from genesis.canonical import canonical_encoding, configuration_hash
+from genesis.dev_accounts import DEVNET_ACCOUNTS, DEVNET_MNEMONIC
 from genesis.fields import GenesisError, parse_json
 from genesis.gas_ceiling import gas_limit_ceiling, propose_timeout_for
-from genesis.presets import DEVNET_ACCOUNTS, DEVNET_MNEMONIC, devnet, render_genesis
+from genesis.presets import devnet, render_genesis
 from genesis.schema import parse_genesis
 from tests.support.chains import genesis_text, genesis_validator, voting_secret
 

@@ -4,6 +4,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+import pytest
 import trio
 import trio.testing
 
@@ -25,7 +26,6 @@ from astralink_node.gateway.link_messages import (
     GetNetworkView,
     GetNodeStatus,
     GetPendingNonce,
-    GetPoolContent,
     GetPooledTransaction,
     LinkFailed,
     Member,
@@ -34,7 +34,6 @@ from astralink_node.gateway.link_messages import (
     NewPendingTransactions,
     NodeStatus,
     PendingNonce,
-    PoolContent,
     PooledTransaction,
     Push,
     Reachability,
@@ -48,6 +47,15 @@ from astralink_node.gateway.link_messages import (
     SyncProgress,
     Verdicts,
     VotesFor,
+)
+from astralink_node.gateway.pool_messages import (
+    GetPoolPage,
+    GetPoolSenders,
+    GetTransactionFate,
+    HeldTransaction,
+    PoolFate,
+    PoolPage,
+    PoolSenders,
 )
 from astralink_node.services import gateway_link
 from astralink_node.services.evidence_desk import EvidenceUnwelcome
@@ -159,7 +167,12 @@ def test_every_request_has_its_answer() -> None:
         found = await gateway.ask(GetPooledTransaction(keccak256(sent.raw_transaction)))
         assert found == PooledTransaction(sent.raw_transaction, sent.sender)
         assert await gateway.ask(GetPooledTransaction(bytes(32))) == PooledTransaction(b"", b"")
-        assert await gateway.ask(GetPoolContent()) == PoolContent((transaction,), ())
+        assert await gateway.ask(GetPoolSenders()) == PoolSenders(sent.sender)
+        held = HeldTransaction(sent.raw_transaction, sent.sender)
+        assert await gateway.ask(GetPoolPage((sent.sender,), 0)) == PoolPage((held,), (), 1, 0)
+        fate = await gateway.ask(GetTransactionFate(keccak256(sent.raw_transaction)))
+        assert fate == PoolFate("pending", sent.sender, 0, "block")
+        assert await gateway.ask(GetTransactionFate(bytes(32))) == PoolFate("unknown")
         assert await gateway.ask(GetNodeStatus()) == STATUS
         assert await gateway.ask(GetConsensusState()) == ConsensusStateReply(None)
         assert await gateway.ask(GetNetworkView()) == NO_NETWORK
@@ -255,6 +268,20 @@ def test_heads_and_pending_transactions_are_pushed_to_every_gateway() -> None:
         for gateway in gateways:
             assert await gateway.next_push() == NewHead(committed)
             assert await gateway.next_push() == NewPendingTransactions((sent,))
+
+    with_bench(scenario)
+
+
+def test_many_pending_transactions_are_pushed_in_batches(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(gateway_link, "MAX_PENDING_BATCH", 2)
+
+    async def scenario(bench: Bench) -> None:
+        gateway = await bench.connect()
+        await gateway.next_push()
+        entry, sent = pending()
+        bench.link.publish_pending([entry] * 5)
+        pushed = [await gateway.next_push() for _ in range(3)]
+        assert pushed == [NewPendingTransactions((sent,) * count) for count in (2, 2, 1)]
 
     with_bench(scenario)
 

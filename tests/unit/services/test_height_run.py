@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -66,6 +66,9 @@ PARAMS = ConsensusParams(min_block_interval_ms=200)
 class NoTransactions:
     def candidates(self, *, long_run: bool = True) -> tuple[()]:
         return ()
+
+    def known_senders(self, raw_transactions: Sequence[bytes]) -> tuple[bytes, ...]:
+        return (b"",) * len(raw_transactions)
 
     async def wait_for_payable(self) -> None:
         await trio.sleep_forever()

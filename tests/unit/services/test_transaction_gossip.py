@@ -13,6 +13,7 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 
 from astralink_node.chain.client import InProcessExecution
 from astralink_node.chain.messages import Candidate
+from astralink_node.crypto.keccak import keccak256
 from astralink_node.evm.rlp import decode as rlp_decode
 from astralink_node.evm.rlp import encode as rlp_encode
 from astralink_node.gateway.link_messages import SubmittedTransaction
@@ -219,6 +220,18 @@ def test_what_waits_to_be_sent_is_bounded(monkeypatch: pytest.MonkeyPatch) -> No
     async def scenario() -> None:
         assert await bench.all_sent() == [raws(entries[:4])]
         assert bench.pool.pool.pending_count == 8, "the others stay in the own pool"
+
+    bench.run(scenario)
+
+
+def test_what_left_the_pool_before_its_turn_is_not_sent() -> None:
+    bench = Bench()
+    entries = [candidate(account, 0) for account in range(3)]
+
+    async def scenario() -> None:
+        assert set(await bench.submit(*entries)) == {""}
+        bench.pool.drop(keccak256(entries[1].raw_transaction), "cannot be included")
+        assert await bench.all_sent() == [raws([entries[0], entries[2]])]
 
     bench.run(scenario)
 

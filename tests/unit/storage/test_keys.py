@@ -43,7 +43,7 @@ def test_diffs_of_one_key_are_contiguous_whatever_longer_key_it_begins() -> None
 def test_log_index_keeps_positions_and_heights() -> None:
     prefix = keys.log_topic_prefix(3, bytes(32))
     assert keys.log_index_height(keys.log_index_key(prefix, 77)) == 77
-    assert keys.decode_log_positions(keys.encode_log_positions([0, 1, 70_000])) == [0, 1, 70_000]
-    assert keys.decode_log_positions(b"") == []
+    assert keys.decode_positions(keys.encode_positions([0, 1, 70_000])) == [0, 1, 70_000]
+    assert keys.decode_positions(b"") == []
     others = {keys.log_topic_prefix(position, bytes(32)) for position in range(4)}
     assert len(others | {keys.log_address_prefix(bytes(20))}) == 5

@@ -145,8 +145,7 @@ def test_replacement_needs_a_tenth_more_on_both_fees(fee, tip, accepted):
             check_replacement(old, new, 10)
 
 
-def test_bump_is_rounded_up_and_never_zero():
-    with pytest.raises(PoolRejection):
-        check_replacement(entry(transaction(fee=101, tip=0)), entry(transaction(fee=111, tip=1)), 10)
+def test_bump_is_rounded_down_and_never_zero():
+    check_replacement(entry(transaction(fee=101, tip=0)), entry(transaction(fee=111, tip=1)), 10)
     with pytest.raises(PoolRejection):
         check_replacement(entry(transaction(fee=100, tip=0)), entry(transaction(fee=110, tip=0)), 10)

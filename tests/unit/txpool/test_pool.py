@@ -228,6 +228,41 @@ def test_queued_expires_but_pending_does_not():
     assert pool.pending_count == 1
 
 
+def test_whoever_is_active_keeps_what_waits():
+    pool = new_pool(queued_lifetime_ms=1000)
+    add(pool, ALICE, transaction(5), now_ms=0)
+    add(pool, ALICE, transaction(0), now_ms=900)
+    assert pool.expire_queued(1900) == 0
+    assert pool.expire_queued(1901) == 1
+
+
+def test_what_lost_its_place_as_executable_waits_from_then_on():
+    pool = new_pool(queued_lifetime_ms=1000)
+    first, second = transaction(0), transaction(1)
+    add(pool, ALICE, first, now_ms=0)
+    add(pool, ALICE, second, now_ms=0)
+    pool.tick(5000)
+    pool.drop(first.hash, "cannot be included")
+    assert pool.expire_queued(6000) == 0
+    assert pool.expire_queued(6001) == 1
+
+
+def test_what_waits_displaces_nothing_executable_however_much_it_pays():
+    pool = new_pool(max_transactions=1)
+    add(pool, ALICE, transaction(0, tip=1))
+    with pytest.raises(PoolRejection, match=r"^future transaction tries to replace pending$"):
+        add(pool, BOB, transaction(3, tip=9 * GWEI))
+
+
+def test_what_building_dropped_can_be_submitted_again():
+    pool = new_pool()
+    sent = transaction(0)
+    add(pool, ALICE, sent)
+    pool.drop(sent.hash, "sender not an eoa")
+    assert hashes(add(pool, ALICE, sent)) == [sent.hash]
+    assert pool.drop_reason(sent.hash) is None
+
+
 def test_delegated_account_may_have_one_transaction_in_flight():
     pool = new_pool()
     delegated = AccountView(0, 10**24, True)

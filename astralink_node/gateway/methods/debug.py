@@ -1,0 +1,153 @@
+"""debug_*: transactions, blocks and calls under geth's tracers.
+
+Struct logs, and the traces of a block, are passed on as they come where the client can take them in parts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from astralink_node.chain.messages import AtHash, AtHeight, AtLatest, AtPending, BlockSelector
+from astralink_node.chain.trace_messages import RunTrace, StructLogs
+from astralink_node.crypto.keccak import keccak256
+from astralink_node.evm import rlp
+from astralink_node.gateway.call_parameters import CallArguments
+from astralink_node.gateway.context import RpcContext
+from astralink_node.gateway.encoding import data
+from astralink_node.gateway.jsonrpc import Json
+from astralink_node.gateway.methods.eth_blocks import BLOCK_HASH, BLOCK_NUMBER
+from astralink_node.gateway.methods.eth_calls import TRANSACTION, request_of
+from astralink_node.gateway.methods.eth_transactions import TRANSACTION_HASH
+from astralink_node.gateway.methods.table import Method, Parameter, Specification
+from astralink_node.gateway.parameters import block, byte_string
+from astralink_node.gateway.parity_json import TracePlace
+from astralink_node.gateway.reading.block_view import BlockView
+from astralink_node.gateway.reading.traces import CallSetting
+from astralink_node.gateway.rpc_errors import RpcError, server_error
+from astralink_node.gateway.streamed import Streamed
+from astralink_node.gateway.trace_json import listed, run_json
+from astralink_node.gateway.trace_parameters import (
+    DEFAULT_CALL_TRACE_CONFIG,
+    DEFAULT_TRACE_CONFIG,
+    FLAT_CALL_TRACER,
+    CallTraceConfig,
+    Presentation,
+    TraceConfig,
+    call_trace_config,
+    trace_config,
+)
+
+BLOCK = Parameter("block", block, AtLatest())
+CONFIG = Parameter("config", trace_config, DEFAULT_TRACE_CONFIG)
+CALL_CONFIG = Parameter("config", call_trace_config, DEFAULT_CALL_TRACE_CONFIG)
+NO_JAVASCRIPT = "No JavaScript tracers; `timeout` is 30 s unless given, at most 5 min; `reexec` is ignored."
+
+
+async def trace_transaction(context: RpcContext, transaction_hash: bytes, config: TraceConfig) -> Json | Streamed:
+    if isinstance(config.how, StructLogs):
+        return Streamed(context.read.traces.transaction_steps(transaction_hash, config.how, config.time_ms))
+    run = await context.read.traces.transaction(transaction_hash, config.how, config.time_ms)
+    return run_json(config.shown, run, await _place(context, config.shown, run))
+
+
+async def _place(context: RpcContext, shown: Presentation, run: RunTrace) -> TracePlace | None:
+    """Where the transaction stands, if that is shown."""
+    if not any(part.name == FLAT_CALL_TRACER for part in (shown, *shown.parts)):
+        return None
+    found = await context.read.blocks.transaction(run.transaction_hash)
+    if found is None:
+        return None
+    return TracePlace(found.place.block_hash, found.place.height, run.transaction_hash, found.place.index)
+
+
+async def trace_block_by_number(context: RpcContext, at: BlockSelector, config: TraceConfig) -> Streamed:
+    return _trace_block(context, await existing_block(context, at), config)
+
+
+async def trace_block_by_hash(context: RpcContext, block_hash: bytes, config: TraceConfig) -> Streamed:
+    return _trace_block(context, await existing_block(context, AtHash(block_hash)), config)
+
+
+async def trace_block(context: RpcContext, raw_block: bytes, config: TraceConfig) -> Streamed:
+    return await trace_block_by_hash(context, _hash_of(raw_block), config)
+
+
+def _hash_of(raw_block: bytes) -> bytes:
+    try:
+        fields = rlp.decode_list(raw_block)
+    except rlp.MalformedRlp as error:
+        raise server_error(f"could not decode block: {error}") from error
+    if not fields or not isinstance(fields[0], list):
+        raise server_error("could not decode block: expected a list that begins with a header")
+    return keccak256(rlp.encode(fields[0]))
+
+
+async def existing_block(context: RpcContext, at: BlockSelector) -> BlockView:
+    view = await context.read.blocks.block(at)
+    if view is None:
+        raise block_not_found(at)
+    return view
+
+
+def block_not_found(at: BlockSelector) -> RpcError:
+    match at:
+        case AtHash(block_hash):
+            return server_error(f"block {data(block_hash)} not found")
+        case AtHeight(height):
+            return server_error(f"block #{height} not found")
+        case AtLatest() | AtPending():
+            return server_error("block not found")
+
+
+def _trace_block(context: RpcContext, view: BlockView, config: TraceConfig) -> Streamed:
+    if view.height == 0:
+        raise server_error("genesis is not traceable")
+    if isinstance(config.how, StructLogs):
+        return Streamed(context.read.traces.block_steps(view.block_hash, config.how, config.time_ms))
+
+    def entries(run: RunTrace) -> Iterable[Json]:
+        transaction_hash = data(run.transaction_hash)
+        if run.failure:
+            yield {"txHash": transaction_hash, "error": run.failure}
+        else:
+            place = TracePlace(view.block_hash, view.height, run.transaction_hash, run.index)
+            yield {"txHash": transaction_hash, "result": run_json(config.shown, run, place)}
+
+    return listed(context.read.traces.block(view.block_hash, config.how, config.time_ms), entries)
+
+
+async def trace_call(
+    context: RpcContext, arguments: CallArguments, at: BlockSelector, config: CallTraceConfig
+) -> Json | Streamed:
+    request, trace = request_of(context, arguments), config.trace
+    setting = CallSetting(config.overrides, config.block, config.transaction_index, trace.time_ms)
+    if isinstance(trace.how, StructLogs):
+        return Streamed(context.read.traces.call_steps(request, at, trace.how, setting))
+    return run_json(trace.shown, await context.read.traces.call(request, at, trace.how, setting), None)
+
+
+METHODS = (
+    Method(
+        "debug_traceTransaction", trace_transaction, (TRANSACTION_HASH, CONFIG), note=NO_JAVASCRIPT, takes_long=True
+    ),
+    Method(
+        "debug_traceBlockByNumber", trace_block_by_number, (BLOCK_NUMBER, CONFIG), note=NO_JAVASCRIPT, takes_long=True
+    ),
+    Method("debug_traceBlockByHash", trace_block_by_hash, (BLOCK_HASH, CONFIG), note=NO_JAVASCRIPT, takes_long=True),
+    Method(
+        "debug_traceBlock",
+        trace_block,
+        (Parameter("block", byte_string), CONFIG),
+        source=Specification.GETH,
+        note="The block must be one of the chain: what its RLP lacks, execution needs (the consensus payload).",
+        takes_long=True,
+    ),
+    Method(
+        "debug_traceCall",
+        trace_call,
+        (TRANSACTION, BLOCK, CALL_CONFIG),
+        source=Specification.GETH,
+        note=NO_JAVASCRIPT,
+        takes_long=True,
+    ),
+)

@@ -1,0 +1,63 @@
+"""debug_getRaw*: blocks, headers, receipts and transactions as they are encoded, and what a node without forks has."""
+
+# ruff: noqa: ARG001 - handlers take what the table declares, used or not
+
+from __future__ import annotations
+
+from astralink_node.chain.messages import BlockSelector
+from astralink_node.evm.blocks import Block, ethereum_block_rlp
+from astralink_node.gateway.context import RpcContext
+from astralink_node.gateway.encoding import data
+from astralink_node.gateway.jsonrpc import Json
+from astralink_node.gateway.methods.debug import block_not_found, existing_block
+from astralink_node.gateway.methods.eth_transactions import TRANSACTION_HASH, get_raw_transaction_by_hash
+from astralink_node.gateway.methods.table import Method, Parameter
+from astralink_node.gateway.parameters import block
+from astralink_node.gateway.rpc_errors import RESOURCE_NOT_FOUND, RpcError
+
+BLOCK = Parameter("block", block)
+
+
+async def get_raw_block(context: RpcContext, at: BlockSelector) -> Json:
+    view = await existing_block(context, at)
+    return data(ethereum_block_rlp(Block(view.header, view.record.raw_transactions)))
+
+
+async def get_raw_header(context: RpcContext, at: BlockSelector) -> Json:
+    return data((await existing_block(context, at)).record.raw_header)
+
+
+async def get_raw_receipts(context: RpcContext, at: BlockSelector) -> Json:
+    """As EIP-2718 has them."""
+    view = await context.read.blocks.block_with_receipts(at)
+    if view is None:
+        raise block_not_found(at)
+    return [data(receipt.raw_receipt) for receipt in view.receipt_records]
+
+
+async def get_raw_block_access_list(context: RpcContext, at: BlockSelector) -> Json:
+    await existing_block(context, at)
+    raise RpcError(RESOURCE_NOT_FOUND, "this chain's blocks have no access lists (EIP-7928)")
+
+
+async def get_bad_blocks(context: RpcContext) -> Json:
+    return []
+
+
+METHODS = (
+    Method("debug_getRawBlock", get_raw_block, (BLOCK,)),
+    Method("debug_getRawHeader", get_raw_header, (BLOCK,)),
+    Method("debug_getRawReceipts", get_raw_receipts, (BLOCK,)),
+    Method("debug_getRawTransaction", get_raw_transaction_by_hash, (TRANSACTION_HASH,)),
+    Method(
+        "debug_getRawBlockAccessList",
+        get_raw_block_access_list,
+        (BLOCK,),
+        note="Blocks of this chain have no access lists (EIP-7928): always the specification's -32001.",
+    ),
+    Method(
+        "debug_getBadBlocks",
+        get_bad_blocks,
+        note="Always empty: a proposal that is not valid never becomes a block, and is not kept.",
+    ),
+)

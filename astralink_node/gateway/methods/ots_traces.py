@@ -1,0 +1,98 @@
+"""ots_*: what Otterscan asks about the inside of a transaction. It is executed again, under the call tracer.
+
+Shapes are Erigon's: calls that failed or were undone are listed like the others, precompiles are not.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from astralink_node.chain.trace_messages import CallFrames, TypedTracers
+from astralink_node.evm.tracing.records import CallFrame, CallTrace
+from astralink_node.gateway.context import RpcContext
+from astralink_node.gateway.encoding import JsonObject, data, quantity
+from astralink_node.gateway.jsonrpc import Json
+from astralink_node.gateway.methods.eth_transactions import TRANSACTION_HASH
+from astralink_node.gateway.methods.table import Method, Specification
+from astralink_node.gateway.rpc_errors import server_error
+
+FRAMES: Final = TypedTracers((CallFrames(),))
+OUTCOME: Final = TypedTracers(())
+REVERTED: Final = "execution reverted"
+TRANSFER: Final = 0
+OPERATIONS: Final = {"SELFDESTRUCT": 1, "CREATE": 2, "CREATE2": 3}
+_VALUED: Final = frozenset({"CALL", "CALLCODE", "CREATE", "CREATE2", "SELFDESTRUCT"})
+
+
+async def trace_transaction(context: RpcContext, transaction_hash: bytes) -> Json:
+    """The tree of calls as a list with depths."""
+    return [_entry(frame) for frame in await _frames(context, transaction_hash) if not frame.precompile]
+
+
+async def get_internal_operations(context: RpcContext, transaction_hash: bytes) -> Json:
+    """What moved value, created or destroyed within the transaction, other than the transaction itself."""
+    return [
+        {"type": kind, "from": data(frame.sender), "to": data(frame.to), "value": quantity(frame.value or 0)}
+        for frame in (await _frames(context, transaction_hash))[1:]
+        if (kind := _operation(frame)) is not None
+    ]
+
+
+async def get_transaction_error(context: RpcContext, transaction_hash: bytes) -> Json:
+    """The revert data; empty if it succeeded, and if it failed without saying why."""
+    run = await context.read.traces.transaction(transaction_hash, OUTCOME)
+    return data(run.output if run.error == REVERTED else b"")
+
+
+async def _frames(context: RpcContext, transaction_hash: bytes) -> tuple[CallFrame, ...]:
+    run = await context.read.traces.transaction(transaction_hash, FRAMES)
+    for result in run.results:
+        if isinstance(result, CallTrace):
+            return result.frames
+    raise server_error(run.failure)
+
+
+def _entry(frame: CallFrame) -> JsonObject:
+    return {
+        "type": frame.kind,
+        "depth": frame.depth,
+        "from": data(frame.sender),
+        "to": data(frame.to),
+        "value": quantity(frame.value or 0) if frame.kind in _VALUED else None,
+        "input": data(frame.input),
+        "output": data(frame.output),
+    }
+
+
+def _operation(frame: CallFrame) -> int | None:
+    if frame.kind == "CALL":
+        return TRANSFER if frame.value else None
+    return OPERATIONS.get(frame.kind)
+
+
+METHODS = (
+    Method(
+        "ots_traceTransaction",
+        trace_transaction,
+        (TRANSACTION_HASH,),
+        source=Specification.OTTERSCAN,
+        note="Only while the state before its block is kept.",
+        takes_long=True,
+    ),
+    Method(
+        "ots_getInternalOperations",
+        get_internal_operations,
+        (TRANSACTION_HASH,),
+        source=Specification.OTTERSCAN,
+        note="Only while the state before its block is kept.",
+        takes_long=True,
+    ),
+    Method(
+        "ots_getTransactionError",
+        get_transaction_error,
+        (TRANSACTION_HASH,),
+        source=Specification.OTTERSCAN,
+        note="Only while the state before its block is kept.",
+        takes_long=True,
+    ),
+)

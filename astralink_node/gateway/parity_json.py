@@ -1,0 +1,225 @@
+"""Parity's trace formats, as OpenEthereum defined them and Erigon, Nethermind and reth serve them: pure functions.
+
+Flat call traces (also geth's ``flatCallTracer``) are made from the frames of a call trace; state differences from a
+prestate in diff mode. Calls of precompiles that move no value are left out, as there. Error words are
+OpenEthereum's; block rewards, which its traces have, do not exist on this chain as traces.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from astralink_node.evm.tracing.records import CallFrame, CallTrace, Prestate, TouchedAccount
+from astralink_node.gateway.encoding import JsonObject, data, quantity
+
+REVERTED: Final = "execution reverted"
+
+_ERROR_WORDS: Final = {
+    REVERTED: "Reverted",
+    "out of gas": "Out of gas",
+    "gas uint64 overflow": "Out of gas",
+    "contract creation code storage out of gas": "Out of gas",
+    "max code size exceeded": "Out of gas",
+    "max initcode size exceeded": "Out of gas",
+    "invalid jump destination": "Bad jump destination",
+    "return data out of bounds": "Out of bounds",
+    "stack limit reached 1024 (1023)": "Out of stack",
+    "write protection": "Mutable Call In Static Context",
+    "contract address collision": "Out of gas",
+    "invalid code: must not begin with 0xef": "Bad instruction",
+}
+_ERROR_BEGINNINGS: Final = {"invalid opcode": "Bad instruction", "stack underflow": "Stack underflow"}
+
+
+@dataclass(frozen=True, slots=True)
+class TracePlace:
+    """The committed transaction that a trace is of."""
+
+    block_hash: bytes
+    height: int
+    transaction_hash: bytes
+    index: int
+
+    def fields(self) -> JsonObject:
+        """Numbers, where Ethereum's other methods have quantities."""
+        return {
+            "blockHash": data(self.block_hash),
+            "blockNumber": self.height,
+            "transactionHash": data(self.transaction_hash),
+            "transactionPosition": self.index,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class FlatOptions:
+    """OpenEthereum's form, or what geth's ``flatCallTracer`` makes of it."""
+
+    parity_errors: bool = True
+    with_precompiles: bool = False
+    as_geth: bool = False
+    """The first trace shows the transaction's gas, its intrinsic gas included; a result that is null is left out."""
+
+
+PARITY: Final = FlatOptions()
+
+
+@dataclass(frozen=True, slots=True)
+class FlatTrace:
+    """One trace and whom it is about: what a filter looks at."""
+
+    sender: bytes
+    to: bytes
+    """Callee, created contract or beneficiary; empty for a creation that failed."""
+    trace_address: tuple[int, ...]
+    fields: JsonObject
+
+
+def flat_traces(trace: CallTrace, place: TracePlace | None = None, options: FlatOptions = PARITY) -> list[FlatTrace]:
+    """In the order in which the calls began. `trace_address` is the path to a call through its callers' calls."""
+    shown = [frame for frame in trace.frames if options.with_precompiles or not _is_silent(frame)]
+    addresses, subtraces = _tree(shown)
+    context = {} if place is None else place.fields()
+    traces = []
+    for position, frame in enumerate(shown):
+        gas, gas_used = frame.gas, frame.gas_used
+        if options.as_geth and not position:
+            gas, gas_used = trace.gas_limit, trace.gas_used
+        fields: JsonObject = {"action": _action(frame, gas), **context}
+        if frame.error:
+            fields["error"] = parity_error(frame) if options.parity_errors else frame.error
+        # Revert data is the result of a reverted call, as Erigon and geth show it.
+        result = _result(frame, gas_used) if frame.error in ("", REVERTED) else None
+        if result is not None or not options.as_geth:
+            fields["result"] = result
+        fields["subtraces"] = subtraces[position]
+        fields["traceAddress"] = list(addresses[position])
+        fields["type"] = _type(frame)
+        to = b"" if frame.is_creation and frame.error else frame.to
+        traces.append(FlatTrace(frame.sender, to, addresses[position], fields))
+    return traces
+
+
+def parity_error(frame: CallFrame) -> str:
+    if frame.precompile and frame.error not in (REVERTED, "out of gas"):
+        return "Built-in failed"
+    found = _ERROR_WORDS.get(frame.error)
+    if found is not None:
+        return found
+    return next((word for start, word in _ERROR_BEGINNINGS.items() if frame.error.startswith(start)), frame.error)
+
+
+def _is_silent(frame: CallFrame) -> bool:
+    return frame.precompile and frame.depth > 0 and not (frame.kind == "CALL" and frame.value)
+
+
+def _tree(frames: Sequence[CallFrame]) -> tuple[list[tuple[int, ...]], list[int]]:
+    """(path, number of direct calls) of each frame, from the depths of frames that stand in order."""
+    addresses: list[tuple[int, ...]] = []
+    children = [0] * len(frames)
+    path: list[int] = []
+    """Positions of the frames that are open, the outermost first."""
+    for position, frame in enumerate(frames):
+        del path[frame.depth :]
+        if path:
+            parent = path[-1]
+            addresses.append((*addresses[parent], children[parent]))
+            children[parent] += 1
+        else:
+            addresses.append(())
+        path.append(position)
+    return addresses, children
+
+
+def _type(frame: CallFrame) -> str:
+    if frame.is_creation:
+        return "create"
+    return "suicide" if frame.kind == "SELFDESTRUCT" else "call"
+
+
+def _action(frame: CallFrame, gas: int) -> JsonObject:
+    if frame.is_creation:
+        return {
+            "from": data(frame.sender),
+            "gas": quantity(gas),
+            "init": data(frame.input),
+            "value": quantity(frame.value or 0),
+            "creationMethod": frame.kind.lower(),
+        }
+    if frame.kind == "SELFDESTRUCT":
+        return {
+            "address": data(frame.sender),
+            "refundAddress": data(frame.to),
+            "balance": quantity(frame.value or 0),
+        }
+    return {
+        "from": data(frame.sender),
+        "callType": frame.kind.lower(),
+        "gas": quantity(gas),
+        "input": data(frame.input),
+        "to": data(frame.to),
+        "value": quantity(frame.value or 0),
+    }
+
+
+def _result(frame: CallFrame, gas_used: int) -> JsonObject | None:
+    if frame.kind == "SELFDESTRUCT":
+        return None
+    if not frame.is_creation:
+        return {"gasUsed": quantity(gas_used), "output": data(frame.output)}
+    if frame.error:
+        return {"gasUsed": quantity(gas_used), "code": data(frame.output)}
+    return {"gasUsed": quantity(gas_used), "code": data(frame.output), "address": data(frame.to)}
+
+
+# --- State differences -----------------------------------------------------------------------------------------
+
+_SAME: Final = "="
+
+
+def state_difference(changed: Prestate) -> JsonObject:
+    """By account: each field is ``=``, or ``*`` from and to, or ``+`` and ``-`` of an account that came or went."""
+    before = {account.address: account for account in changed.pre}
+    after = {account.address: account for account in changed.post}
+    return {
+        data(address): _account_difference(before.get(address), after.get(address))
+        for address in sorted(before.keys() | after.keys())
+    }
+
+
+def _account_difference(before: TouchedAccount | None, after: TouchedAccount | None) -> JsonObject:
+    if before is None and after is not None:
+        return _one_sided("+", after)
+    if after is None and before is not None:
+        return _one_sided("-", before)
+    assert before is not None
+    assert after is not None
+    slots_before, slots_after = dict(before.storage), dict(after.storage)
+    storage: JsonObject = {
+        _word(slot): {"*": {"from": _word(slots_before.get(slot, 0)), "to": _word(slots_after.get(slot, 0))}}
+        for slot in sorted(slots_before.keys() | slots_after.keys())
+    }
+    return {
+        "balance": _changed(before.balance or 0, after.balance),
+        "nonce": _changed(before.nonce or 0, after.nonce),
+        "code": _SAME if after.code is None else {"*": {"from": data(before.code or b""), "to": data(after.code)}},
+        "storage": storage,
+    }
+
+
+def _one_sided(sign: str, account: TouchedAccount) -> JsonObject:
+    return {
+        "balance": {sign: quantity(account.balance or 0)},
+        "nonce": {sign: quantity(account.nonce or 0)},
+        "code": {sign: data(account.code or b"")},
+        "storage": {_word(slot): {sign: _word(value)} for slot, value in account.storage},
+    }
+
+
+def _changed(before: int, after: int | None) -> str | JsonObject:
+    return _SAME if after is None else {"*": {"from": quantity(before), "to": quantity(after)}}
+
+
+def _word(value: int) -> str:
+    return f"0x{value:064x}"

@@ -1,0 +1,84 @@
+"""Transactions, blocks and calls under tracers. Closing a stream, or giving up a wait, ends the work for it.
+
+``time_ms`` of 0 means the time that the execution process gives by itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from dataclasses import dataclass
+
+from astralink_node.chain.call_messages import NO_BLOCK_OVERRIDE, BlockOverride, CallRequest, StateOverride
+from astralink_node.chain.messages import AtHash, AtLatest, BlockSelector
+from astralink_node.chain.trace_messages import (
+    RunTrace,
+    StreamChunk,
+    StructLogs,
+    TraceBlock,
+    TraceCalls,
+    TracerChoice,
+    TraceTransaction,
+    TypedTracers,
+)
+from astralink_node.gateway.backend import Unavailable
+from astralink_node.gateway.reading.source import Source
+
+
+class TraceReader:
+    def __init__(self, source: Source) -> None:
+        self._source = source
+
+    async def transaction(self, transaction_hash: bytes, how: TypedTracers, time_ms: int = 0) -> RunTrace:
+        """Raises UnknownTransaction."""
+        return await _first(self._source.parts(AtLatest(), TraceTransaction(transaction_hash, how, time_ms), RunTrace))
+
+    def transaction_steps(
+        self, transaction_hash: bytes, options: StructLogs, time_ms: int = 0
+    ) -> AsyncGenerator[StreamChunk]:
+        """geth's struct log object, as JSON text."""
+        return self._source.parts(AtLatest(), TraceTransaction(transaction_hash, options, time_ms), StreamChunk)
+
+    def block(self, block_hash: bytes, how: TypedTracers, time_ms: int = 0) -> AsyncGenerator[RunTrace]:
+        """Of every transaction, in order."""
+        return self._source.parts(AtHash(block_hash), TraceBlock(how, time_ms), RunTrace)
+
+    def block_steps(self, block_hash: bytes, options: StructLogs, time_ms: int = 0) -> AsyncGenerator[StreamChunk]:
+        """A list of ``{"txHash": ..., "result": struct log object}``, as JSON text."""
+        return self._source.parts(AtHash(block_hash), TraceBlock(options, time_ms), StreamChunk)
+
+    async def call(self, request: CallRequest, at: BlockSelector, how: TypedTracers, more: CallSetting) -> RunTrace:
+        return await _first(self._source.parts(at, more.question((request,), (how,)), RunTrace))
+
+    def call_steps(
+        self, request: CallRequest, at: BlockSelector, options: StructLogs, more: CallSetting
+    ) -> AsyncGenerator[StreamChunk]:
+        return self._source.parts(at, more.question((request,), (options,)), StreamChunk)
+
+    async def calls(
+        self, requests: tuple[CallRequest, ...], at: BlockSelector, tracers: tuple[TypedTracers, ...]
+    ) -> list[RunTrace]:
+        """Each call on what the one before left."""
+        async with aclosing(self._source.parts(at, TraceCalls(requests, tracers), RunTrace)) as runs:
+            return [run async for run in runs]
+
+
+@dataclass(frozen=True, slots=True)
+class CallSetting:
+    """What a traced call may pretend, and how long it may take."""
+
+    overrides: tuple[StateOverride, ...] = ()
+    block: BlockOverride = NO_BLOCK_OVERRIDE
+    transaction_index: int | None = None
+    """Run it on the state before that transaction of the block."""
+    time_ms: int = 0
+
+    def question(self, requests: tuple[CallRequest, ...], tracers: tuple[TracerChoice, ...]) -> TraceCalls:
+        return TraceCalls(requests, tracers, self.overrides, self.block, self.transaction_index, self.time_ms)
+
+
+async def _first(runs: AsyncGenerator[RunTrace]) -> RunTrace:
+    async with aclosing(runs):
+        async for run in runs:
+            return run
+    raise Unavailable("the execution process gave no trace")

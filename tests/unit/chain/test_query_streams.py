@@ -1,0 +1,139 @@
+"""Long questions over the query socket: answers in chunks, and work that ends when nobody reads on."""
+
+import json
+
+import pytest
+
+from astralink_node.chain.call_messages import CallFailed, CallQuestion, CallRequest
+from astralink_node.chain.execution import ExecutionConfig
+from astralink_node.chain.json_stream import CHUNK_BYTES
+from astralink_node.chain.messages import AtHeight, AtLatest, GetStatus, LimitExceeded, NotFound, Query, Status
+from astralink_node.chain.query_limits import QueryLimits
+from astralink_node.chain.query_server import MAX_TRACES_WAITING, TRACE_THREADS
+from astralink_node.chain.trace_messages import StreamChunk, StreamEnd, StructLogs, TraceBlock, TraceTransaction
+from astralink_node.evm.transactions import decode_transaction
+from tests.support.chains import COUNTER, LOOPER, LocalChain, candidate
+from tests.support.query_sockets import PATIENCE_S, query_server
+
+ENDLESS_GAS = 3_000_000
+"""Nearly a million steps: far more than any test waits for."""
+
+
+def chain_with(*, to: bytes, gas: int, limits: QueryLimits | None = None) -> tuple[LocalChain, Query]:
+    """A chain whose first block has one transaction, and the question that traces it."""
+    chain = LocalChain(config=ExecutionConfig(query_limits=limits or QueryLimits()))
+    given = candidate(0, 0, to=to, value=0, gas=gas)
+    chain.produce([given])
+    transaction_hash = decode_transaction(given.raw_transaction).hash
+    return chain, Query(AtLatest(), TraceTransaction(transaction_hash, StructLogs()))
+
+
+def test_a_trace_comes_in_chunks_and_is_whole() -> None:
+    chain, question = chain_with(to=LOOPER, gas=50_000)
+    with query_server(chain.execution) as (_, connect):
+        asker = connect()
+        asker.send(question)
+        first = asker.receive()
+        assert isinstance(first, StreamChunk)
+        assert len(first.data) < 2 * CHUNK_BYTES
+        assert json.loads(first.data + first.closing)["structLogs"]
+        rest, end = asker.collect()
+    assert end == StreamEnd()
+    assert len(rest) > 2 * CHUNK_BYTES
+    assert len(json.loads(first.data + rest)["structLogs"]) > 1_000
+
+
+def test_a_block_is_traced_as_one_list() -> None:
+    chain, _ = chain_with(to=COUNTER, gas=100_000)
+    with query_server(chain.execution) as (_, connect):
+        asker = connect()
+        asker.send(Query(AtHeight(1), TraceBlock(StructLogs())))
+        text, end = asker.collect()
+    assert end == StreamEnd()
+    (traced,) = json.loads(text)
+    assert traced["result"]["structLogs"][-1]["op"] == "STOP"
+
+
+def test_closing_the_connection_ends_the_work() -> None:
+    chain, question = chain_with(to=LOOPER, gas=ENDLESS_GAS)
+    with query_server(chain.execution) as (watched, connect):
+        asker = connect()
+        asker.send(question)
+        assert isinstance(asker.receive(), StreamChunk)
+        asker.close()
+        assert watched.ended.acquire(timeout=PATIENCE_S)
+        assert watched.endings == ["_Unwanted"]
+
+
+def test_an_ordinary_question_of_a_gateway_that_died_ends_too() -> None:
+    chain, _ = chain_with(to=LOOPER, gas=50_000)
+    request = CallRequest(bytes(20), LOOPER, None, None, None, None, 0, b"", (), ())
+    with query_server(chain.execution) as (watched, connect):
+        asker = connect()
+        asker.send(Query(AtLatest(), CallQuestion(request)))
+        assert watched.began.acquire(timeout=PATIENCE_S)
+        asker.close()
+        assert watched.ended.acquire(timeout=PATIENCE_S)
+        assert watched.endings == ["_Unwanted"]
+
+
+def test_closing_the_connection_ends_what_still_waits_for_a_thread() -> None:
+    chain, question = chain_with(to=LOOPER, gas=ENDLESS_GAS)
+    with query_server(chain.execution) as (watched, connect):
+        running = [connect() for _ in range(TRACE_THREADS)]
+        for asker in running:
+            asker.send(question)
+            assert isinstance(asker.receive(), StreamChunk)
+        waiting = connect()
+        waiting.send(question)
+        waiting.close()
+        for asker in running:
+            asker.close()
+        for _ in running:
+            assert watched.ended.acquire(timeout=PATIENCE_S)
+        last = connect()
+        last.send(Query(AtLatest(), TraceTransaction(b"\x01" * 32, StructLogs())))
+        assert isinstance(last.receive(), NotFound)
+        assert set(watched.endings[:-1]) == {"_Unwanted"}
+
+
+def test_traces_leave_threads_for_other_questions() -> None:
+    chain, question = chain_with(to=LOOPER, gas=ENDLESS_GAS)
+    with query_server(chain.execution) as (_, connect):
+        for _ in range(TRACE_THREADS + 2):
+            connect().send(question)
+        other = connect()
+        other.send(Query(AtLatest(), GetStatus()))
+        assert isinstance(other.receive(), Status)
+
+
+def test_too_many_traces_are_refused() -> None:
+    chain, question = chain_with(to=LOOPER, gas=ENDLESS_GAS)
+    with query_server(chain.execution) as (_, connect):
+        asker = connect()
+        for number in range(TRACE_THREADS + MAX_TRACES_WAITING + 1):
+            asker.send(question, number + 1)
+        _, refusal = asker.collect()
+    assert refusal == LimitExceeded("too many traces at once; try again")
+
+
+@pytest.mark.parametrize("time_ms", [0, 1, 60_000])
+def test_a_trace_that_takes_too_long_ends_with_geths_words(time_ms: int) -> None:
+    """Its own time, the usual one, or the most that may be asked for."""
+    limits = QueryLimits(trace_time_ms=1, max_trace_time_ms=2)
+    chain, question = chain_with(to=LOOPER, gas=ENDLESS_GAS, limits=limits)
+    assert isinstance(question.question, TraceTransaction)
+    asked = TraceTransaction(question.question.transaction_hash, StructLogs(), time_ms)
+    with query_server(chain.execution) as (_, connect):
+        asker = connect()
+        asker.send(Query(AtLatest(), asked))
+        _, end = asker.collect()
+    assert end == CallFailed("timeout", "execution timeout")
+
+
+def test_genesis_cannot_be_traced() -> None:
+    chain = LocalChain()
+    with query_server(chain.execution) as (_, connect):
+        asker = connect()
+        asker.send(Query(AtHeight(0), TraceBlock(StructLogs())))
+        assert asker.receive() == CallFailed("invalid", "genesis is not traceable")

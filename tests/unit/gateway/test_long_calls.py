@@ -1,0 +1,222 @@
+"""Calls that take long: answers part by part, places of their own, and work that ends when nobody wants it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator
+from typing import Any, cast
+
+import orjson
+
+from astralink_node.chain.trace_messages import StreamChunk
+from astralink_node.gateway.config import GatewayLimits
+from astralink_node.gateway.context import RpcContext
+from astralink_node.gateway.dispatch import Dispatcher
+from astralink_node.gateway.jsonrpc import Json
+from astralink_node.gateway.methods.table import Method, Parameter, method_table
+from astralink_node.gateway.parameters import quantity
+from astralink_node.gateway.reading.errors import CallRefused
+from astralink_node.gateway.rpc_errors import INTERNAL_ERROR, LIMIT_EXCEEDED, RESPONSE_TOO_LARGE, SERVER_ERROR
+from astralink_node.gateway.streamed import HELD_BACK_BYTES, Streamed
+from tests.support.asynchronous import run
+
+NO_CONTEXT = cast(RpcContext, None)
+PIECE = b"x" * 1000
+
+
+class Work:
+    """A method that lists so many strings, as slowly as the test lets it."""
+
+    def __init__(self) -> None:
+        self.running = 0
+        self.most_running = 0
+        self.closed = 0
+        self.may_go_on = asyncio.Event()
+        self.may_go_on.set()
+
+    async def strings(self, context: RpcContext, count: int) -> Streamed:
+        return Streamed(self._strings(count, None))
+
+    async def strings_then_failure(self, context: RpcContext, count: int) -> Streamed:
+        return Streamed(self._strings(count, CallRefused("timeout", "execution timeout")))
+
+    async def strings_then_bug(self, context: RpcContext, count: int) -> Streamed:
+        return Streamed(self._strings(count, KeyError("a bug")))
+
+    async def whole(self, context: RpcContext, count: int) -> Json:
+        self.running += 1
+        self.most_running = max(self.most_running, self.running)
+        try:
+            await self.may_go_on.wait()
+        finally:
+            self.running -= 1
+        return "x" * count
+
+    async def _strings(self, count: int, failure: Exception | None) -> AsyncGenerator[StreamChunk]:
+        try:
+            for number in range(count):
+                await self.may_go_on.wait()
+                start = b"," if number else b"["
+                yield StreamChunk(start + b'"' + PIECE + b'"', b"]")
+            if failure is not None:
+                raise failure
+            yield StreamChunk(b"]", b"")
+        finally:
+            self.closed += 1
+
+
+async def short(context: RpcContext) -> Json:
+    return "short"
+
+
+def dispatcher(work: Work, **limits: int) -> Dispatcher:
+    count = (Parameter("count", quantity),)
+    methods = (
+        Method("strings", work.strings, count, takes_long=True),
+        Method("fail", work.strings_then_failure, count, takes_long=True),
+        Method("bug", work.strings_then_bug, count, takes_long=True),
+        Method("whole", work.whole, count, takes_long=True),
+        Method("short", short),
+    )
+    return Dispatcher(method_table([methods]), GatewayLimits(**limits))
+
+
+def call(method: str, *params: object, request_id: object = 7) -> dict[str, Any]:
+    return {"jsonrpc": "2.0", "id": request_id, "method": method, "params": list(params)}
+
+
+async def parts_of(rpc: Dispatcher, message: object) -> list[bytes]:
+    answer = await rpc.answer_in_parts(orjson.dumps(message), NO_CONTEXT)
+    assert isinstance(answer, AsyncGenerator)
+    return [part async for part in answer]
+
+
+async def whole_of(rpc: Dispatcher, message: object) -> Any:
+    answer = await rpc.answer(orjson.dumps(message), NO_CONTEXT)
+    assert answer is not None
+    return orjson.loads(answer)
+
+
+def test_a_short_result_is_one_part() -> None:
+    async def main() -> None:
+        (part,) = await parts_of(dispatcher(Work()), call("strings", "0x3"))
+        assert orjson.loads(part) == {"jsonrpc": "2.0", "id": 7, "result": [PIECE.decode()] * 3}
+
+    run(main)
+
+
+def test_a_long_result_comes_in_parts_after_the_first_megabyte() -> None:
+    async def main() -> None:
+        work = Work()
+        parts = await parts_of(dispatcher(work, response_bytes=1000), call("strings", "0x1000"))
+        assert HELD_BACK_BYTES <= len(parts[0]) < HELD_BACK_BYTES + 2000
+        assert len(parts) > 1000
+        assert len(orjson.loads(b"".join(parts))["result"]) == 0x1000
+        assert work.closed == 1
+
+    run(main)
+
+
+def test_a_failure_before_the_first_megabyte_is_an_ordinary_error() -> None:
+    async def main() -> None:
+        (part,) = await parts_of(dispatcher(Work()), call("fail", "0x100"))
+        error = {"code": SERVER_ERROR, "message": "execution timeout"}
+        assert orjson.loads(part) == {"jsonrpc": "2.0", "id": 7, "error": error}
+
+    run(main)
+
+
+def test_a_failure_after_it_closes_the_json_and_adds_an_error() -> None:
+    async def main() -> None:
+        answer = orjson.loads(b"".join(await parts_of(dispatcher(Work()), call("fail", "0x1000"))))
+        assert answer["error"] == {"code": SERVER_ERROR, "message": "execution timeout"}
+        assert len(answer["result"]) == 0x1000
+        answer = orjson.loads(b"".join(await parts_of(dispatcher(Work()), call("bug", "0x1000"))))
+        assert answer["error"] == {"code": INTERNAL_ERROR, "message": "internal error"}
+
+    run(main)
+
+
+def test_a_streamed_result_has_a_bound_too() -> None:
+    async def main() -> None:
+        work = Work()
+        parts = await parts_of(dispatcher(work, streamed_bytes=2 * HELD_BACK_BYTES), call("strings", "0x10000"))
+        answer = orjson.loads(b"".join(parts))
+        assert answer["error"]["code"] == RESPONSE_TOO_LARGE
+        assert len(b"".join(parts)) < 2 * HELD_BACK_BYTES + 2000
+        assert work.closed == 1
+
+    run(main)
+
+
+def test_whoever_cannot_take_parts_gets_the_whole_up_to_the_limit() -> None:
+    async def main() -> None:
+        work = Work()
+        rpc = dispatcher(work, response_bytes=100_000)
+        assert len((await whole_of(rpc, call("strings", "0x10")))["result"]) == 16
+        assert (await whole_of(rpc, call("strings", "0x100")))["error"]["code"] == RESPONSE_TOO_LARGE
+        found = await whole_of(rpc, [call("strings", "0x1"), call("strings", "0x100"), call("short")])
+        assert len(found[0]["result"]) == 1
+        assert found[1]["error"]["code"] == RESPONSE_TOO_LARGE
+        assert work.closed == 4
+
+    run(main)
+
+
+def test_what_fails_before_it_runs_is_an_ordinary_error() -> None:
+    async def main() -> None:
+        rpc = dispatcher(Work())
+        (part,) = await parts_of(rpc, call("strings"))
+        assert "missing value" in orjson.loads(part)["error"]["message"]
+        (part,) = await parts_of(dispatcher(Work(), response_bytes=100), call("whole", "0x100"))
+        assert orjson.loads(part)["error"]["code"] == RESPONSE_TOO_LARGE
+
+    run(main)
+
+
+def test_closing_the_answer_ends_the_work() -> None:
+    async def main() -> None:
+        work = Work()
+        answer = await dispatcher(work).answer_in_parts(orjson.dumps(call("strings", "0x10000")), NO_CONTEXT)
+        assert isinstance(answer, AsyncGenerator)
+        await anext(answer)
+        await answer.aclose()
+        assert work.closed == 1
+
+    run(main)
+
+
+def test_so_many_run_so_many_wait_and_more_are_refused() -> None:
+    async def main() -> None:
+        work = Work()
+        work.may_go_on.clear()
+        rpc = dispatcher(work, traces_in_flight=2, traces_waiting=3)
+        accepted = [asyncio.create_task(whole_of(rpc, call("whole", "0x1"))) for _ in range(5)]
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        refused = await whole_of(rpc, call("whole", "0x1"))
+        assert refused["error"]["code"] == LIMIT_EXCEEDED
+        (part,) = await parts_of(rpc, call("whole", "0x1"))
+        assert orjson.loads(part)["error"]["code"] == LIMIT_EXCEEDED
+        refused_batch = await whole_of(rpc, [call("whole", "0x1"), call("short")])
+        assert [each["error"]["code"] for each in refused_batch] == [LIMIT_EXCEEDED] * 2
+        work.may_go_on.set()
+        assert [each["result"] for each in await asyncio.gather(*accepted)] == ["x"] * 5
+        assert work.most_running == 2
+        assert (await whole_of(rpc, call("whole", "0x1")))["result"] == "x"
+
+    run(main)
+
+
+def test_long_calls_take_no_place_of_short_ones() -> None:
+    async def main() -> None:
+        work = Work()
+        work.may_go_on.clear()
+        rpc = dispatcher(work, requests_in_flight=1)
+        long = [asyncio.create_task(whole_of(rpc, call("whole", "0x1"))) for _ in range(3)]
+        await asyncio.sleep(0)
+        assert (await whole_of(rpc, call("short")))["result"] == "short"
+        work.may_go_on.set()
+        await asyncio.gather(*long)
+
+    run(main)
