@@ -16,7 +16,6 @@ import os
 import socket
 import sys
 import time
-from contextlib import suppress
 from statistics import quantiles
 from typing import Any, Final, cast
 
@@ -29,8 +28,6 @@ from astralink_node.gateway.outbox import ID_BYTES
 TOPICS: Final = ("newHeads", "logs", "newPendingTransactions")
 STALLED_SUBSCRIPTIONS: Final = 100
 STALLED_RECEIVE_BYTES: Final = 4096
-CLOSE_TIMEOUT_S: Final = 10.0
-"""For those who stalled to find out, once they read again, that they were disconnected."""
 _BEFORE, _BETWEEN, _AFTER = notification_around()
 _ID_AT: Final = slice(len(_BEFORE), len(_BEFORE) + ID_BYTES)
 _RESULT_AT: Final = slice(len(_BEFORE) + ID_BYTES + len(_BETWEEN), -len(_AFTER))
@@ -78,7 +75,6 @@ class Subscriber(asyncio.Protocol):
         self.subscribed = asyncio.Event()
         self.close_code = 0
         self.close_reason = ""
-        self.lost = asyncio.Event()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)
@@ -89,7 +85,6 @@ class Subscriber(asyncio.Protocol):
         )
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self.lost.set()
         if not self._is_stalled:
             self._crowd.faults.append(f"a subscriber was disconnected: {self.close_code} {self.close_reason} {exc}")
             self._crowd.changed.set()
@@ -162,10 +157,6 @@ class Subscriber(asyncio.Protocol):
             if self._is_stalled:
                 self._transport.pause_reading()
 
-    def read_again(self) -> None:
-        if not self._transport.is_closing():
-            self._transport.resume_reading()
-
 
 async def connect(crowd: Crowd, host: str, port: int, *, is_stalled: bool) -> Subscriber:
     connection = socket.socket()
@@ -215,18 +206,12 @@ async def main(host: str, port: int, subscribers: int, stalled: int) -> None:
             arrivals = crowd.arrivals[first : first + len(pushed_ns)]
             tell({"faults": crowd.faults[:5], **({} if crowd.faults else latency(arrivals, pushed_ns))})
         else:
-            for each in slow:
-                each.read_again()
-            with suppress(TimeoutError):
-                async with asyncio.timeout(CLOSE_TIMEOUT_S):
-                    await asyncio.gather(*(each.lost.wait() for each in slow))
             tell(
                 {
                     "heads": [orjson.loads(head)["number"] for head in crowd.heard["newHeads"]],
                     "logs": [_place(orjson.loads(log)) for log in crowd.heard["logs"]],
                     "pending": [orjson.loads(each) for each in crowd.heard["newPendingTransactions"]],
                     "heads_each": sorted({len(each) for each in crowd.arrivals}),
-                    "stalled_closed": sorted({f"{each.close_code} {each.close_reason}" for each in slow}),
                     "faults": crowd.faults[:5],
                 }
             )

@@ -13,7 +13,8 @@ from astralink_node.evm.created_addresses import contract_address, create2_addre
 from astralink_node.evm.fork_rules import PRAGUE
 from astralink_node.evm.revert_reason import ERROR_SELECTOR
 from astralink_node.evm.tracing.call_json import call_trace_json
-from astralink_node.evm.tracing.calls import CallTrace, CallTraceOptions, CallTracer
+from astralink_node.evm.tracing.calls import CallTraceOptions, CallTracer
+from astralink_node.evm.tracing.records import CallTrace
 from tests.support.evm_code import (
     STOP,
     call,

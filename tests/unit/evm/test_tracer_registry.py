@@ -11,8 +11,9 @@ import pytest
 from astralink_node.chain import codec
 from astralink_node.evm.tracing.calls import CallTracer
 from astralink_node.evm.tracing.hooks import MAX_KEPT_BYTES, KeptBytes, TraceTooLarge
+from astralink_node.evm.tracing.records import SelectorCounts
 from astralink_node.evm.tracing.registry import TRACER_NAMES, UnknownTracer, tracer_for
-from astralink_node.evm.tracing.selectors import SelectorCounts, SelectorTracer
+from astralink_node.evm.tracing.selectors import SelectorTracer
 from tests.support.evm_code import call, put
 from tests.support.evm_worlds import World, address
 
