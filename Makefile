@@ -117,7 +117,7 @@ eels-traces: $(VENV)/ready ## record 1,000 EIP-3155 traces of the execution spec
 	@$(EELS)/bin/python -m pip install -qq -r tests/campaigns/eels-requirements.txt
 	@$(BIN)/python -m tests.campaigns.eels_traces $(EELS)/bin/python
 
-traced-vectors: $(VENV)/ready ## every execution-spec-test with all tracers on: nothing may change (about 30 minutes)
+traced-vectors: $(VENV)/ready ## every execution-spec-test with all tracers on: nothing may change (about 10 minutes)
 	@$(BIN)/python -m tests.campaigns.traced_vectors --json benchmarks/results/traced-vectors.json
 
 contracts: $(VENV)/ready ## compile the Vyper sources into contracts/staking/artifacts
