@@ -9,12 +9,19 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from astralink_node.chain.call_messages import CallRequest
-from astralink_node.chain.call_requests import parameters_of
 from astralink_node.chain.messages import AtLatest
-from astralink_node.evm.simulate import transaction_type, unsigned_transaction
-from astralink_node.evm.transactions import Transaction
+from astralink_node.evm.transaction_encoding import new_transaction
+from astralink_node.evm.transactions import (
+    ACCESS_LIST_TYPE,
+    DYNAMIC_FEE_TYPE,
+    LEGACY_TYPE,
+    SET_CODE_TYPE,
+    Authorization,
+    Transaction,
+)
 from astralink_node.gateway.reading.reader import Reader
 from astralink_node.gateway.rpc_errors import server_error
+from astralink_node.types import Address
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +88,35 @@ def unsigned(draft: Draft, chain_id: int) -> Transaction:
     request, nonce = draft.request, draft.nonce
     assert request.gas is not None, "filled"
     assert nonce is not None, "filled"
-    assert draft.has_fees, "filled"
-    call = parameters_of(request)
-    tx_type = transaction_type(call, has_access_list=draft.has_access_list)
-    return unsigned_transaction(call, tx_type=tx_type, chain_id=chain_id, nonce=nonce, gas=request.gas)
+    price = request.gas_price_wei
+    if request.authorizations:
+        tx_type = SET_CODE_TYPE
+    elif price is None:
+        tx_type = DYNAMIC_FEE_TYPE
+    else:
+        tx_type = ACCESS_LIST_TYPE if draft.has_access_list else LEGACY_TYPE
+    max_fee = request.max_fee_wei if price is None else price
+    assert max_fee is not None, "filled"
+    return new_transaction(
+        tx_type,
+        chain_id=chain_id,
+        nonce=nonce,
+        max_fee_per_gas=max_fee,
+        max_priority_fee_per_gas=request.max_priority_fee_wei,
+        gas_limit=request.gas,
+        to=request.to,
+        value=request.value_wei,
+        data=request.data,
+        access_list=tuple((Address(entry.address), entry.slots) for entry in request.access_list),
+        authorizations=tuple(
+            Authorization(
+                chain_id=each.chain_id,
+                address=Address(each.address),
+                nonce=each.nonce,
+                y_parity=each.y_parity,
+                r=each.r,
+                s=each.s,
+            )
+            for each in request.authorizations
+        ),
+    )
