@@ -118,9 +118,11 @@ class SmallNode:
             timestamp=timestamp,
             max_gas_target=max_gas_target,
         )
-        store = MemoryStore()
-        initialise(store, text)
-        self.execution = Execution.open(store, ExecutionConfig(explorer_index=explorer_index), now_ns=time.monotonic_ns)
+        self.store = MemoryStore()
+        initialise(self.store, text)
+        self.execution = Execution.open(
+            self.store, ExecutionConfig(explorer_index=explorer_index), now_ns=time.monotonic_ns
+        )
         status = self.execution.status()
         self.genesis_hash = status.genesis_hash
         self.pool: dict[bytes, SubmittedTransaction] = {}

@@ -38,20 +38,10 @@ class Included:
 TransactionFate = Included | PoolFate
 
 
-@dataclass(frozen=True, slots=True)
-class PoolContent:
-    """Executable transactions, and those that wait for an earlier nonce or for funds; a sender's in nonce order."""
-
-    pending: tuple[HeldTransaction, ...]
-    queued: tuple[HeldTransaction, ...]
-
-
 class PoolReader:
-    def __init__(self, source: Source, blocks: BlockReader, *, max_content_bytes: int) -> None:
-        """`max_content_bytes`: of transactions that :meth:`content` gives at once."""
+    def __init__(self, source: Source, blocks: BlockReader) -> None:
         self._source = source
         self._blocks = blocks
-        self._max_content_bytes = max_content_bytes
 
     async def pending_nonce(self, address: bytes) -> int | None:
         """The nonce after a sender's executable transactions; None when the pool has nothing from it."""
