@@ -54,7 +54,7 @@ class GatewayLimits:
     requests_in_flight: int = 512
     """Requests being worked on at once, a batch counting once; more are told that the node is busy."""
     long_in_flight: int = 4
-    """Calls that take long, such as traces, being worked on at once, each over a connection of its own to the execution process."""
+    """Calls that take long (traces) being worked on at once, each over a connection of its own to execution."""
     long_waiting: int = 256
     """Messages with such calls that wait for a place; more are told that the node is busy."""
     long_request_timeout_ms: int = 330_000

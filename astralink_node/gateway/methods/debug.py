@@ -25,13 +25,13 @@ from astralink_node.gateway.methods.arguments import (
 )
 from astralink_node.gateway.methods.table import Method, Parameter, Specification
 from astralink_node.gateway.parameters import byte_string
-from astralink_node.gateway.parity_json import TracePlace
 from astralink_node.gateway.reading.block_view import BlockView
 from astralink_node.gateway.reading.traces import CallSetting
 from astralink_node.gateway.rpc_errors import RpcError, server_error
 from astralink_node.gateway.streamed import Streamed
-from astralink_node.gateway.trace_json import listed, run_json
-from astralink_node.gateway.trace_parameters import (
+from astralink_node.gateway.traces.parity_json import TracePlace
+from astralink_node.gateway.traces.trace_json import listed, run_json
+from astralink_node.gateway.traces.trace_parameters import (
     DEFAULT_CALL_TRACE_CONFIG,
     DEFAULT_TRACE_CONFIG,
     FLAT_CALL_TRACER,

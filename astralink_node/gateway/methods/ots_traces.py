@@ -14,8 +14,8 @@ from astralink_node.gateway.encoding import JsonObject, data, quantity
 from astralink_node.gateway.jsonrpc import Json
 from astralink_node.gateway.methods.arguments import TRANSACTION_HASH
 from astralink_node.gateway.methods.table import Method, Specification
-from astralink_node.gateway.parity_json import REVERTED
 from astralink_node.gateway.reading.traces import FRAMES
+from astralink_node.gateway.traces.parity_json import REVERTED
 
 OUTCOME: Final = TypedTracers(())
 TRANSFER: Final = 0

@@ -17,8 +17,11 @@ from astralink_node.gateway.jsonrpc import Json
 from astralink_node.gateway.methods.arguments import BLOCK, TRANSACTION, TRANSACTION_HASH, request_of
 from astralink_node.gateway.methods.table import Handler, Method, Parameter, Specification
 from astralink_node.gateway.parameters import byte_string
-from astralink_node.gateway.parity_json import FlatTrace, TracePlace
-from astralink_node.gateway.parity_parameters import (
+from astralink_node.gateway.reading.traces import FRAMES, CallSetting
+from astralink_node.gateway.streamed import Streamed
+from astralink_node.gateway.submission import read_transaction
+from astralink_node.gateway.traces.parity_json import FlatTrace, TracePlace
+from astralink_node.gateway.traces.parity_parameters import (
     ParityKinds,
     TracedCall,
     kinds,
@@ -26,11 +29,8 @@ from astralink_node.gateway.parity_parameters import (
     trace_path,
     traced_calls,
 )
-from astralink_node.gateway.parity_runs import flat_traces_of, parity_run_json
-from astralink_node.gateway.reading.traces import FRAMES, CallSetting
-from astralink_node.gateway.streamed import Streamed
-from astralink_node.gateway.submission import read_transaction
-from astralink_node.gateway.trace_json import listed
+from astralink_node.gateway.traces.parity_runs import flat_traces_of, parity_run_json
+from astralink_node.gateway.traces.trace_json import listed
 
 KINDS = Parameter("traceTypes", kinds)
 

@@ -11,12 +11,12 @@ from astralink_node.gateway.context import RpcContext
 from astralink_node.gateway.encoding import JsonObject
 from astralink_node.gateway.jsonrpc import Json
 from astralink_node.gateway.methods.table import Method, Parameter, Specification
-from astralink_node.gateway.parity_json import TracePlace
-from astralink_node.gateway.parity_parameters import TraceFilter, trace_filter_argument
-from astralink_node.gateway.parity_runs import flat_traces_of
 from astralink_node.gateway.reading.errors import IndexGap
 from astralink_node.gateway.reading.traces import FRAMES
 from astralink_node.gateway.rpc_errors import LIMIT_EXCEEDED, RpcError, server_error
+from astralink_node.gateway.traces.parity_json import TracePlace
+from astralink_node.gateway.traces.parity_parameters import TraceFilter, trace_filter_argument
+from astralink_node.gateway.traces.parity_runs import flat_traces_of
 
 MAX_INDEXED_ADDRESSES: Final = 8
 """Whose blocks are looked up in the index for one filter."""

@@ -8,9 +8,9 @@ from astralink_node.chain.trace_messages import RunTrace
 from astralink_node.evm.tracing.records import CallTrace, Prestate, SelectorCounts, VmTrace
 from astralink_node.evm.tracing.vm_trace_json import vm_trace_json
 from astralink_node.gateway.encoding import JsonObject, data
-from astralink_node.gateway.parity_json import FlatTrace, TracePlace, flat_traces, state_difference
-from astralink_node.gateway.parity_parameters import STATE_DIFF, TRACE, VM_TRACE, ParityKinds
 from astralink_node.gateway.reading.traces import results_of
+from astralink_node.gateway.traces.parity_json import FlatTrace, TracePlace, flat_traces, state_difference
+from astralink_node.gateway.traces.parity_parameters import STATE_DIFF, TRACE, VM_TRACE, ParityKinds
 
 
 def flat_traces_of(run: RunTrace, place: TracePlace) -> list[FlatTrace]:

@@ -27,7 +27,7 @@ from astralink_node.gateway.parameters import (
     picture,
     whole_number,
 )
-from astralink_node.gateway.parity_json import FlatTrace
+from astralink_node.gateway.traces.parity_json import FlatTrace
 from astralink_node.types import Address
 
 TRACE: Final = "trace"
