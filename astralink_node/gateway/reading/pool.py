@@ -14,9 +14,11 @@ from astralink_node.gateway.link_messages import (
 from astralink_node.gateway.pool_messages import (
     ADDRESS_BYTES,
     MAX_PAGE_SENDERS,
+    DroppedFate,
     GetPoolPage,
     GetPoolSenders,
     GetTransactionFate,
+    HeldFate,
     HeldTransaction,
     PoolFate,
     PoolPage,
@@ -35,7 +37,7 @@ class Included:
     sender: bytes
 
 
-TransactionFate = Included | PoolFate
+TransactionFate = Included | HeldFate | DroppedFate
 
 
 class PoolReader:
@@ -75,10 +77,10 @@ class PoolReader:
                 break
         return found[:max_count]
 
-    async def fate(self, transaction_hash: bytes) -> TransactionFate:
-        """Whoever got into a block while another node's pool forgot it is included all the same."""
-        fate = await self._source.ask_node(GetTransactionFate(transaction_hash), PoolFate)
-        if fate.state in {"pending", "queued"}:
+    async def fate(self, transaction_hash: bytes) -> TransactionFate | None:
+        """None: nothing is known of it. What got into a block while this node's pool dropped it is included."""
+        fate = (await self._source.ask_node(GetTransactionFate(transaction_hash), PoolFate)).told
+        if isinstance(fate, HeldFate):
             return fate
         committed = await self._blocks.transaction(transaction_hash)
         return fate if committed is None else Included(committed.place, committed.sender)
