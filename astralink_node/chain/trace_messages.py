@@ -9,10 +9,14 @@ takes these into its unions.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Final
 
 from astralink_node.chain.call_messages import NO_BLOCK_OVERRIDE, BlockOverride, CallRequest, StateOverride
 from astralink_node.evm.tracing.options import StructLogs, TypedTracer
 from astralink_node.evm.tracing.records import CallTrace, Prestate, SelectorCounts, VmTrace
+
+MAX_TRACED_CALLS: Final = 128
+"""In one TraceCalls."""
 
 # --- How to trace ----------------------------------------------------------------------------------------------
 

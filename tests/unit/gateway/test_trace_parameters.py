@@ -8,7 +8,7 @@ from astralink_node.chain.trace_messages import TypedTracers
 from astralink_node.evm.tracing.options import CallFrames, Selectors, StructLogs, TouchedAccounts
 from astralink_node.gateway.parameters import BadValue
 from astralink_node.gateway.rpc_errors import RpcError
-from astralink_node.gateway.trace_parameters import DEFAULT_TRACE_CONFIG, MAX_TIME_MS, Presentation, trace_config
+from astralink_node.gateway.traces.trace_parameters import DEFAULT_TRACE_CONFIG, MAX_TIME_MS, Presentation, trace_config
 
 
 def parse(**fields: Any) -> Any:
