@@ -17,7 +17,6 @@ from starlette.routing import BaseRoute, Route, WebSocketRoute
 from starlette.types import Message, Receive, Scope, Send
 
 from astralink_node.gateway.access import AccessPolicy, Headers, access_policy
-from astralink_node.gateway.backend import Unavailable
 from astralink_node.gateway.config import GatewayConfig, GatewayLimits
 from astralink_node.gateway.dispatch import RateLimited
 from astralink_node.gateway.gateway import Gateway
@@ -83,7 +82,7 @@ class MetricsEndpoint:
         try:
             async with asyncio.timeout(self._timeout_s):
                 return await self._gateway.read.node.metrics()
-        except (TimeoutError, Unavailable, ReadError):
+        except (TimeoutError, ReadError):
             return None
 
 

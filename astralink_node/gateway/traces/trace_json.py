@@ -14,16 +14,17 @@ from astralink_node.evm.tracing.call_json import call_trace_json
 from astralink_node.evm.tracing.records import CallTrace, Prestate, SelectorCounts, VmTrace
 from astralink_node.evm.tracing.vm_trace_json import vm_trace_json
 from astralink_node.gateway.jsonrpc import Json
-from astralink_node.gateway.parity_json import FlatOptions, TracePlace, flat_traces
+from astralink_node.gateway.reading.traces import results_of
 from astralink_node.gateway.streamed import Streamed
-from astralink_node.gateway.trace_parameters import FLAT_CALL_TRACER, MUX_TRACER, NO_TRACER, Presentation
+from astralink_node.gateway.traces.parity_json import FlatOptions, TracePlace, flat_traces
+from astralink_node.gateway.traces.trace_parameters import FLAT_CALL_TRACER, MUX_TRACER, NO_TRACER, Presentation
 
 Each = TypeVar("Each")
 
 
 def run_json(shown: Presentation, run: RunTrace, place: TracePlace | None) -> Json:
     """The result of one run; `place` of a committed transaction."""
-    return _shown(shown, iter(run.results), place)
+    return _shown(shown, iter(results_of(run)), place)
 
 
 def _shown(shown: Presentation, results: Iterator[TraceResult], place: TracePlace | None) -> Json:

@@ -8,24 +8,22 @@ from astralink_node.chain.trace_messages import RunTrace
 from astralink_node.evm.tracing.records import CallTrace, Prestate, SelectorCounts, VmTrace
 from astralink_node.evm.tracing.vm_trace_json import vm_trace_json
 from astralink_node.gateway.encoding import JsonObject, data
-from astralink_node.gateway.parity_json import FlatTrace, TracePlace, flat_traces, state_difference
-from astralink_node.gateway.parity_parameters import STATE_DIFF, TRACE, VM_TRACE, ParityKinds
-from astralink_node.gateway.rpc_errors import server_error
+from astralink_node.gateway.reading.traces import results_of
+from astralink_node.gateway.traces.parity_json import FlatTrace, TracePlace, flat_traces, state_difference
+from astralink_node.gateway.traces.parity_parameters import STATE_DIFF, TRACE, VM_TRACE, ParityKinds
 
 
 def flat_traces_of(run: RunTrace, place: TracePlace) -> list[FlatTrace]:
     """Of a run under the frames' tracer alone."""
-    _expect_results(run)
-    (trace,) = run.results
+    (trace,) = results_of(run)
     assert isinstance(trace, CallTrace), "frames were asked for"
     return flat_traces(trace, place)
 
 
 def parity_run_json(wanted: ParityKinds, run: RunTrace) -> JsonObject:
     """What was not asked for is null, or an empty list of traces."""
-    _expect_results(run)
     fields: JsonObject = {"output": data(run.output), STATE_DIFF: None, TRACE: [], VM_TRACE: None}
-    for name, result in zip(wanted.names, run.results, strict=True):
+    for name, result in zip(wanted.names, results_of(run), strict=True):
         match result:
             case CallTrace():
                 fields[name] = [flat.fields for flat in flat_traces(result)]
@@ -36,8 +34,3 @@ def parity_run_json(wanted: ParityKinds, run: RunTrace) -> JsonObject:
             case SelectorCounts():
                 raise AssertionError("no kind of Parity's is made of selectors")
     return fields
-
-
-def _expect_results(run: RunTrace) -> None:
-    if run.failure:
-        raise server_error(f"transaction {data(run.transaction_hash)} cannot be traced: {run.failure}")
