@@ -57,6 +57,8 @@ ALLOWANCE = "allowance"
 """In ASGI's state: the connection's :class:`~astralink_node.gateway.rate_limits.Allowance`."""
 WIRE = "wire"
 """Likewise, of a WebSocket: its :class:`~astralink_node.gateway.outbox.Wire`."""
+WHOLE = "whole"
+"""There once all of a request's body is here, so that nobody has to wait for it."""
 
 logger = logging.getLogger(__name__)
 
@@ -207,6 +209,7 @@ def http_protocol(limits: GatewayLimits, connections: Connections, rates: RateLi
 
         def on_message_complete(self) -> None:
             if not self.parser.should_upgrade():  # else there is no cycle for it
+                self.scope["state"][WHOLE] = True
                 super().on_message_complete()
 
         def handle_websocket_upgrade(self) -> None:
