@@ -30,7 +30,13 @@ async def main() -> None:
         listener.listen(1024)
         print(listener.getsockname()[1], flush=True)
         config = uvicorn.Config(
-            application, http="httptools", ws="none", lifespan="off", log_config=None, access_log=False, date_header=False
+            application,
+            http="httptools",
+            ws="none",
+            lifespan="off",
+            log_config=None,
+            access_log=False,
+            date_header=False,
         )
         await uvicorn.Server(config).serve(sockets=[listener])
 
