@@ -76,6 +76,8 @@ class GatewayLimits:
     that the memory behind it is far less."""
     filters: int = 1024
     filter_idle_ms: int = 300_000
+    filter_kept_ms: int = 60_000
+    """A filter polled within this time keeps its place when all are taken."""
     filter_hashes: int = 16_384
     """Pending-transaction hashes held for one filter; the oldest go first."""
     trace_filter_blocks: int = 100

@@ -1,8 +1,8 @@
 """Filters that HTTP clients poll (eth_newFilter and its like): who asked for what, and up to where they know.
 
 Block and log filters keep only a height, so a poll costs a read and an idle filter nothing; pending-transaction
-filters keep a bounded list of hashes. A filter that nobody polls expires, and all are forgotten when the
-gateway restarts: clients then see "filter not found", as they would from geth, and make a new one.
+filters keep a bounded list of hashes. A filter that nobody polls expires, sooner when others need its place, and all
+are forgotten when the gateway restarts: clients then see "filter not found", as they would from geth, and make a new one.
 """
 
 from __future__ import annotations
@@ -48,7 +48,11 @@ class Filters:
         """Least recently polled first, each with the time of its last poll."""
 
     def add(self, poll: Poll) -> str:
+        """The new filter's id. When all places are taken, the filter that was polled longest ago goes, unless somebody
+        still polls it; raises RpcError if all are polled."""
         self._expire()
+        if len(self._polls) >= self._limits.filters:
+            self._drop_idle_for(self._limits.filter_kept_ms, at_most=1)
         if len(self._polls) >= self._limits.filters:
             raise RpcError(LIMIT_EXCEEDED, f"too many filters: at most {self._limits.filters}; use eth_subscribe")
         filter_id = new_id()
@@ -78,9 +82,13 @@ class Filters:
                 follower.hashes.extend(hashes)
 
     def _expire(self) -> None:
-        oldest_allowed = self._now() - self._limits.filter_idle_ms / 1000
-        while self._polls:
+        self._drop_idle_for(self._limits.filter_idle_ms, at_most=len(self._polls))
+
+    def _drop_idle_for(self, idle_ms: int, *, at_most: int) -> None:
+        """Those that nobody polled for longer, the least recently polled first."""
+        oldest_kept = self._now() - idle_ms / 1000
+        for _ in range(at_most):
             filter_id, (_, polled_at) = next(iter(self._polls.items()))
-            if polled_at >= oldest_allowed:
+            if polled_at >= oldest_kept:
                 return
             del self._polls[filter_id]

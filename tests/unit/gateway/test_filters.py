@@ -43,6 +43,25 @@ def test_filters_are_bounded_and_room_comes_back() -> None:
     filters.add(BlockPoll(1))
 
 
+def test_when_all_places_are_taken_the_filter_polled_longest_ago_goes_unless_it_is_in_use() -> None:
+    clock = Clock()
+    filters = Filters(GatewayLimits(filters=2, filter_kept_ms=60_000), clock)
+    polled, idle = filters.add(BlockPoll(1)), filters.add(BlockPoll(1))
+    clock.seconds = 30
+    filters.get(polled)
+    clock.seconds = 60
+    with pytest.raises(RpcError, match="too many filters"):
+        filters.add(BlockPoll(1))
+    clock.seconds = 61
+    new = filters.add(BlockPoll(1))
+    with pytest.raises(RpcError, match="filter not found"):
+        filters.get(idle)
+    for filter_id in (polled, new):
+        assert isinstance(filters.get(filter_id), BlockPoll)
+    with pytest.raises(RpcError, match="too many filters"):
+        filters.add(BlockPoll(1))
+
+
 def test_pending_hashes_are_bounded_and_the_oldest_go_first() -> None:
     filters = Filters(GatewayLimits(filter_hashes=3), Clock())
     filter_id = filters.add(filters.pending_poll())
