@@ -52,7 +52,7 @@ class Selectors:
 
 @dataclass(frozen=True, slots=True)
 class VmSteps:
-    """Effects of every opcode (Parity's vmTrace), as evm.tracing's VmTrace."""
+    """Effects of every opcode (Parity's vmTrace), as evm.tracing's VmTrace: JSON, because it is large."""
 
 
 TypedTracer = CallFrames | TouchedAccounts | Selectors | VmSteps

@@ -19,7 +19,7 @@ from astralink_node.chain.trace_messages import (
 )
 from astralink_node.evm.simulate import result_of
 from astralink_node.evm.tracing.calls import CallTraceOptions, CallTracer
-from astralink_node.evm.tracing.hooks import SilentTracer, Tracer
+from astralink_node.evm.tracing.hooks import KeptBytes, SilentTracer, Tracer
 from astralink_node.evm.tracing.prestate import PrestateOptions, PrestateTracer
 from astralink_node.evm.tracing.selectors import SelectorTracer
 from astralink_node.evm.tracing.struct_logger import StructLogger, StructLogOptions
@@ -33,8 +33,8 @@ Result = Callable[[], TraceResult]
 class TypedRun:
     """One run's tracers. Watches the run through :attr:`tracer`; :meth:`trace` then says what they found."""
 
-    def __init__(self, how: TypedTracers) -> None:
-        made = [_made(choice) for choice in how.tracers]
+    def __init__(self, how: TypedTracers, kept: KeptBytes) -> None:
+        made = [_made(choice, kept) for choice in how.tracers]
         self._results = [result for _, result in made]
         tracers = [tracer for tracer, _ in made]
         self.tracer: Tracer = SilentTracer() if not tracers else tracers[0]
@@ -65,19 +65,20 @@ def _run_trace(
     )
 
 
-def _made(choice: TypedTracer) -> tuple[Tracer, Result]:
+def _made(choice: TypedTracer, kept: KeptBytes) -> tuple[Tracer, Result]:
     match choice:
         case CallFrames(only_top_call, with_logs):
-            calls = CallTracer(CallTraceOptions(only_top_call, with_logs))
+            calls = CallTracer(CallTraceOptions(only_top_call, with_logs), kept)
             return calls, calls.result
         case TouchedAccounts(diff_mode, with_code, with_storage, with_empty):
-            accounts = PrestateTracer(PrestateOptions(diff_mode, not with_code, not with_storage, with_empty))
+            options = PrestateOptions(diff_mode, not with_code, not with_storage, with_empty)
+            accounts = PrestateTracer(options, kept)
             return accounts, accounts.result
         case Selectors():
-            selectors = SelectorTracer()
+            selectors = SelectorTracer(kept)
             return selectors, selectors.result
         case VmSteps():
-            steps = VmTracer()
+            steps = VmTracer(kept)
             return steps, steps.result
         case _:
             assert_never(choice)

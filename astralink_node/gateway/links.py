@@ -23,6 +23,8 @@ logger = logging.getLogger(__name__)
 FIRST_RETRY_S = 0.05
 LAST_RETRY_S = 2.0
 MAX_REQUESTS_AT_NODE = 4096
+INLINE_BYTES = 128 * 1024
+"""Longer answers to long questions are decoded in a thread, beside the event loop."""
 STREAM_BUFFER_BYTES = 128 * 1024
 """Of a streamed answer: twice as much waits here at most; beyond it the socket is not read."""
 
@@ -177,7 +179,10 @@ async def ask_long(path: str, query: Query) -> AsyncGenerator[Answer]:
         frames = FrameDecoder()
         while data := await reader.read(STREAM_BUFFER_BYTES):
             for frame in frames.feed(data):
-                yield decode(Answer, frame.payload)
+                if len(frame.payload) > INLINE_BYTES:
+                    yield await asyncio.to_thread(decode, Answer, frame.payload)
+                else:
+                    yield decode(Answer, frame.payload)
     except OSError as error:
         raise Unavailable("the link to the execution process was lost") from error
     except (CodecError, FrameError) as error:

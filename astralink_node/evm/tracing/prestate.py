@@ -35,8 +35,8 @@ if TYPE_CHECKING:
 _SLOT_OPCODES: Final = frozenset({0x54, 0x55})  # SLOAD, SSTORE
 _ACCOUNT_OPCODES: Final = frozenset({0x31, 0x3B, 0x3C, 0x3F, SELFDESTRUCT})  # BALANCE, EXTCODE*
 _ADDRESS_MASK: Final = (1 << 160) - 1
-ACCOUNT_BYTES: Final = 200
-SLOT_BYTES: Final = 100
+ACCOUNT_BYTES: Final = 1000
+SLOT_BYTES: Final = 500
 """What an account without code and a slot are counted as."""
 
 
@@ -66,10 +66,10 @@ class PrestateTracer(SilentTracer):
 
     watched = _SLOT_OPCODES | _ACCOUNT_OPCODES | CALLS | CREATIONS
 
-    def __init__(self, options: PrestateOptions | None = None) -> None:
+    def __init__(self, options: PrestateOptions | None = None, kept: KeptBytes | None = None) -> None:
         self._options = options or PrestateOptions()
         self._before: dict[Address, _Before] = {}
-        self._kept = KeptBytes()
+        self._kept = kept or KeptBytes()
         self._result = Prestate((), (), self._options.diff_mode)
 
     def result(self) -> Prestate:

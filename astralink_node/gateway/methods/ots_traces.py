@@ -5,13 +5,17 @@ Shapes are Erigon's: calls that failed or were undone are listed like the others
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from typing import Final
+
+import orjson
 
 from astralink_node.chain.trace_messages import CallFrames, TypedTracers
 from astralink_node.evm.tracing.records import CallFrame, CallTrace
 from astralink_node.gateway.context import RpcContext
 from astralink_node.gateway.encoding import JsonObject, data, quantity
 from astralink_node.gateway.jsonrpc import Json
+from astralink_node.gateway.large_json import json_list
 from astralink_node.gateway.methods.eth_transactions import TRANSACTION_HASH
 from astralink_node.gateway.methods.table import Method, Specification
 from astralink_node.gateway.rpc_errors import server_error
@@ -26,16 +30,16 @@ _VALUED: Final = frozenset({"CALL", "CALLCODE", "CREATE", "CREATE2", "SELFDESTRU
 
 async def trace_transaction(context: RpcContext, transaction_hash: bytes) -> Json:
     """The tree of calls as a list with depths."""
-    return [_entry(frame) for frame in await _frames(context, transaction_hash) if not frame.precompile]
+    frames = await _frames(context, transaction_hash)
+    return await json_list(
+        lambda: (orjson.dumps(_entry(frame)) for frame in frames if not frame.precompile), context.limits.response_bytes
+    )
 
 
 async def get_internal_operations(context: RpcContext, transaction_hash: bytes) -> Json:
     """What moved value, created or destroyed within the transaction, other than the transaction itself."""
-    return [
-        {"type": kind, "from": data(frame.sender), "to": data(frame.to), "value": quantity(frame.value or 0)}
-        for frame in (await _frames(context, transaction_hash))[1:]
-        if (kind := _operation(frame)) is not None
-    ]
+    frames = await _frames(context, transaction_hash)
+    return await json_list(lambda: _operations(frames[1:]), context.limits.response_bytes)
 
 
 async def get_transaction_error(context: RpcContext, transaction_hash: bytes) -> Json:
@@ -62,6 +66,14 @@ def _entry(frame: CallFrame) -> JsonObject:
         "input": data(frame.input),
         "output": data(frame.output),
     }
+
+
+def _operations(frames: Sequence[CallFrame]) -> Iterator[bytes]:
+    for frame in frames:
+        kind = _operation(frame)
+        if kind is not None:
+            addresses = {"from": data(frame.sender), "to": data(frame.to)}
+            yield orjson.dumps({"type": kind, **addresses, "value": quantity(frame.value or 0)})
 
 
 def _operation(frame: CallFrame) -> int | None:

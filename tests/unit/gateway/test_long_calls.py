@@ -30,6 +30,8 @@ class Work:
     def __init__(self) -> None:
         self.running = 0
         self.most_running = 0
+        self.runs = 0
+        self.began = asyncio.Semaphore(0)
         self.closed = 0
         self.may_go_on = asyncio.Event()
         self.may_go_on.set()
@@ -45,6 +47,8 @@ class Work:
 
     async def whole(self, context: RpcContext, count: int) -> Json:
         self.running += 1
+        self.runs += 1
+        self.began.release()
         self.most_running = max(self.most_running, self.running)
         try:
             await self.may_go_on.wait()
@@ -218,5 +222,39 @@ def test_long_calls_take_no_place_of_short_ones() -> None:
         assert (await whole_of(rpc, call("short")))["result"] == "short"
         work.may_go_on.set()
         await asyncio.gather(*long)
+
+    run(main)
+
+
+def test_a_notification_that_would_take_long_does_not_run() -> None:
+    """Nothing reads what it finds, so that it would hold its place for nobody."""
+
+    async def main() -> None:
+        work = Work()
+        served = dispatcher(work)
+        notification = {"jsonrpc": "2.0", "method": "whole", "params": ["0x1"]}
+        assert await served.answer_in_parts(orjson.dumps(notification), NO_CONTEXT) is None
+        assert await served.answer(orjson.dumps([notification, notification]), NO_CONTEXT) is None
+        mixed = [notification, {**notification, "id": 1}]
+        answer = await served.answer(orjson.dumps(mixed), NO_CONTEXT)
+        assert orjson.loads(answer or b"") == [{"jsonrpc": "2.0", "id": 1, "result": "x"}]
+        assert work.runs == 1
+
+    run(main)
+
+
+def test_whoever_closes_the_answer_to_a_batch_ends_the_work_for_it() -> None:
+    async def main() -> None:
+        work = Work()
+        work.may_go_on.clear()
+        batch = [{"jsonrpc": "2.0", "id": number, "method": "whole", "params": ["0x1"]} for number in range(100)]
+        parts = await dispatcher(work, traces_in_flight=2).answer_in_parts(orjson.dumps(batch), NO_CONTEXT)
+        assert isinstance(parts, AsyncGenerator)
+        reading = asyncio.ensure_future(anext(parts))
+        await work.began.acquire()
+        await work.began.acquire()
+        reading.cancel()
+        await asyncio.gather(reading, return_exceptions=True)
+        assert (work.running, work.runs) == (0, 2)
 
     run(main)
