@@ -23,12 +23,14 @@ UV_COMPILE = uv pip compile --quiet --universal --python-version 3.11 --generate
 	--no-emit-find-links --prerelease=if-necessary-or-explicit --custom-compile-command "make lock"
 PYTEST = $(BIN)/pytest -n $(WORKERS) $(PYTEST_FLAGS)
 
-.PHONY: help install devnet devnet-network devnet-reset test lint fmt unit vectors clients-setup clients crash bench bench-worst-case bench-consensus bench-network bench-tracing bench-explorer soak rpc-rubbish mutants simulation contracts gas-table eels-traces traced-vectors rpc-reference lock clean bench-txpool
+.PHONY: help install devnet devnet-network devnet-reset test lint fmt unit vectors clients-setup clients crash bench \
+	bench-worst-case bench-consensus bench-txpool bench-network bench-explorer bench-tracing bench-subscribers bench-devnet \
+	soak simulation rpc-rubbish mutants eels-traces traced-vectors contracts gas-table rpc-reference lock clean
 
 help: ## list the targets
 	@echo "AstraLink targets:"
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1|\2/p' Makefile | while IFS='|' read -r name text; do \
-		printf '  make %-16s %s\n' "$$name" "$$text"; done
+		printf '  make %-18s %s\n' "$$name" "$$text"; done
 
 install: $(VENV)/ready ## set up the Python environment in .venv (done once; redone when pins change)
 
@@ -92,6 +94,12 @@ bench-explorer: $(VENV)/ready ## eth_getLogs over 10,000 blocks, and what the ex
 bench-tracing: $(VENV)/ready ## a heavy transaction's trace: steps a second, memory, cancelling, blocks beside it (3 minutes)
 	@$(BIN)/python -m benchmarks.bench_tracing
 
+bench-subscribers: $(VENV)/ready ## a thousand WebSocket subscribers of one gateway, ten of whom stall (about 4 minutes)
+	@$(BIN)/python -m benchmarks.bench_subscribers
+
+bench-devnet: $(VENV)/ready ## from a transfer to its receipt on a devnet that mines at once
+	@$(BIN)/python -m benchmarks.bench_devnet
+
 soak: $(VENV)/ready ## 30 minutes of load with random faults: memory, descriptors, tasks, one root at the end
 	@$(BIN)/python -m tests.campaigns.soak --minutes 30 --json benchmarks/results/soak.json
 
@@ -109,7 +117,7 @@ eels-traces: $(VENV)/ready ## record 1,000 EIP-3155 traces of the execution spec
 	@$(EELS)/bin/python -m pip install -qq -r tests/campaigns/eels-requirements.txt
 	@$(BIN)/python -m tests.campaigns.eels_traces $(EELS)/bin/python
 
-traced-vectors: $(VENV)/ready ## every execution-spec-test with all tracers on: nothing may change (about 30 minutes)
+traced-vectors: $(VENV)/ready ## every execution-spec-test with all tracers on: nothing may change (about 10 minutes)
 	@$(BIN)/python -m tests.campaigns.traced_vectors --json benchmarks/results/traced-vectors.json
 
 contracts: $(VENV)/ready ## compile the Vyper sources into contracts/staking/artifacts
@@ -130,7 +138,8 @@ lock: $(VENV)/ready ## resolve pyproject.toml's ranges anew into requirements*.t
 	$(UV_COMPILE) --no-deps --group source -o requirements-source.txt
 
 clean: ## delete everything that set-up and tests made (not a devnet's chain)
-	rm -rf $(VENV) $(CLIENTS)/node_modules $(CLIENTS)/artifacts $(INTEROP)/node_modules $(TOOLCHAINS)/node_modules $(TOOLCHAINS)/artifacts tests/fixtures/unpacked build dist *.egg-info
+	rm -rf $(VENV) $(EELS) tests/fixtures/unpacked build dist *.egg-info
+	rm -rf $(CLIENTS)/node_modules $(INTEROP)/node_modules $(TOOLCHAINS)/node_modules $(CLIENTS)/artifacts $(TOOLCHAINS)/artifacts
 	rm -rf .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 
 $(VENV)/ready: requirements.txt requirements-source.txt pyproject.toml .ci/set_up.sh

@@ -1,4 +1,4 @@
-"""What the gateway's server could do at most: uvicorn on uvloop with h11, and an application that says one thing.
+"""What the gateway's server could do at most: uvicorn on uvloop with httptools, and an application that says one thing.
 
 python -m benchmarks.bare_server          prints its port
 """
@@ -30,7 +30,13 @@ async def main() -> None:
         listener.listen(1024)
         print(listener.getsockname()[1], flush=True)
         config = uvicorn.Config(
-            application, http="h11", ws="none", lifespan="off", log_config=None, access_log=False, date_header=False
+            application,
+            http="httptools",
+            ws="none",
+            lifespan="off",
+            log_config=None,
+            access_log=False,
+            date_header=False,
         )
         await uvicorn.Server(config).serve(sockets=[listener])
 

@@ -64,7 +64,7 @@ from consensus.validator_set import ValidatorSet, encode_validator_set
 from consensus.wire import DecodeError
 
 MAX_PREPARED_BLOCKS = 6
-"""Blocks that wait for a commit: the locked and the valid one, and four others (BLOCK.md). The one used longest
+"""Blocks that wait for a commit: the locked and the valid one, and four others. The one used longest
 ago makes room; it can be validated again."""
 
 

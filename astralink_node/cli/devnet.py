@@ -1,51 +1,42 @@
 """`devnet`: a chain of one's own on this machine, with funded accounts, in one command.
 
-The first run makes keys, a genesis file and a database below --dir; later runs go on with that chain. The
-validator's keys are encrypted like everybody's, with a random password in a file beside them.
+The first run makes keys, a genesis file and a database below --dir; later runs go on with that chain.
 """
 
-import secrets
-import shutil
-import sys
-import threading
-import time
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Final, Self
+from typing import Any, Final
 
 import click
 
 from astralink_node import node
-from astralink_node.chain.data_folder import initialise_folder, load_genesis, open_database
-from astralink_node.chain.errors import NotInitialised
-from astralink_node.cli.block_watch import view_for, watch, watch_until_interrupted
+from astralink_node.chain.data_folder import initialise_folder, load_genesis
+from astralink_node.cli.block_watch import watch_until_interrupted
+from astralink_node.cli.devnet_console import Console
+from astralink_node.cli.devnet_folder import (
+    PASSWORD_FILE,
+    check_is_ours,
+    forget_chain,
+    load_or_begin_chain,
+    load_or_make_keys,
+    member_name,
+    new_genesis,
+    running_on,
+)
 from astralink_node.cli.devnet_network import MAX_VALIDATORS, Welcome, members_of, run_network
-from astralink_node.cli.devnet_screen import ChainNow, machine_line, network_screen, read_chain, screen
+from astralink_node.cli.devnet_screen import network_screen, screen
 from astralink_node.cli.options import json_option, new_signing_history_option
 from astralink_node.cli.passwords import read_secret_line
-from astralink_node.cli.rpc_client import NotServed, RpcClient
+from astralink_node.cli.rpc_client import RpcClient
 from astralink_node.cli.settings import node_flags, settings_from
 from astralink_node.cli.start import ready_object
 from astralink_node.config import RPC_APIS, NodeConfig, Value
-from astralink_node.crypto.keccak import keccak256
-from astralink_node.crypto.keystore_envelope import Scrypt
-from astralink_node.crypto.secret_files import create_secret_file
 from astralink_node.errors import UserError
 from astralink_node.listening import listen_tcp
-from astralink_node.services.data_folder import DataFolder, FolderLock, node_on
-from astralink_node.storage import keys
-from astralink_node.storage.store import StorageError
-from astralink_node.types import Address
-from astralink_node.validator.keys import PublicKeys, create_validator, load_public_keys, random_keys
-from genesis.presets import DEVNET_MIN_BLOCK_INTERVAL_MS, DEVNET_NAME, DEVNET_STAKE_WEI
-from genesis.presets import devnet as devnet_genesis
-from genesis.schema import GenesisFile, GenesisValidator, parse_genesis
+from astralink_node.services.data_folder import DataFolder, FolderLock
+from genesis.schema import GenesisFile
 
 DEFAULT_DIR: Final = Path("devnet")
-PASSWORD_FILE: Final = "validator-password"
-_KDF: Final = Scrypt(n=16_384)
-"""The password is 256 random bits: stretching it further would only make every start a second slower."""
 _DEFAULTS: Final[Mapping[str, Value]] = {
     "blocks.on_demand": True,
     "txpool.allow_unprotected": True,
@@ -54,8 +45,6 @@ _DEFAULTS: Final[Mapping[str, Value]] = {
 }
 MIN_BLOCK_TIME_S: Final = 0.01
 MAX_BLOCK_TIME_S: Final = 86_400
-CONSOLE_STOP_S: Final = 2.0
-"""A thread that waits for the stopped node's answer is left behind after this; it holds nothing."""
 
 
 @click.command()
@@ -99,13 +88,13 @@ def devnet(
     if not 1 <= validators <= MAX_VALIDATORS:
         raise UserError(f"--validators: expected 1 to {MAX_VALIDATORS}, found {validators}")
     folder = DataFolder(directory.expanduser().resolve())
-    alone = validators == 1 and not (folder.root / _member_name(0)).exists()
+    alone = validators == 1 and not (folder.root / member_name(0)).exists()
     defaults = {**_DEFAULTS, "p2p.enabled": not alone}
     if is_watching:
         defaults["log.level"] = "warning"  # its line for every block would tear the live one
     flags |= mining_flags(flags, instant=instant, block_time_s=block_time)
     config = settings_from(folder.root, None, flags, defaults=defaults).config
-    running = _running_on(folder) if is_watching else None
+    running = running_on(folder) if is_watching else None
     if running is not None:
         _watch_running(config, running, as_json=as_json)
         return
@@ -140,7 +129,7 @@ def mining_flags(flags: Mapping[str, Any], *, instant: bool, block_time_s: float
 def _run_alone(
     folder: DataFolder,
     config: NodeConfig,
-    console: "Console",
+    console: Console,
     *,
     reset: bool,
     unlocked: bool,
@@ -151,10 +140,10 @@ def _run_alone(
         listen_tcp(config.rpc.host, config.rpc.port, "--rpc-port").close()
     with FolderLock(folder):
         if reset:
-            _forget_chain(folder)
-        _check_is_ours(folder)
-        public = _validator(folder)
-        genesis = _chain(folder, public, config)
+            forget_chain(folder)
+        check_is_ours(folder)
+        public = load_or_make_keys(folder)
+        genesis = load_or_begin_chain(folder, public, config)
     _warn_of_interval(genesis, config)
     password = read_secret_line(folder.root / PASSWORD_FILE)
     setup = node.NodeSetup(
@@ -172,10 +161,10 @@ def _run_alone(
 
 
 def _run_several(
-    folder: DataFolder, count: int, config: NodeConfig, console: "Console", *, reset: bool, unlocked: bool
+    folder: DataFolder, count: int, config: NodeConfig, console: Console, *, reset: bool, unlocked: bool
 ) -> None:
     """A folder a validator below `--dir`, one genesis file in each."""
-    folders = [DataFolder(folder.root / _member_name(number)) for number in range(count)]
+    folders = [DataFolder(folder.root / member_name(number)) for number in range(count)]
     if folder.genesis_file.exists():
         raise UserError(f"{folder.root} holds the chain of one validator: give --dir another folder")
     present = len(list(folder.root.glob("node*/genesis.json"))) if folder.root.exists() else 0
@@ -187,11 +176,11 @@ def _run_several(
     for member in folders:
         with FolderLock(member):
             if reset:
-                _forget_chain(member)
-            _check_is_ours(member)
-    publics = [_validator(member, number) for number, member in enumerate(folders)]
+                forget_chain(member)
+            check_is_ours(member)
+    publics = [load_or_make_keys(member, number) for number, member in enumerate(folders)]
     if not folders[0].genesis_file.exists():
-        genesis_file = _new_genesis(publics, config)
+        genesis_file = new_genesis(publics, config)
         for member in folders:
             initialise_folder(member.root, genesis_file)
     genesis = load_genesis(folders[0].root)
@@ -212,103 +201,6 @@ def _run_several(
     run_network(members, config, Welcome(count, tell))
 
 
-def _member_name(number: int) -> str:
-    return f"node{number}"
-
-
-# --- The chain's folder ------------------------------------------------------------------------------------------
-
-
-def _check_is_ours(folder: DataFolder) -> None:
-    """A node's folder that `init` made must not get keys: `start` would then ask for their password."""
-    if folder.genesis_file.exists() and not (folder.root / PASSWORD_FILE).exists():
-        raise UserError(
-            f"{folder.root} holds a chain, but not the keys of a devnet ({PASSWORD_FILE} is missing): run it with "
-            f"`astralink-node start --data-dir {folder.root}`, or give devnet another folder (--dir)"
-        )
-
-
-def _operator(number: int) -> Address:
-    """Gets the priority fees. Nobody has its key, so that no test account's balance moves by itself."""
-    return Address(keccak256(b"AstraLink devnet validator" + (b" %d" % number if number else b""))[12:])
-
-
-def _validator(folder: DataFolder, number: int = 0) -> PublicKeys:
-    """The keys in the folder, made on the first run."""
-    password_file = folder.root / PASSWORD_FILE
-    if not password_file.exists():
-        if folder.validator_keys.exists():
-            raise UserError(f"{password_file} is missing, so the keys in {folder.validator_keys} cannot be opened")
-        create_secret_file(password_file, secrets.token_hex(32).encode() + b"\n")
-    if not folder.validator_keys.exists():
-        password = read_secret_line(password_file)
-        create_validator(
-            folder.validator_keys, folder.signing, random_keys(_operator(number)), password, key_is_new=True, kdf=_KDF
-        )
-    return load_public_keys(folder.validator_keys)
-
-
-def _chain(folder: DataFolder, public: PublicKeys, config: NodeConfig) -> GenesisFile:
-    """The chain in the folder, begun now on the first run."""
-    if folder.genesis_file.exists():
-        return load_genesis(folder.root)
-    return initialise_folder(folder.root, _stored_genesis(folder) or _new_genesis([public], config)).genesis
-
-
-def _stored_genesis(folder: DataFolder) -> bytes | None:
-    """The database's own copy of the file, which a run that was killed while it began may not have written."""
-    if not folder.database.exists():
-        return None
-    try:
-        with open_database(folder.root) as store:
-            return store.get(keys.GENESIS_FILE_KEY)
-    except NotInitialised:
-        return None
-
-
-def _new_genesis(publics: Sequence[PublicKeys], config: NodeConfig) -> bytes:
-    validators = [
-        GenesisValidator(
-            operator=public.operator or _operator(number),
-            voting_key=public.voting_key,
-            proof_of_possession=public.proof_of_possession,
-            checkpoint_key=public.checkpoint_key,
-            stake_wei=DEVNET_STAKE_WEI,
-        )
-        for number, public in enumerate(publics)
-    ]
-    return devnet_genesis(
-        validators,
-        timestamp=int(time.time()),
-        block_interval_ms=config.blocks.interval_ms,
-        min_block_interval_ms=DEVNET_MIN_BLOCK_INTERVAL_MS if len(publics) == 1 else None,
-        seed=secrets.token_bytes(32),
-    ).encode()
-
-
-def _forget_chain(folder: DataFolder) -> None:
-    """Remove what belongs to the chain; never keys, nor what they signed."""
-    if folder.genesis_file.exists() or folder.database.exists():
-        network = _network_in(folder)
-        if network != DEVNET_NAME:
-            raise UserError(f"{folder.root} holds the network {network!r}, not a devnet: it is not reset")
-    folder.genesis_file.unlink(missing_ok=True)
-    for path in (folder.database, folder.consensus):
-        if path.exists():
-            shutil.rmtree(path)
-
-
-def _network_in(folder: DataFolder) -> str:
-    """The name of the folder's network: as its file says, or the database, or by the password that only we write."""
-    with suppress(UserError):
-        return load_genesis(folder.root).network_name
-    with suppress(StorageError, UserError):
-        stored = _stored_genesis(folder)
-        if stored is not None:
-            return parse_genesis(stored).network_name
-    return DEVNET_NAME if (folder.root / PASSWORD_FILE).exists() else "unknown"
-
-
 def _warn_of_interval(genesis: GenesisFile, config: NodeConfig) -> None:
     least = genesis.consensus.min_block_interval_ms
     if config.blocks.interval_ms and config.blocks.interval_ms < least:
@@ -319,59 +211,7 @@ def _warn_of_interval(genesis: GenesisFile, config: NodeConfig) -> None:
         )
 
 
-# --- What is shown -----------------------------------------------------------------------------------------------
-
-
-class Console:
-    """Prints the first screen, and the blocks if they are watched, in a thread of its own.
-
-    Both ask the node over its RPC, and the node of one validator runs in this process's main thread.
-    """
-
-    def __init__(self, *, is_watching: bool, as_json: bool) -> None:
-        self._is_watching = is_watching
-        self._as_json = as_json
-        self._stop = threading.Event()
-        self._thread: threading.Thread | None = None
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_exception: object) -> None:
-        self._stop.set()
-        if self._thread is not None:
-            self._thread.join(CONSOLE_STOP_S)
-
-    def show(
-        self,
-        nodes: Sequence[Mapping[str, Any]],
-        genesis: GenesisFile,
-        config: NodeConfig,
-        text: Callable[[ChainNow], str],
-    ) -> None:
-        """`nodes` are the objects of the ready lines; the first is the one that is asked."""
-        if self._as_json:
-            click.echo(machine_line(nodes, genesis, config))
-        client = RpcClient(str(nodes[0]["rpcUrl"]))
-
-        def run() -> None:
-            if not self._as_json:
-                click.echo(text(read_chain(client, genesis)))
-            if self._is_watching:
-                try:
-                    view = view_for(sys.stdout, as_json=self._as_json)
-                    watch(client, view, self._stop, says_if_lost=False)
-                except NotServed as error:
-                    click.echo(f"--watch: {error}", err=True)
-
-        self._thread = threading.Thread(target=run, name="console", daemon=True)
-        self._thread.start()
-
-
-def _running_on(folder: DataFolder) -> str | None:
-    """The process whose node runs on this devnet, of one validator or several; None: none does."""
-    places = [folder, *(DataFolder(path) for path in sorted(folder.root.glob("node*")) if path.is_dir())]
-    return next((process for place in places if (process := node_on(place)) is not None), None)
+# --- Watching one that runs already -----------------------------------------------------------------------------------
 
 
 def _watch_running(config: NodeConfig, process: str, *, as_json: bool) -> None:

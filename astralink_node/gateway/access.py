@@ -16,6 +16,7 @@ from __future__ import annotations
 import ipaddress
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import lru_cache
 from urllib.parse import urlsplit
 
 from astralink_node.gateway.config import LOOPBACK
@@ -23,6 +24,10 @@ from astralink_node.gateway.config import LOOPBACK
 ANY = "*"
 EXTENSION_SCHEMES = frozenset({"chrome-extension", "moz-extension", "safari-web-extension"})
 PREFLIGHT_MAX_AGE_S = 600
+MAX_HOST_LENGTH = 300
+"""A name has 253 characters at most (RFC 1035), a port five."""
+HOSTS_REMEMBERED = 256
+"""What was found about their text: a client sends the same with each request."""
 
 Headers = list[tuple[bytes, bytes]]
 
@@ -36,10 +41,10 @@ class AccessPolicy:
         """IP addresses cannot be rebound; a request without a Host header is not a browser's."""
         if host is None or not host or ANY in self.vhosts:
             return True
-        name = host_name(host)
-        if name is None:
+        if len(host) > MAX_HOST_LENGTH:
             return False
-        return _is_ip_address(name) or name in self.vhosts
+        name, is_address = _read_host(host)
+        return is_address or name in self.vhosts
 
     def origin_allowed(self, origin: str) -> bool:
         """Whether pages of this origin may read answers."""
@@ -89,6 +94,13 @@ def host_name(host: str) -> str | None:
     except ValueError:
         return None
     return name.lower().rstrip(".") if name else None
+
+
+@lru_cache(HOSTS_REMEMBERED)
+def _read_host(host: str) -> tuple[str | None, bool]:
+    """The name, and whether it is an IP address."""
+    name = host_name(host)
+    return name, name is not None and _is_ip_address(name)
 
 
 def is_loopback_origin(origin: str) -> bool:

@@ -1,27 +1,28 @@
 """HTTP and WebSocket in front of the gateway, on one port and one path, as geth serves them.
 
-ASGI: runs on uvicorn, is routed by starlette, so that later interfaces (REST, GraphQL) get routes beside this
-one. Everything a client may send is bounded here before it is parsed.
+ASGI: runs on uvicorn. JSON-RPC is found without a router, because most requests are for it; the rest is routed by
+starlette, so that later interfaces (REST, GraphQL) get routes beside it. Everything a client may send is bounded here
+before it is parsed.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Coroutine
+from collections.abc import AsyncGenerator, Coroutine, Mapping
 from contextlib import aclosing, suppress
 from typing import Any, cast
 
 import orjson
 from starlette.applications import Starlette
-from starlette.routing import BaseRoute, Route, WebSocketRoute
-from starlette.types import Message, Receive, Scope, Send
+from starlette.routing import BaseRoute, Route
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from astralink_node.gateway.access import AccessPolicy, Headers, access_policy
 from astralink_node.gateway.backend import Unavailable
 from astralink_node.gateway.config import GatewayConfig, GatewayLimits
 from astralink_node.gateway.dispatch import RateLimited
 from astralink_node.gateway.gateway import Gateway
-from astralink_node.gateway.http_protocol import ALLOWANCE, WIRE
+from astralink_node.gateway.http_protocol import ALLOWANCE, WHOLE, WIRE
 from astralink_node.gateway.outbox import Wire
 from astralink_node.gateway.rate_limits import Allowance
 from astralink_node.gateway.reading.errors import ReadError
@@ -49,13 +50,22 @@ class ClientGone(Exception):
     pass
 
 
-def application(config: GatewayConfig, gateway: Gateway) -> Starlette:
+Fields = Mapping[bytes, bytes]
+"""A request's headers by name; of one that comes twice the first."""
+
+
+def application(config: GatewayConfig, gateway: Gateway) -> ASGIApp:
     policy = access_policy(config.vhosts, config.cors_origins)
     endpoint = RpcEndpoint(gateway, policy, config.limits)
-    routes: list[BaseRoute] = [Route("/", endpoint=endpoint), WebSocketRoute("/", endpoint=endpoint)]
+    routes: list[BaseRoute] = []
     if config.metrics:
         routes.append(Route("/metrics", endpoint=MetricsEndpoint(gateway, policy, config.limits)))
-    return Starlette(routes=routes)
+    others = Starlette(routes=routes)
+
+    async def route(scope: Scope, receive: Receive, send: Send) -> None:
+        await (endpoint if scope["path"] == "/" else others)(scope, receive, send)
+
+    return route
 
 
 class MetricsEndpoint:
@@ -68,7 +78,7 @@ class MetricsEndpoint:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         del receive  # what a GET carries is of no interest
-        if not self._policy.host_allowed(_header(scope, b"host")):
+        if not self._policy.host_allowed(_text(_fields(scope), b"host")):
             await _respond(send, 403, b"invalid host specified", [])
         elif scope["method"] != "GET":
             await _respond(send, 405, b"method not allowed", [(b"allow", b"GET"), _CLOSE_CONNECTION])
@@ -104,42 +114,45 @@ class RpcEndpoint:
     # --- HTTP ------------------------------------------------------------------------------------------------
 
     async def _http(self, scope: Scope, receive: Receive, send: Send) -> None:
-        origin = _header(scope, b"origin")
+        fields = _fields(scope)
+        origin = _text(fields, b"origin")
         cors = self._policy.cors_headers(origin)
-        if not self._policy.host_allowed(_header(scope, b"host")):
+        if not self._policy.host_allowed(_text(fields, b"host")):
             await _respond(send, 403, b"invalid host specified", cors)
             return
         match scope["method"]:
             case "POST":
-                await self._post(scope, receive, send, cors)
+                await self._post(scope, fields, receive, send, cors)
             case "OPTIONS":
-                private_network = _header(scope, b"access-control-request-private-network") == "true"
+                private_network = _text(fields, b"access-control-request-private-network") == "true"
                 headers = self._policy.preflight_headers(origin, private_network=private_network)
                 await _respond(send, 204, b"", headers)
             case _:
                 await _respond(send, 405, _POST_ONLY, [*cors, (b"allow", b"POST, OPTIONS"), _TEXT])
 
-    async def _post(self, scope: Scope, receive: Receive, send: Send, cors: Headers) -> None:
-        content_type = (_header(scope, b"content-type") or "").partition(";")[0].strip().lower()
-        if content_type.encode("latin-1") not in JSON_TYPES:
+    async def _post(self, scope: Scope, fields: Fields, receive: Receive, send: Send, cors: Headers) -> None:
+        if fields.get(b"content-type", b"").partition(b";")[0].strip().lower() not in JSON_TYPES:
             await _respond(
                 send, 415, b"invalid content type, only application/json is supported", [*cors, _CLOSE_CONNECTION]
             )
             return
-        coding = (_header(scope, b"content-encoding") or "identity").strip().lower()
+        coding = (_text(fields, b"content-encoding") or "identity").strip().lower()
         if coding != "identity":
             # A small body could be unpacked to any size; geth reads none either.
             text = _error(f"content encoding {coding[:40]} is not supported: send the body as it is")
-            await _discard_body(scope, receive)
+            await _discard_body(fields, receive)
             await _respond(send, 415, text, [*cors, _JSON, (b"accept-encoding", b"identity"), _CLOSE_CONNECTION])
             return
         try:
-            async with asyncio.timeout(self._limits.body_timeout_ms / 1000):
-                body = await _read_body(scope, receive, self._limits.request_bytes)
+            if WHOLE in scope["state"]:
+                body = await _read_body(fields, receive, self._limits.request_bytes)
+            else:
+                async with asyncio.timeout(self._limits.body_timeout_ms / 1000):
+                    body = await _read_body(fields, receive, self._limits.request_bytes)
         except BodyTooLarge as error:
             text = _error(f"request body too large: more than {self._limits.request_bytes} bytes")
             if error.has_more:
-                await _discard_body(scope, receive)
+                await _discard_body(fields, receive)
             await _respond(send, 413, text, [*cors, _JSON, _CLOSE_CONNECTION])
             return
         except TimeoutError:
@@ -147,8 +160,10 @@ class RpcEndpoint:
             return
         except ClientGone:
             return
+        # HTTP/1.0 knows no chunks.
+        answering = self._gateway.answer if scope["http_version"] == "1.0" else self._gateway.answer_in_parts
         try:
-            answer = await self._gateway.answer_in_parts(body, cast(Allowance, scope["state"][ALLOWANCE]))
+            answer = await answering(body, cast(Allowance, scope["state"][ALLOWANCE]))
         except RateLimited as refusal:
             after_s = -(-refusal.retry_after_ms // 1000)
             retry = (b"retry-after", str(after_s).encode("ascii"))
@@ -165,8 +180,9 @@ class RpcEndpoint:
 
     async def _websocket(self, scope: Scope, receive: Receive, send: Send) -> None:
         await receive()  # websocket.connect
-        host_allowed = self._policy.host_allowed(_header(scope, b"host"))
-        if not host_allowed or not self._policy.websocket_origin_allowed(_header(scope, b"origin")):
+        fields = _fields(scope)
+        host_allowed = self._policy.host_allowed(_text(fields, b"host"))
+        if not host_allowed or not self._policy.websocket_origin_allowed(_text(fields, b"origin")):
             # Before the handshake is accepted this is an HTTP 403.
             await send({"type": "websocket.close", "code": 1008, "reason": "origin or host not allowed"})
             return
@@ -206,8 +222,8 @@ def _payload(message: Message) -> bytes:
     return body if isinstance(body, bytes) else b""
 
 
-async def _read_body(scope: Scope, receive: Receive, max_bytes: int) -> bytes:
-    announced = _header(scope, b"content-length")
+async def _read_body(fields: Fields, receive: Receive, max_bytes: int) -> bytes:
+    announced = fields.get(b"content-length")
     if announced is not None and announced.isdigit() and int(announced) > max_bytes:
         raise BodyTooLarge(has_more=True)
     parts: list[bytes] = []
@@ -225,13 +241,13 @@ async def _read_body(scope: Scope, receive: Receive, max_bytes: int) -> bytes:
             return b"".join(parts)
 
 
-async def _discard_body(scope: Scope, receive: Receive) -> None:
+async def _discard_body(fields: Fields, receive: Receive) -> None:
     """Read what is left of a body, within bounds; not if the client waits for a go-ahead, or has far too much to send.
 
     A client that leaves meanwhile gets no answer: uvicorn drops it.
     """
-    announced = _header(scope, b"content-length")
-    expects_go_ahead = (_header(scope, b"expect") or "").lower() == "100-continue"
+    announced = fields.get(b"content-length")
+    expects_go_ahead = fields.get(b"expect", b"").lower() == b"100-continue"
     if announced is not None and (expects_go_ahead or not announced.isdigit() or int(announced) > DISCARDED_BYTES):
         return
     size = 0
@@ -291,12 +307,13 @@ def _error(message: str) -> bytes:
     return orjson.dumps({"jsonrpc": "2.0", "id": None, "error": RpcError(INVALID_REQUEST, message).to_json()})
 
 
-def _header(scope: Scope, name: bytes) -> str | None:
-    value: bytes
-    for key, value in scope["headers"]:
-        if key == name:
-            return value.decode("latin-1")
-    return None
+def _fields(scope: Scope) -> Fields:
+    return dict(reversed(scope["headers"]))
+
+
+def _text(fields: Fields, name: bytes) -> str | None:
+    value = fields.get(name)
+    return None if value is None else value.decode("latin-1")
 
 
 async def _respond(send: Send, status: int, body: bytes, headers: Headers) -> None:

@@ -1,7 +1,8 @@
 """What a gateway process is told when it starts: one frozen value that travels as JSON.
 
 The node's supervisor writes it, :mod:`astralink_node.gateway.server` reads it. It names sockets and limits
-and holds no secret. Every limit that bounds the gateway's memory or time is a field here.
+and holds no secret. Limits of memory and time that an operator may want to change are fields here; bounds of one
+method's parameters stand beside its parser.
 """
 
 from __future__ import annotations

@@ -1,4 +1,8 @@
-"""uvicorn's two protocols with the bounds that it leaves to a proxy: connections, slow headers, slow readers.
+"""uvicorn's two protocols with the bounds that it leaves to a proxy: connections, heads, pipelines, slow clients.
+
+HTTP is parsed by llhttp, Node's parser, through httptools: a request costs a fraction of what h11, in Python, takes
+for it. llhttp is strict about what could mean one request to a proxy and another to us, but leaves to its user how
+much a head may hold, one Host header (RFC 9112, 3.2), and codings besides "chunked"; those are judged here.
 
 A gateway stands alone in front of its clients, so one that opens connections and sends nothing, or reads
 nothing, must cost little and go away by itself. Who makes room for whom is decided in gateway.connections. What
@@ -11,8 +15,9 @@ import asyncio
 import logging
 from collections.abc import Callable
 
+import httptools
 from uvicorn.config import Config
-from uvicorn.protocols.http.h11_impl import H11Protocol, RequestResponseCycle
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 from uvicorn.server import ServerState
 from websockets.frames import Frame
@@ -32,6 +37,19 @@ TOO_BIG = 1009
 """RFC 6455's close codes: text that is no UTF-8; a policy violation, here that the client does not read; a message
 beyond the bounds."""
 
+MAX_HEAD_BYTES = 64 * 1024
+"""Beyond so much that neither ends a head nor brings any body (a head, a trailer, a chunk's extensions) a request is
+refused; what had come with it in one read, at most 256,000 bytes in libuv, is not counted."""
+MAX_HEADERS = 128
+"""Of a request; each is two objects. Browsers behind several proxies send some forty."""
+MAX_PIPELINED = 16
+"""Requests that wait for the answers to those before them. Of a connection that sends more, these are answered, and
+then it is closed: its client repeats the rest (RFC 9112, 9.3.2)."""
+
+BAD_REQUEST = b"400 Bad Request"
+HEAD_TOO_LARGE = b"431 Request Header Fields Too Large"
+UNAVAILABLE = b"503 Service Unavailable"
+
 RETRY_AFTER_S = 1
 """When whoever found no room may try again."""
 
@@ -39,6 +57,8 @@ ALLOWANCE = "allowance"
 """In ASGI's state: the connection's :class:`~astralink_node.gateway.rate_limits.Allowance`."""
 WIRE = "wire"
 """Likewise, of a WebSocket: its :class:`~astralink_node.gateway.outbox.Wire`."""
+WHOLE = "whole"
+"""There once all of a request's body is here, so that nobody has to wait for it."""
 
 logger = logging.getLogger(__name__)
 
@@ -60,24 +80,35 @@ class _WriteWatch:
             self._timer = None
 
 
-def http_protocol(limits: GatewayLimits, connections: Connections, rates: RateLimits) -> type[H11Protocol]:
+class BadHead(Exception):
+    """Raised in the parser's callbacks, to end it; it comes out of the parser as an HttpParserError."""
+
+
+def http_protocol(limits: GatewayLimits, connections: Connections, rates: RateLimits) -> type[HttpToolsProtocol]:
     """The HTTP protocol class for one server's limits; uvicorn makes an instance for each connection."""
     timeout_s, head_timeout_s = limits.body_timeout_ms / 1000, limits.head_timeout_ms / 1000
 
-    class BoundedH11Protocol(H11Protocol):
+    class BoundedHttpProtocol(HttpToolsProtocol):
         _watch: _WriteWatch
         _head_deadline: asyncio.TimerHandle
         _is_websocket = False
+        _is_deaf = False
+        """What comes is thrown away: the connection ends with the last answer that it is owed."""
+        _unplaced_bytes = 0
+        """Since the last end of a head or piece of a body."""
+        _refusal = BAD_REQUEST
+        """For what the parser refuses."""
 
         def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
             self._watch = _WriteWatch(timeout_s)
             self._head_deadline = self.loop.call_later(head_timeout_s, self._close_if_silent)
             super().connection_made(transport)
+            self.parser = httptools.HttpRequestParser(self)  # without uvicorn's leniency
             address = self.client[0] if self.client else ""
             # One of its own: uvicorn gives all connections the same.
             self.app_state = {**self.app_state, ALLOWANCE: rates.connection_from(address)}
             if not connections.opened(transport, address):
-                self._turn_away(b"too many connections")
+                self._turn_away(UNAVAILABLE, b"too many connections")
 
         def connection_lost(self, exc: Exception | None) -> None:
             connections.closed(self.transport)
@@ -86,10 +117,16 @@ def http_protocol(limits: GatewayLimits, connections: Connections, rates: RateLi
             super().connection_lost(exc)
 
         def data_received(self, data: bytes) -> None:
+            if self._is_deaf:
+                return
+            self._unset_keepalive_if_required()
             before = self.cycle
-            super().data_received(data)
-            if self._is_websocket:
-                return  # whose protocol has the transport now; it waits for no head
+            self._unplaced_bytes += len(data)
+            self._parse(data)
+            if self._is_websocket or self.transport.is_closing():
+                return  # the WebSocket protocol has the transport now, which waits for no head; or nobody has it
+            if self._unplaced_bytes > MAX_HEAD_BYTES and not self._is_deaf:
+                self._refuse(HEAD_TOO_LARGE)
             if self.cycle is not before:
                 self._head_deadline.cancel()
             elif self._idle() and self._head_deadline.cancelled():
@@ -115,19 +152,98 @@ def http_protocol(limits: GatewayLimits, connections: Connections, rates: RateLi
             if self._idle():
                 self.transport.abort()
 
-        def handle_websocket_upgrade(self, event: object) -> None:
+        # --- Parsing -----------------------------------------------------------------------------------------
+
+        def _parse(self, data: bytes) -> None:
+            try:
+                self.parser.feed_data(data)
+            except httptools.HttpParserUpgrade as upgrade:
+                if self._should_upgrade():
+                    self.handle_websocket_upgrade()
+                else:
+                    self._parse_without_upgrade(data[upgrade.args[0] :])
+            except httptools.HttpParserError:
+                self._refuse(self._refusal)
+
+        def _parse_without_upgrade(self, rest: bytes) -> None:
+            """To what we do not speak (Java's client asks for h2c each time) is no error but passed over (RFC 9110,
+            7.8). llhttp passes over the body instead, so that it gets the same head without what led it astray."""
+            version = self.parser.get_http_version().encode("ascii")
+            head = [b"%b %b HTTP/%b\r\n" % (self.parser.get_method(), self.url, version)]
+            head += [b"%b: %b\r\n" % header for header in self.headers if header[0] != b"upgrade"]
+            self.parser = httptools.HttpRequestParser(self)
+            self._parse(b"".join(head) + b"\r\n" + rest)
+
+        def on_header(self, name: bytes, value: bytes) -> None:
+            if len(self.headers) >= MAX_HEADERS:
+                self._refusal = HEAD_TOO_LARGE
+                raise BadHead
+            super().on_header(name, value)
+
+        def on_headers_complete(self) -> None:
+            self._unplaced_bytes = 0
+            self._check_head()
+            if self.parser.should_upgrade():
+                self.scope["method"] = self.parser.get_method().decode("ascii")  # for the handshake
+                return
+            super().on_headers_complete()
+            self.headers = []  # trailers would go on arriving in the scope's
+
+        def _check_head(self) -> None:
+            """Raises BadHead."""
+            hosts = 0
+            for name, value in self.headers:
+                if name == b"host":
+                    hosts += 1
+                elif name == b"transfer-encoding" and value.lower() != b"chunked":
+                    raise BadHead
+            version = self.parser.get_http_version()
+            if hosts > 1 or version not in ("1.1", "1.0") or (not hosts and version == "1.1"):
+                raise BadHead
+            if len(self.pipeline) >= MAX_PIPELINED or self.parser.get_method() == b"CONNECT":
+                raise BadHead
+
+        def on_body(self, body: bytes) -> None:
+            self._unplaced_bytes = 0
+            super().on_body(body)
+
+        def on_message_complete(self) -> None:
+            if not self.parser.should_upgrade():  # else there is no cycle for it
+                self.scope["state"][WHOLE] = True
+                super().on_message_complete()
+
+        def handle_websocket_upgrade(self) -> None:
+            if not self._idle():
+                self._refuse(BAD_REQUEST)  # the connection is not the WebSocket's while answers go over it
+                return
             self._head_deadline.cancel()
             if connections.becomes_websocket(self.transport):
                 self._is_websocket = True
-                super().handle_websocket_upgrade(event)  # type: ignore[arg-type]
+                super().handle_websocket_upgrade()
             else:
-                self._turn_away(b"too many WebSocket connections")
+                self._turn_away(UNAVAILABLE, b"too many WebSocket connections")
 
-        def _turn_away(self, text: bytes) -> None:
+        # --- Refusing ----------------------------------------------------------------------------------------
+
+        def _refuse(self, status: bytes) -> None:
+            """What came is no request, or too much of one. Those that came whole before it are answered first."""
+            cycle: RequestResponseCycle | None = self.cycle
+            if cycle is None or cycle.response_complete:
+                self._turn_away(status, b"invalid HTTP request")
+            elif not cycle.more_body:
+                cycle.keep_alive = False
+                self._is_deaf = True
+            elif self.pipeline or cycle.response_started:
+                self.transport.close()  # what is said now would be taken for another answer, or a part of it
+            else:
+                self._turn_away(status, b"invalid HTTP request")
+
+        def _turn_away(self, status: bytes, text: bytes) -> None:
             """With a status instead of a slammed door, so that a client, or its operator, can tell why."""
+            retry = b"retry-after: %d\r\n" % RETRY_AFTER_S if status is UNAVAILABLE else b""
             self.transport.write(
-                b"HTTP/1.1 503 Service Unavailable\r\nretry-after: %d\r\ncontent-type: text/plain\r\n"
-                b"content-length: %d\r\nconnection: close\r\n\r\n%b" % (RETRY_AFTER_S, len(text), text)
+                b"HTTP/1.1 %b\r\n%bcontent-type: text/plain\r\ncontent-length: %d\r\nconnection: close\r\n\r\n%b"
+                % (status, retry, len(text), text)
             )
             self.transport.close()
 
@@ -139,7 +255,7 @@ def http_protocol(limits: GatewayLimits, connections: Connections, rates: RateLi
             super().resume_writing()
             self._watch.resumed()
 
-    return BoundedH11Protocol
+    return BoundedHttpProtocol
 
 
 def websocket_protocol(limits: GatewayLimits, connections: Connections) -> type[WebSocketsSansIOProtocol]:

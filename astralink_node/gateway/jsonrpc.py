@@ -21,6 +21,7 @@ RequestId = None | int | float | str
 
 MAX_ID_LENGTH = 1024
 """Of a text. An id is said again in every answer, and nobody needs a longer one."""
+_ID_TYPES = (str, int, float, type(None))
 _SAFE_ID_BOUND = 2**63
 """Beyond it the parser keeps a number only as a float, and echoing that would name another request."""
 
@@ -73,7 +74,7 @@ def _parse_item(item: object) -> Call | Malformed:
     if not isinstance(item, dict):
         return Malformed(None, RpcError(INVALID_REQUEST, "invalid request: expected an object"))
     request_id = item.get("id")
-    if isinstance(request_id, bool) or not isinstance(request_id, str | int | float | None):
+    if isinstance(request_id, bool) or not isinstance(request_id, _ID_TYPES):
         return Malformed(None, RpcError(INVALID_REQUEST, "invalid request: id must be a string, a number or null"))
     if isinstance(request_id, float) and abs(request_id) >= _SAFE_ID_BOUND:
         return Malformed(None, RpcError(INVALID_REQUEST, "invalid request: id is a number of more than 64 bits"))

@@ -1,8 +1,8 @@
 """Runs consensus for one node, height after height: peers' messages in, decisions committed, the next height begun.
 
 One task takes events in order; `height_run` does what the height's machine asks for. What is final is the database's
-word alone: after a start the log of the height after the head is read again, through the same machine (BLOCK.md,
-"Crash recovery, exactly"). A validator that is alone on its chain takes the same way, in a network of one.
+word alone: after a start the log of the height after the head is read again, through the same machine
+(docs/specification.md, "Consensus log"). A validator alone on its chain takes the same way, in a network of one.
 """
 
 from collections.abc import Callable, Sequence

@@ -19,11 +19,16 @@ CONSENSUS_CRITICAL = (
     "astralink_node/state/*.py",
     "astralink_node/evm/*.py",
     "astralink_node/evm/precompiles/*.py",
-    "astralink_node/chain/header_rules.py",
+    "astralink_node/chain/consensus_rules.py",
+    "astralink_node/chain/evidence_rules.py",
+    "astralink_node/chain/evidence_verification.py",
+    "astralink_node/chain/prepared.py",
+    "astralink_node/chain/protocol_steps.py",
+    "astralink_node/chain/staking_contract.py",
     "astralink_node/chain/validation.py",
 )
 # Simulation answers one RPC call and is bounded in wall-clock time; no block depends on it.
-NOT_CRITICAL = {"astralink_node/evm/simulate.py", "astralink_node/evm/state_test.py"}
+NOT_CRITICAL = {"astralink_node/evm/simulate.py"}
 FORBIDDEN_IMPORTS = {"time", "datetime", "random", "secrets", "statistics", "decimal", "fractions", "threading"}
 FORBIDDEN_CALLS = {"float", "hash", "round", "id"}
 
@@ -42,6 +47,11 @@ def test_module_is_short_and_says_what_it_is(path: Path) -> None:
     assert source.count("\n") <= MAX_LINES, f"{name_of(path)} is longer than {MAX_LINES} lines"
     if path.name != "__init__.py":
         assert ast.get_docstring(ast.parse(source)), f"{name_of(path)} has no docstring"
+
+
+@pytest.mark.parametrize("pattern", [*CONSENSUS_CRITICAL, *sorted(NOT_CRITICAL)])
+def test_every_pattern_names_a_module_that_exists(pattern: str) -> None:
+    assert list(ROOT.glob(pattern))
 
 
 def critical_modules() -> list[Path]:

@@ -4,9 +4,9 @@
 
 Compared are gas, output, logs and the state root of each case. EIP-3155's lines and the memory of struct logs are left
 to the suite's sample, which takes all at once. A trace that exceeds its bound ends its transaction by design: such a
-file is run again without Parity's ``vmTrace``, and counted. So is a file whose transactions burn more than
-FEW_OPCODES_GAS together, in loops of millions of opcodes: it is run with the tracers that watch few opcodes. The exit
-code is 1 if any case differs.
+file is run again without Parity's ``vmTrace``, then without inner calls (50,000 of them with 50,000 bytes each), and
+counted. So is a file whose transactions burn more than FEW_OPCODES_GAS together, in loops of millions of opcodes: it is
+run with the tracers that watch few opcodes. The exit code is 1 if any case differs.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from typing import Any, Final
 
 from benchmarks.report import circumstances, write_result
 from tests.support.fixture_archives import unpack_fixtures
-from tests.support.traced_runs import TOO_LARGE, AllTracers, outcomes
+from tests.support.traced_runs import TOO_LARGE, AllTracers, CaseOutcome, outcomes
 
 FIXTURES = Path(__file__).parents[1] / "fixtures" / "unpacked" / "eest"
 
@@ -30,19 +30,24 @@ FEW_OPCODES_GAS: Final = 20_000_000
 
 def run(files: list[Path]) -> dict[str, Any]:
     cases, transactions, lines, differing = 0, 0, 0, []
-    too_large, few_opcodes = [], []
+    without_vm_trace, without_inner_calls, few_opcodes = [], [], []
     for position, path in enumerate(files):
         fixture = json.loads(path.read_bytes())
         name = path.relative_to(FIXTURES).as_posix()
         untraced = outcomes(fixture, None)
         gas = sum(outcome.receipts[-1].cumulative_gas_used for outcome in untraced if outcome.receipts)
-        if gas > FEW_OPCODES_GAS:
+        opcodes = gas <= FEW_OPCODES_GAS
+        if not opcodes:
             few_opcodes.append(name)
-        tracer = AllTracers(texts=False, opcodes=gas <= FEW_OPCODES_GAS)
+        tracer = AllTracers(texts=False, opcodes=opcodes)
         traced = outcomes(fixture, tracer)
-        if any(outcome.result.error.startswith(TOO_LARGE) for outcome in traced):
-            too_large.append(name)
-            tracer = AllTracers(texts=False, vm_trace=False, opcodes=gas <= FEW_OPCODES_GAS)
+        if _is_too_large(traced) and opcodes:
+            without_vm_trace.append(name)
+            tracer = AllTracers(texts=False, vm_trace=False)
+            traced = outcomes(fixture, tracer)
+        if _is_too_large(traced):
+            without_inner_calls.append(name)
+            tracer = AllTracers(texts=False, vm_trace=False, opcodes=opcodes, inner_calls=False)
             traced = outcomes(fixture, tracer)
         cases += len(untraced)
         transactions += sum(len(outcome.receipts) for outcome in untraced)
@@ -58,10 +63,15 @@ def run(files: list[Path]) -> dict[str, Any]:
         "cases": cases,
         "transactions": transactions,
         "lines": lines,
-        "without_vm_trace": too_large,
+        "without_vm_trace": without_vm_trace,
+        "without_inner_calls": without_inner_calls,
         "with_tracers_of_few_opcodes_only": few_opcodes,
         "differing": differing,
     }
+
+
+def _is_too_large(traced: list[CaseOutcome]) -> bool:
+    return any(outcome.result.error.startswith(TOO_LARGE) for outcome in traced)
 
 
 def main() -> int:

@@ -18,7 +18,7 @@ import pytest
 from astralink_node.chain.check import check_database
 from astralink_node.chain.data_folder import open_database
 from astralink_node.chain.initialise import open_chain
-from astralink_node.cli.devnet import PASSWORD_FILE
+from astralink_node.cli.devnet_folder import PASSWORD_FILE
 from astralink_node.cli.main import run
 from astralink_node.errors import EXIT_STORAGE, EXIT_USER
 from astralink_node.services.data_folder import DataFolder

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from astralink_node.chain.check import check_database
-from astralink_node.cli.devnet import PASSWORD_FILE
+from astralink_node.cli.devnet_folder import PASSWORD_FILE
 from astralink_node.services.data_folder import DataFolder
 from astralink_node.services.supervisor import EXIT_EXECUTION_DIED
 from astralink_node.storage.leveldb import open_leveldb

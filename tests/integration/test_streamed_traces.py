@@ -15,7 +15,7 @@ from websockets.asyncio.client import connect
 from astralink_node.gateway.config import GatewayLimits
 from astralink_node.gateway.streamed import HELD_BACK_BYTES
 from tests.support.asynchronous import run
-from tests.support.gateway_processes import GatewayProcess, running_gateway
+from tests.support.gateway_processes import GatewayProcess, parse_response, running_gateway
 from tests.support.gateways import hexed
 from tests.support.query_sockets import PATIENCE_S, WatchedQueries
 from tests.support.traced_chains import LOOPER, traced_node
@@ -121,6 +121,18 @@ def test_a_long_answer_comes_in_parts_and_a_short_one_or_an_early_failure_whole(
         assert header(head, b"content-length") is not None
         error = {"code": -32000, "message": "execution timeout"}
         assert orjson.loads(b"".join(parts)) == {"jsonrpc": "2.0", "id": 9, "error": error}
+
+    traced(tmp_path, body)
+
+
+def test_to_a_client_that_knows_no_chunks_the_same_answer_comes_whole(tmp_path: Path) -> None:
+    async def body(gateway: GatewayProcess, watched: WatchedQueries) -> None:
+        message = orjson.dumps(trace_call(SHORT_GAS))
+        head = b"POST / HTTP/1.0\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n" % len(message)
+        response = parse_response(await gateway.raw(head + message))
+        assert "transfer-encoding" not in response.headers
+        assert int(response.headers["content-length"]) == len(response.body) > 2 * HELD_BACK_BYTES
+        assert len(response.json()["result"]["structLogs"]) > 10_000
 
     traced(tmp_path, body)
 

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from astralink_node.chain.data_folder import initialise_folder
-from astralink_node.cli.devnet import PASSWORD_FILE
+from astralink_node.cli.devnet_folder import PASSWORD_FILE
 from astralink_node.cli.devnet_network import Member
 from astralink_node.config import BlocksConfig, NodeConfig, RpcConfig
 from astralink_node.crypto.keystore_envelope import Scrypt

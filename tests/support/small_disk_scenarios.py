@@ -12,7 +12,7 @@ from pathlib import Path
 
 from astralink_node.chain.check import check_database
 from astralink_node.chain.data_folder import open_database
-from astralink_node.cli.devnet import PASSWORD_FILE
+from astralink_node.cli.devnet_folder import PASSWORD_FILE
 from astralink_node.errors import EXIT_STORAGE, EXIT_USER
 from astralink_node.evm.transaction_encoding import new_transaction, sign_transaction
 from astralink_node.evm.transactions import DYNAMIC_FEE_TYPE

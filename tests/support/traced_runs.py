@@ -35,11 +35,14 @@ class AllTracers(TracersTogether):
     """Every tracer there is, fresh for each transaction.
 
     Without ``texts`` the two that only write the same things as others at length are left out: EIP-3155's lines, and
-    the memory of struct logs. Without ``vm_trace`` there is none, without ``opcodes`` nothing that sees every opcode.
+    the memory of struct logs. Without ``vm_trace`` there is none, without ``opcodes`` nothing that sees every opcode,
+    and without ``inner_calls`` the call tracer shows the top call alone.
     """
 
-    def __init__(self, *, texts: bool = True, vm_trace: bool = True, opcodes: bool = True) -> None:
-        self._texts, self._vm_trace, self._opcodes = texts, vm_trace, opcodes
+    def __init__(
+        self, *, texts: bool = True, vm_trace: bool = True, opcodes: bool = True, inner_calls: bool = True
+    ) -> None:
+        self._texts, self._vm_trace, self._opcodes, self._inner_calls = texts, vm_trace, opcodes, inner_calls
         self.lines = 0
         super().__init__(self._fresh())
 
@@ -52,7 +55,7 @@ class AllTracers(TracersTogether):
         assert call_trace_json(self._calls.result())
 
     def _fresh(self) -> list[Tracer]:
-        self._calls = CallTracer(CallTraceOptions(with_log=True))
+        self._calls = CallTracer(CallTraceOptions(only_top_call=not self._inner_calls, with_log=True))
         tracers: list[Tracer] = [
             self._calls,
             CallTracer(CallTraceOptions(only_top_call=True)),

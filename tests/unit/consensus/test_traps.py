@@ -8,6 +8,7 @@ import pytest
 
 from astralink_node.cli.main import run
 from astralink_node.services.data_folder import DataFolder
+from astralink_node.validator.keys import load_public_keys
 from astralink_node.validator.signing_history import RefusedToSign, open_history
 from consensus.admission import admit_votes
 from consensus.certificate import CertificateError, verify_certificate
@@ -379,7 +380,7 @@ def test_a_reset_never_touches_the_signing_history(tmp_path: Path, monkeypatch: 
     folder = DataFolder(tmp_path / "devnet")
     assert run(["devnet", "--dir", str(folder.root), "--rpc-port", "0"]) == 0
     (key_file,) = folder.signing.glob("*.history")
-    voting_key = devnet_verb.load_public_keys(folder.validator_keys).voting_key
+    voting_key = load_public_keys(folder.validator_keys).voting_key
     with open_history(folder.signing, voting_key) as history:
         signature = history.sign(vote_for(V), lambda _: b"s" * 96)
     folder.consensus.mkdir(exist_ok=True)

@@ -2,7 +2,7 @@
 
 import pytest
 
-from astralink_node.gateway.access import access_policy, host_name, is_loopback_origin
+from astralink_node.gateway.access import MAX_HOST_LENGTH, access_policy, host_name, is_loopback_origin
 
 DEFAULT = access_policy(("localhost",), ("loopback",))
 
@@ -19,6 +19,13 @@ def test_hosts_that_cannot_be_rebound_are_allowed(host: str | None) -> None:
 )
 def test_other_names_are_refused(host: str) -> None:
     assert not DEFAULT.host_allowed(host)
+
+
+def test_a_host_longer_than_any_name_is_refused_before_it_is_read() -> None:
+    longest = "a" * (MAX_HOST_LENGTH - 5) + ":8545"
+    named = access_policy((longest.removesuffix(":8545"), "a" * MAX_HOST_LENGTH), ())
+    assert named.host_allowed(longest)
+    assert not named.host_allowed("a" + longest)
 
 
 def test_a_star_allows_every_host_and_a_name_only_itself() -> None:
