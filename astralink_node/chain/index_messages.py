@@ -7,6 +7,10 @@ internal calls, or lies below the oldest block of this node, is named in the ans
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Final
+
+MAX_SEARCH_PAGE: Final = 25
+"""Erigon's default for Otterscan's pages, and what Otterscan asks for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,7 +22,7 @@ class AddressSearch:
     """Exclusive; 0 begins at the head, or at genesis when searching forward."""
     forward: bool
     page_size: int
-    """Whole blocks are added until at least so many transactions are found."""
+    """At most MAX_SEARCH_PAGE. Whole blocks are added until at least so many transactions are found."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,6 +10,7 @@ from astralink_node.chain.call_messages import CallFailed
 from astralink_node.chain.explorer_coverage import Coverage, gaps, load_coverage, without_calls
 from astralink_node.chain.explorer_index import load_creation
 from astralink_node.chain.index_messages import (
+    MAX_SEARCH_PAGE,
     AddressPage,
     AddressSearch,
     CreationAnswer,
@@ -37,8 +38,6 @@ from astralink_node.storage.store import Reader
 from astralink_node.types import Address
 
 ADDRESS_BYTES = 20
-MAX_PAGE_SIZE = 25
-"""Erigon's default. A page may be longer by what its last block has."""
 
 CheckTime = Callable[[], None]
 
@@ -77,8 +76,8 @@ def _search(
 ) -> AddressPage | IndexIncomplete | CallFailed | LimitExceeded:
     if len(question.address) != ADDRESS_BYTES:
         return CallFailed("invalid", f"expected an address of {ADDRESS_BYTES} bytes")
-    if not 1 <= question.page_size <= MAX_PAGE_SIZE:
-        return LimitExceeded(f"max allowed page size: {MAX_PAGE_SIZE}")
+    if not 1 <= question.page_size <= MAX_SEARCH_PAGE:
+        return LimitExceeded(f"max allowed page size: {MAX_SEARCH_PAGE}, found {question.page_size}")
     ledger, coverage = Ledger(reader), load_coverage(reader)
     head, oldest = ledger.head().height, max(1, ledger.oldest_block_height())
     first, last = (question.height + 1, head) if question.forward else (1, head)

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from astralink_node.chain.trace_messages import MAX_TRACED_CALLS
 from astralink_node.config import RpcConfig
 
 UNFILTERED_LOG_FRACTION = 20
@@ -16,7 +17,7 @@ class QueryLimits:
     """Of one trace that asks for no other time."""
     max_trace_time_ms: int = 300_000
     """Of one that does."""
-    max_traced_calls: int = 128
+    max_traced_calls: int = MAX_TRACED_CALLS
     """In one question, each on what the one before left."""
     call_gas: int = 50_000_000
     """Gas of a simulated call that names none, or more; as geth's --rpc.gascap."""

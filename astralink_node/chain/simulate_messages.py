@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Final
 
 from astralink_node.chain.call_messages import NO_BLOCK_OVERRIDE, BlockOverride, CallRequest, StateOverride
+
+MAX_BLOCKS: Final = 256
+"""In one question; evm.simulate_blocks bounds the heights that they may span, gaps included, by the same number."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,6 +14,7 @@ from astralink_node.chain.call_requests import (
 from astralink_node.chain.messages import LimitExceeded
 from astralink_node.chain.query_limits import DeadlinePassed, QueryLimits
 from astralink_node.chain.simulate_messages import (
+    MAX_BLOCKS,
     BlockCalls,
     SimulateAnswer,
     SimulatedBlockRecord,
@@ -26,7 +27,6 @@ from astralink_node.evm.fork_rules import ChainRules
 from astralink_node.evm.pipeline import AncestorHash
 from astralink_node.evm.simulate import CallRefused
 from astralink_node.evm.simulate_blocks import (
-    MAX_BLOCKS,
     BlockSimulation,
     BlockToSimulate,
     SimulatedBlock,

@@ -8,9 +8,13 @@ because they are large and nobody but the client reads them; everything else is 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Final
 
 from astralink_node.chain.call_messages import NO_BLOCK_OVERRIDE, BlockOverride, CallRequest, StateOverride
 from astralink_node.evm.tracing.records import CallTrace, Prestate, SelectorCounts, VmTrace
+
+MAX_TRACED_CALLS: Final = 128
+"""In one TraceCalls."""
 
 # --- How to trace ----------------------------------------------------------------------------------------------
 

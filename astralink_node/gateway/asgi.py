@@ -18,7 +18,6 @@ from starlette.routing import BaseRoute, Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from astralink_node.gateway.access import AccessPolicy, Headers, access_policy
-from astralink_node.gateway.backend import Unavailable
 from astralink_node.gateway.config import GatewayConfig, GatewayLimits
 from astralink_node.gateway.dispatch import RateLimited
 from astralink_node.gateway.gateway import Gateway
@@ -93,7 +92,7 @@ class MetricsEndpoint:
         try:
             async with asyncio.timeout(self._timeout_s):
                 return await self._gateway.read.node.metrics()
-        except (TimeoutError, Unavailable, ReadError):
+        except (TimeoutError, ReadError):
             return None
 
 

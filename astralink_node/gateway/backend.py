@@ -10,16 +10,11 @@ from collections.abc import AsyncGenerator
 from typing import Protocol
 
 from astralink_node.chain.messages import Answer, Query
-from astralink_node.errors import AstraLinkError
 from astralink_node.gateway.link_messages import Reply, Request
 
 
-class Unavailable(AstraLinkError):
-    """The execution process or the node cannot be reached now, or has too much to do; clients may try again."""
-
-
 class Backend(Protocol):
-    """State queries go to the execution process, mempool work to the node. Both may raise :class:`Unavailable`."""
+    """State queries go to the execution process, mempool work to the node. Both raise Unavailable (reading.errors)."""
 
     async def query(self, query: Query) -> Answer: ...
 

@@ -16,7 +16,16 @@ from astralink_node.chain.call_messages import (
     StateOverride,
 )
 from astralink_node.crypto.eip55 import checksum_address
-from astralink_node.gateway.parameters import BadValue, address, byte_string, hash32, quantity, quantity64
+from astralink_node.gateway.parameters import (
+    BadValue,
+    address,
+    byte_string,
+    hash32,
+    json_object,
+    optional_array,
+    quantity,
+    quantity64,
+)
 from astralink_node.gateway.rpc_errors import server_error
 from astralink_node.types import ZERO_ADDRESS
 
@@ -31,7 +40,7 @@ class CallArguments:
 
 
 def call_arguments(path: str, value: object) -> CallArguments:
-    fields = _object(path, value)
+    fields = json_object(path, value)
     for name in _BLOB_FIELDS:
         if fields.get(name) is not None:
             raise BadValue(f"{path}.{name}", "blob transactions are not supported by this chain")
@@ -65,12 +74,12 @@ def call_arguments(path: str, value: object) -> CallArguments:
 def state_overrides(path: str, value: object) -> tuple[StateOverride, ...]:
     return tuple(
         _state_override(f"{path}.{account}", address(f"{path}.{account}", account), override)
-        for account, override in _object(path, value).items()
+        for account, override in json_object(path, value).items()
     )
 
 
 def _state_override(path: str, account: bytes, value: object) -> StateOverride:
-    fields = _object(path, value)
+    fields = json_object(path, value)
     if fields.get("state") is not None and fields.get("stateDiff") is not None:
         raise server_error(f"account {checksum_address(account)} has both 'state' and 'stateDiff'")
     state, target = fields.get("state"), fields.get("movePrecompileToAddress")
@@ -87,7 +96,7 @@ def _state_override(path: str, account: bytes, value: object) -> StateOverride:
 
 def block_overrides(path: str, value: object) -> BlockOverride:
     """For one call. What only whole blocks have is refused, in geth's words."""
-    fields = _object(path, value)
+    fields = json_object(path, value)
     for name in ("beaconRoot", "withdrawals"):
         if fields.get(name) is not None:
             raise server_error(f'block override "{name}" is not supported for this RPC method')
@@ -96,7 +105,7 @@ def block_overrides(path: str, value: object) -> BlockOverride:
 
 def simulated_block_overrides(path: str, value: object) -> BlockOverride:
     """For a simulated block. Blocks of this chain have no withdrawals; a difficulty means nothing here, as in geth."""
-    fields = _object(path, value)
+    fields = json_object(path, value)
     if fields.get("withdrawals"):
         raise BadValue(f"{path}.withdrawals", "this chain has no withdrawals")
     _optional_quantity(path, fields, "difficulty")
@@ -119,22 +128,8 @@ def _slots(path: str, value: object) -> tuple[tuple[int, int], ...]:
             int.from_bytes(hash32(f"{path}.{slot}", slot), "big"),
             int.from_bytes(hash32(f"{path}.{slot}", word), "big"),
         )
-        for slot, word in _object(path, value).items()
+        for slot, word in json_object(path, value).items()
     )
-
-
-def _object(path: str, value: object) -> dict[str, object]:
-    if not isinstance(value, dict):
-        raise BadValue(path, "expected an object")
-    return value
-
-
-def _array(path: str, value: object) -> list[object]:
-    if value is None:
-        return []
-    if not isinstance(value, list):
-        raise BadValue(path, "expected an array")
-    return value
 
 
 def _optional_quantity(path: str, fields: dict[str, object], name: str) -> int | None:
@@ -166,10 +161,13 @@ def _call_data(path: str, fields: dict[str, object]) -> bytes:
 
 def _access_list(path: str, value: object) -> tuple[AccessListEntry, ...]:
     entries = []
-    for index, item in enumerate(_array(path, value)):
-        fields = _object(f"{path}[{index}]", item)
+    for index, item in enumerate(optional_array(path, value)):
+        fields = json_object(f"{path}[{index}]", item)
         keys_path = f"{path}[{index}].storageKeys"
-        keys = [hash32(f"{keys_path}[{n}]", key) for n, key in enumerate(_array(keys_path, fields.get("storageKeys")))]
+        keys = [
+            hash32(f"{keys_path}[{n}]", key)
+            for n, key in enumerate(optional_array(keys_path, fields.get("storageKeys")))
+        ]
         entries.append(
             AccessListEntry(
                 address=address(f"{path}[{index}].address", fields.get("address")),
@@ -182,9 +180,9 @@ def _access_list(path: str, value: object) -> tuple[AccessListEntry, ...]:
 def _authorizations(path: str, value: object) -> tuple[AuthorizationEntry, ...]:
     """EIP-7702 tuples. Some clients say ``v`` for ``yParity``."""
     entries = []
-    for index, item in enumerate(_array(path, value)):
+    for index, item in enumerate(optional_array(path, value)):
         place = f"{path}[{index}]"
-        fields = _object(place, item)
+        fields = json_object(place, item)
         parity = fields.get("yParity", fields.get("v"))
         entries.append(
             AuthorizationEntry(

@@ -54,12 +54,12 @@ class GatewayLimits:
     """Likewise of all connections of one client."""
     requests_in_flight: int = 512
     """Requests being worked on at once, a batch counting once; more are told that the node is busy."""
-    traces_in_flight: int = 4
-    """Traces being worked on at once, each over a connection of its own to the execution process."""
-    traces_waiting: int = 256
-    """Messages with traces that wait for such a place; more are told that the node is busy."""
+    long_in_flight: int = 4
+    """Calls that take long (traces) being worked on at once, each over a connection of its own to execution."""
+    long_waiting: int = 256
+    """Messages with such calls that wait for a place; more are told that the node is busy."""
     long_request_timeout_ms: int = 330_000
-    """As request_timeout_ms, for a single trace: longer than the longest that the execution process allows."""
+    """As request_timeout_ms, for a single such call: longer than the longest that the execution process allows."""
     streamed_bytes: int = 4 * 1024 * 1024 * 1024
     """Longest result that is passed on in parts; response_bytes does not bound those."""
     queries_in_flight: int = 32

@@ -13,7 +13,6 @@ from contextlib import aclosing
 from functools import partial
 
 from astralink_node.errors import AstraLinkError
-from astralink_node.gateway.backend import Unavailable
 from astralink_node.gateway.config import GatewayLimits
 from astralink_node.gateway.context import RpcContext
 from astralink_node.gateway.jsonrpc import (
@@ -39,7 +38,6 @@ from astralink_node.gateway.rpc_errors import (
     method_not_found,
     of_read_error,
     response_too_large,
-    server_error,
     too_many_requests,
 )
 from astralink_node.gateway.streamed import Streamed, answer_in_parts, collected
@@ -222,8 +220,6 @@ def _failure(call: Call, error: Exception) -> RpcError:
             return error
         case ReadError():
             return of_read_error(error)
-        case Unavailable():
-            return server_error(str(error))
         case TimeoutError():
             return RpcError(TIMEOUT, "request timed out")
         case _:

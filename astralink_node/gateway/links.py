@@ -15,8 +15,8 @@ from typing import cast
 from astralink_node.chain.codec import CodecError, decode, encode
 from astralink_node.chain.frames import PUSH_ID, FrameDecoder, FrameError, encode_frame
 from astralink_node.chain.messages import Answer, Query
-from astralink_node.gateway.backend import Unavailable
 from astralink_node.gateway.link_messages import Push, Reply, Request
+from astralink_node.gateway.reading.errors import Unavailable
 
 logger = logging.getLogger(__name__)
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from astralink_node.chain.messages import BlockSelector
-from astralink_node.gateway.parameters import BadValue, address, block_number, hash32
+from astralink_node.gateway.parameters import address, array, block_number, hash32, json_object
 from astralink_node.gateway.reading.log_pattern import LogPattern
 from astralink_node.gateway.rpc_errors import invalid_argument, invalid_params
 
@@ -27,15 +27,14 @@ class LogFilter:
 
 
 def log_filter(path: str, value: object) -> LogFilter:
-    if not isinstance(value, dict):
-        raise BadValue(path, "expected an object")
-    from_block, to_block, block_hash = (value.get(name) for name in ("fromBlock", "toBlock", "blockHash"))
+    fields = json_object(path, value)
+    from_block, to_block, block_hash = (fields.get(name) for name in ("fromBlock", "toBlock", "blockHash"))
     if block_hash is not None and (from_block is not None or to_block is not None):
         raise invalid_argument(0, "cannot specify both BlockHash and FromBlock/ToBlock, choose one or the other")
     return LogFilter(
         pattern=LogPattern(
-            addresses=_addresses(f"{path}.address", value.get("address")),
-            topics=_topics(f"{path}.topics", value.get("topics")),
+            addresses=_addresses(f"{path}.address", fields.get("address")),
+            topics=_topics(f"{path}.topics", fields.get("topics")),
         ),
         block_hash=None if block_hash is None else hash32(f"{path}.blockHash", block_hash),
         from_block=None if from_block is None else block_number(f"{path}.fromBlock", from_block),
@@ -64,9 +63,7 @@ def _addresses(path: str, value: object) -> frozenset[bytes]:
 def _topics(path: str, value: object) -> tuple[frozenset[bytes], ...]:
     if value is None:
         return ()
-    if not isinstance(value, list):
-        raise BadValue(path, "expected an array")
-    return tuple(_topic(f"{path}[{index}]", item) for index, item in enumerate(value))
+    return tuple(_topic(f"{path}[{index}]", item) for index, item in enumerate(array(path, value)))
 
 
 def _topic(path: str, value: object) -> frozenset[bytes]:

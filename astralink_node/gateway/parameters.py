@@ -7,7 +7,7 @@ and log filters, which are larger, have modules of their own beside this one.
 from __future__ import annotations
 
 import reprlib
-from typing import NoReturn
+from collections.abc import Mapping
 
 from astralink_node.chain.messages import AtHash, AtHeight, AtLatest, AtPending, BlockSelector
 from astralink_node.gateway.rpc_errors import invalid_params
@@ -39,16 +39,41 @@ class BadValue(ValueError):
         super().__init__(f"{path}: {reason}")
 
 
-def _shown(value: object) -> str:
-    """A bounded picture of a client's value for an error message, however large or deep that is."""
+def picture(value: object) -> str:
+    """A bounded picture of a client's value for an error message, however large or deep it is."""
     text = _PICTURE.repr(value)
     return text if len(text) <= 60 else text[:57] + "..."
+
+
+def json_object(path: str, value: object) -> dict[str, object]:
+    if not isinstance(value, dict):
+        raise BadValue(path, f"expected an object, found {picture(value)}")
+    return value
+
+
+def array(path: str, value: object, what: str = "", *, maximum: int | None = None) -> list[object]:
+    """A list of at most so many `what`; without a maximum the message's bounds are enough."""
+    if not isinstance(value, list):
+        raise BadValue(path, f"expected an array{what and f' of {what}'}, found {picture(value)}")
+    if maximum is not None and len(value) > maximum:
+        raise BadValue(path, f"expected at most {maximum} {what}, found {len(value)}")
+    return value
+
+
+def optional_array(path: str, value: object) -> list[object]:
+    return [] if value is None else array(path, value)
+
+
+def flag(path: str, fields: Mapping[str, object], name: str) -> bool:
+    """A field of an object that is false if it is not there."""
+    value = fields.get(name)
+    return False if value is None else boolean(f"{path}.{name}", value)
 
 
 def hex_digits(path: str, value: object) -> str:
     """The digits of a 0x-prefixed string; there may be none."""
     if not isinstance(value, str):
-        raise BadValue(path, f"expected a hex string, found {_shown(value)}")
+        raise BadValue(path, f"expected a hex string, found {picture(value)}")
     if not value:
         raise BadValue(path, "empty hex string")
     if value[:2] not in ("0x", "0X"):
@@ -82,13 +107,12 @@ def quantity64(path: str, value: object) -> int:
     return quantity(path, value, maximum=MAX_UINT64)
 
 
-def whole_number(path: str, value: object) -> int:
-    """A JSON number, as Otterscan writes heights, nonces and pages; QUANTITY is understood as well."""
-    if isinstance(value, int) and not isinstance(value, bool):
-        if not 0 <= value <= MAX_UINT64:
-            raise BadValue(path, f"expected a number from 0 to {MAX_UINT64}, found {_shown(value)}")
-        return value
-    return quantity64(path, value)
+def whole_number(path: str, value: object, *, maximum: int = MAX_UINT64) -> int:
+    """A JSON number, as Otterscan, OpenEthereum and geth's configuration objects write it, or a QUANTITY."""
+    number = value if isinstance(value, int) and not isinstance(value, bool) else quantity64(path, value)
+    if not 0 <= number <= maximum:
+        raise BadValue(path, f"expected a number from 0 to {maximum}, found {picture(value)}")
+    return number
 
 
 def byte_string(path: str, value: object) -> bytes:
@@ -113,13 +137,9 @@ def address(path: str, value: object) -> bytes:
     return _fixed_bytes(path, value, 20, "an address")
 
 
-def addresses(path: str, value: object) -> tuple[bytes, ...]:
-    """At most `MAX_ADDRESSES` of them."""
-    if not isinstance(value, list):
-        raise BadValue(path, f"expected an array of addresses, found {_shown(value)}")
-    if len(value) > MAX_ADDRESSES:
-        raise BadValue(path, f"expected at most {MAX_ADDRESSES} addresses, found {len(value)}")
-    return tuple(address(f"{path}[{index}]", each) for index, each in enumerate(value))
+def addresses(path: str, value: object, *, maximum: int = MAX_ADDRESSES) -> tuple[bytes, ...]:
+    given = array(path, value, "addresses", maximum=maximum)
+    return tuple(address(f"{path}[{index}]", each) for index, each in enumerate(given))
 
 
 def hash32(path: str, value: object) -> bytes:
@@ -128,7 +148,7 @@ def hash32(path: str, value: object) -> bytes:
 
 def boolean(path: str, value: object) -> bool:
     if not isinstance(value, bool):
-        raise BadValue(path, f"expected true or false, found {_shown(value)}")
+        raise BadValue(path, f"expected true or false, found {picture(value)}")
     return value
 
 
@@ -195,11 +215,11 @@ def epoch(path: str, value: object) -> int | None:
 def storage_key(path: str, value: object) -> tuple[int, bool]:
     """A storage slot as geth reads it: any number of digits up to 64. Also says whether all 64 were given."""
     if not isinstance(value, str):
-        raise BadValue(path, f"expected a hex string, found {_shown(value)}")
+        raise BadValue(path, f"expected a hex string, found {picture(value)}")
     digits = value[2:] if value[:2] in ("0x", "0X") else value
     if len(digits) > 64:
-        shown = value if len(value) <= 140 else value[:137] + "..."
-        raise invalid_params(f'storage key too long (want at most 32 bytes): "{shown}"')
+        key = value if len(value) <= 140 else value[:137] + "..."
+        raise invalid_params(f'storage key too long (want at most 32 bytes): "{key}"')
     if not _HEX_DIGITS.issuperset(digits):
         raise invalid_params(f'invalid hex in storage key: "{value}"')
     return int(digits or "0", 16), len(digits) > 62
@@ -208,15 +228,14 @@ def storage_key(path: str, value: object) -> tuple[int, bool]:
 def storage_keys(path: str, value: object) -> tuple[tuple[int, bool], ...]:
     if value is None:
         return ()
-    if not isinstance(value, list):
-        raise BadValue(path, f"expected an array of storage keys, found {_shown(value)}")
-    return tuple(storage_key(f"{path}[{index}]", item) for index, item in enumerate(value))
+    given = array(path, value, "storage keys")
+    return tuple(storage_key(f"{path}[{index}]", item) for index, item in enumerate(given))
 
 
 def storage_request(path: str, value: object) -> tuple[tuple[bytes, tuple[int, ...]], ...]:
     """eth_getStorageValues' object of address to storage keys, in the order given."""
     if not isinstance(value, dict):
-        raise BadValue(path, f"expected an object of address to storage keys, found {_shown(value)}")
+        raise BadValue(path, f"expected an object of address to storage keys, found {picture(value)}")
     if not value:
         raise invalid_params("empty request")
     return tuple(
@@ -227,38 +246,23 @@ def storage_request(path: str, value: object) -> tuple[tuple[bytes, tuple[int, .
 
 def block_count(path: str, value: object) -> int:
     """eth_feeHistory's count: hex, or decimal as a number or a string."""
-    if isinstance(value, bool):
-        raise BadValue(path, "expected a number")
-    if isinstance(value, int):
-        return value if 0 <= value <= MAX_UINT64 else _out_of_range(path)
     if isinstance(value, str) and value.isascii() and value.isdigit() and len(value) <= 20:
         return int(value)
-    return quantity64(path, value)
-
-
-def _out_of_range(path: str) -> NoReturn:
-    raise BadValue(path, "number out of range")
+    return whole_number(path, value)
 
 
 def percentiles(path: str, value: object) -> tuple[float, ...]:
-    if not isinstance(value, list):
-        raise BadValue(path, f"expected an array of numbers, found {_shown(value)}")
-    for index, item in enumerate(value):
+    numbers = []
+    for index, item in enumerate(array(path, value, "numbers")):
         if isinstance(item, bool) or not isinstance(item, int | float):
-            raise BadValue(f"{path}[{index}]", f"expected a number, found {_shown(item)}")
-    return tuple(float(item) for item in value)
-
-
-def milliseconds(path: str, value: object) -> int:
-    """EIP-7966's timeout: a number as geth reads it, or hex as some clients send it."""
-    if isinstance(value, int) and not isinstance(value, bool):
-        return value if 0 <= value <= MAX_UINT64 else _out_of_range(path)
-    return quantity64(path, value)
+            raise BadValue(f"{path}[{index}]", f"expected a number, found {picture(item)}")
+        numbers.append(float(item))
+    return tuple(numbers)
 
 
 def text(path: str, value: object) -> str:
     if not isinstance(value, str):
-        raise BadValue(path, f"expected a string, found {_shown(value)}")
+        raise BadValue(path, f"expected a string, found {picture(value)}")
     return value
 
 

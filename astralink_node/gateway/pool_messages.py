@@ -59,19 +59,31 @@ class GetTransactionFate:
 
 
 @dataclass(frozen=True, slots=True)
-class PoolFate:
-    """Where the mempool has a transaction, or why it dropped it."""
+class HeldFate:
+    """txpool.fate.Held: the mempool has it."""
 
-    state: str
-    """``pending``, ``queued``, ``dropped`` or ``unknown``: the mempool remembers nothing of it."""
-    sender: bytes = b""
-    """Empty for the last two states; so are the next three fields."""
-    nonce: int = 0
-    waits_for: str = ""
+    sender: bytes
+    nonce: int
+    is_pending: bool
+    """Else queued."""
+    waits_for: str
     """One of txpool.fate.WaitsFor."""
     missing_nonce: int | None = None
     """The lowest, of a queued transaction that waits for one."""
-    reason: str = ""
-    """Why it was dropped; empty for the other states."""
-    at_ms: int = 0
-    """When; Unix time in milliseconds."""
+
+
+@dataclass(frozen=True, slots=True)
+class DroppedFate:
+    """txpool.fate.Dropped: it left without being included."""
+
+    reason: str
+    at_ms: int
+    """Unix time in milliseconds."""
+
+
+@dataclass(frozen=True, slots=True)
+class PoolFate:
+    """What the mempool knows of a transaction."""
+
+    told: HeldFate | DroppedFate | None
+    """None: it remembers nothing of it."""

@@ -32,7 +32,6 @@ import uvicorn
 import uvloop
 
 from astralink_node.gateway.asgi import application
-from astralink_node.gateway.backend import Unavailable
 from astralink_node.gateway.config import GatewayConfig, GatewayConfigError
 from astralink_node.gateway.connections import Connections
 from astralink_node.gateway.context import ChainIdentity
@@ -42,6 +41,7 @@ from astralink_node.gateway.http_protocol import http_protocol, websocket_protoc
 from astralink_node.gateway.link_messages import GetNodeStatus, NodeStatus, Push
 from astralink_node.gateway.links import ExecutionLink, NodeLink, SocketBackend
 from astralink_node.gateway.rate_limits import RateLimits
+from astralink_node.gateway.reading.errors import Unavailable
 from astralink_node.listening import CannotListen, listen_tcp
 
 EXIT_USAGE = 2

@@ -21,23 +21,34 @@ from astralink_node.evm.transactions import (
     decode_transaction,
     recover_sender,
 )
-from astralink_node.gateway.backend import Backend, Unavailable
+from astralink_node.gateway.backend import Backend
 from astralink_node.gateway.link_messages import (
     LinkFailed,
     SubmittedTransaction,
     SubmitTransactions,
     Verdicts,
 )
+from astralink_node.gateway.reading.errors import Unavailable
 from astralink_node.gateway.rpc_errors import LIMIT_EXCEEDED, RpcError, server_error
+from astralink_node.types import Address
 
 MAX_RECOVERED = 16_384
 """Senders of transactions that are remembered; the one longest ago goes first."""
 
 
+@dataclass(frozen=True, slots=True)
+class Sent:
+    """A transaction that the mempool took."""
+
+    transaction_hash: bytes
+    sender: bytes
+    nonce: int
+
+
 @dataclass(slots=True)
 class _Waiting:
     submitted: SubmittedTransaction
-    done: asyncio.Future[bytes]
+    done: asyncio.Future[None]
 
 
 class Submissions:
@@ -48,29 +59,30 @@ class Submissions:
         self._max_batch = max_batch
         self._queue: deque[_Waiting] = deque()
         self._arrived = asyncio.Event()
-        self._recovered: OrderedDict[bytes, bytes] = OrderedDict()
-        """Sender by transaction hash, which stands for the signature as well."""
+        self._recovered: OrderedDict[bytes, Sent] = OrderedDict()
+        """By transaction hash, which stands for the signature as well; taken or not."""
 
-    async def submit(self, raw: bytes) -> bytes:
-        """The transaction's hash once the mempool has taken it; raises the RpcError of its refusal."""
+    async def submit(self, raw: bytes) -> Sent:
+        """Returns once the mempool has taken the transaction; raises the RpcError of its refusal."""
         if len(self._queue) >= self._max_waiting:
             raise RpcError(LIMIT_EXCEEDED, "the node is busy: too many transactions are being submitted; try again")
-        submitted = self._read(raw)
-        waiting = _Waiting(submitted, asyncio.get_running_loop().create_future())
+        sent = self._read(raw)
+        waiting = _Waiting(SubmittedTransaction(raw, sent.sender), asyncio.get_running_loop().create_future())
         self._queue.append(waiting)
         self._arrived.set()
-        return await waiting.done
+        await waiting.done
+        return sent
 
-    def _read(self, raw: bytes) -> SubmittedTransaction:
+    def _read(self, raw: bytes) -> Sent:
         transaction_hash = keccak256(raw)
-        sender = self._recovered.get(transaction_hash)
-        if sender is not None:
-            return SubmittedTransaction(raw, sender)
-        submitted = read_transaction(raw, self._chain_id)
-        self._recovered[transaction_hash] = submitted.sender
+        known = self._recovered.get(transaction_hash)
+        if known is not None:
+            return known
+        transaction, sender = read_transaction(raw, self._chain_id)
+        sent = self._recovered[transaction_hash] = Sent(transaction_hash, sender, transaction.nonce)
         if len(self._recovered) > MAX_RECOVERED:
             self._recovered.popitem(last=False)
-        return submitted
+        return sent
 
     async def run(self) -> None:
         """Serve the queue until cancelled."""
@@ -106,15 +118,15 @@ class Submissions:
             if verdict.rejection:
                 waiting.done.set_exception(RpcError(verdict.code, verdict.rejection))
             else:
-                waiting.done.set_result(verdict.transaction_hash)
+                waiting.done.set_result(None)
 
 
-def read_transaction(raw: bytes, chain_id: int) -> SubmittedTransaction:
-    """Decode and recover; what only the pool can judge (nonce, balance, fees) is left to it."""
+def read_transaction(raw: bytes, chain_id: int) -> tuple[Transaction, Address]:
+    """Decode, and recover the sender; what only the pool can judge (nonce, balance, fees) is left to it."""
     try:
         transaction = decode_transaction(raw)
         _check_chain(transaction, chain_id)
-        return SubmittedTransaction(raw, recover_sender(transaction))
+        return transaction, recover_sender(transaction)
     except BlobTransactionUnsupported as error:
         raise server_error("transaction type not supported: this chain carries no blob transactions") from error
     except InvalidTransaction as error:

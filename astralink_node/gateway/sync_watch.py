@@ -11,7 +11,6 @@ from typing import Final
 
 import orjson
 
-from astralink_node.gateway.backend import Unavailable
 from astralink_node.gateway.encoding import JsonObject, sync_fields
 from astralink_node.gateway.link_messages import SyncProgress
 from astralink_node.gateway.reading.errors import ReadError
@@ -46,7 +45,7 @@ class SyncWatch:
             return
         try:
             progress = (await self._read.node.network()).sync
-        except (ReadError, Unavailable):
+        except ReadError:
             # Asked again with the next head: what is not known is not told.
             return
         if self._is_behind != (progress is not None):

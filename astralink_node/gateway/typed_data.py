@@ -11,7 +11,7 @@ import re
 from collections.abc import Mapping, Sequence
 
 from astralink_node.crypto.keccak import keccak256
-from astralink_node.gateway.parameters import BadValue, address, byte_string
+from astralink_node.gateway.parameters import BadValue, address, byte_string, json_object, picture
 
 DOMAIN = "EIP712Domain"
 MAX_DEPTH = 32
@@ -38,7 +38,7 @@ Types = Mapping[str, Sequence[tuple[str, str]]]
 
 def typed_data_digest(path: str, value: object) -> bytes:
     """The 32 bytes to sign. Raises BadValue, which names the field that does not fit its type."""
-    fields = _object(path, value)
+    fields = json_object(path, value)
     types = _types(f"{path}.types", fields.get("types"))
     primary = fields.get("primaryType")
     if not isinstance(primary, str) or primary not in types:
@@ -77,7 +77,7 @@ class _Hashing:
     def struct(self, path: str, name: str, value: object, depth: int) -> bytes:
         if depth > MAX_DEPTH:
             raise BadValue(path, f"nested deeper than {MAX_DEPTH}")
-        fields = _object(path, value)
+        fields = json_object(path, value)
         encoded = [self._type_hash(name)]
         encoded += [
             self._word(f"{path}.{field}", kind, fields.get(field), depth + 1) for field, kind in self._types[name]
@@ -98,7 +98,7 @@ class _Hashing:
         array = _ARRAY.fullmatch(kind)
         if array is not None:
             if not isinstance(value, list):
-                raise BadValue(path, f"expected an array for {kind}")
+                raise BadValue(path, f"expected an array for {kind}, found {picture(value)}")
             if array[2] and len(value) != int(array[2]):
                 raise BadValue(path, f"expected {array[2]} items for {kind}, found {len(value)}")
             if depth > MAX_DEPTH:
@@ -113,13 +113,13 @@ class _Hashing:
 def _atom(path: str, kind: str, value: object) -> bytes:
     if kind == "string":
         if not isinstance(value, str):
-            raise BadValue(path, "expected a string")
+            raise BadValue(path, f"expected a string, found {picture(value)}")
         return keccak256(value.encode("utf-8", errors="surrogatepass"))
     if kind == "bytes":
         return keccak256(byte_string(path, value))
     if kind == "bool":
         if not isinstance(value, bool):
-            raise BadValue(path, "expected true or false")
+            raise BadValue(path, f"expected true or false, found {picture(value)}")
         return int(value).to_bytes(32, "big")
     if kind == "address":
         return bytes(12) + address(path, value)
@@ -144,7 +144,7 @@ def _integer(path: str, value: object, *, bits: int, signed: bool) -> bytes:
     elif isinstance(value, int) and not isinstance(value, bool):
         number = value
     else:
-        raise BadValue(path, "expected a whole number")
+        raise BadValue(path, f"expected a whole number, found {picture(value)}")
     low, high = (-(1 << (bits - 1)), 1 << (bits - 1)) if signed else (0, 1 << bits)
     if not low <= number < high:
         raise BadValue(path, f"does not fit {bits} bits")
@@ -155,7 +155,7 @@ def _integer(path: str, value: object, *, bits: int, signed: bool) -> bytes:
 
 
 def _types(path: str, value: object) -> Types:
-    given = _object(path, value)
+    given = json_object(path, value)
     if len(given) > MAX_TYPES:
         raise BadValue(path, f"expected at most {MAX_TYPES} types")
     types: dict[str, list[tuple[str, str]]] = {}
@@ -185,7 +185,7 @@ def _fields(path: str, value: list[object]) -> list[tuple[str, str]]:
 
 
 def _field(path: str, value: object) -> tuple[str, str]:
-    fields = _object(path, value)
+    fields = json_object(path, value)
     name, kind = fields.get("name"), fields.get("type")
     if not isinstance(name, str) or not isinstance(kind, str):
         raise BadValue(path, "expected a name and a type")
@@ -196,9 +196,3 @@ def _field(path: str, value: object) -> tuple[str, str]:
 
 def _is_name(name: str) -> bool:
     return len(name) <= MAX_NAME_LENGTH and _NAME.fullmatch(name) is not None
-
-
-def _object(path: str, value: object) -> dict[str, object]:
-    if not isinstance(value, dict):
-        raise BadValue(path, "expected an object")
-    return value

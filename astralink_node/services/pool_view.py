@@ -5,7 +5,9 @@ from collections.abc import Sequence
 from astralink_node.gateway.pool_messages import (
     MAX_PAGE_BYTES,
     MAX_PAGE_SENDERS,
+    DroppedFate,
     GetPoolPage,
+    HeldFate,
     HeldTransaction,
     PoolFate,
     PoolPage,
@@ -40,12 +42,11 @@ def page_of(pool: Pool, asked: GetPoolPage) -> PoolPage:
 def fate_of(pool: Pool, transaction_hash: bytes) -> PoolFate:
     match pool.fate(transaction_hash):
         case Held(sender, nonce, is_pending, waits_for, missing_nonce):
-            state = "pending" if is_pending else "queued"
-            return PoolFate(state, sender, nonce, str(waits_for), missing_nonce)
+            return PoolFate(HeldFate(sender, nonce, is_pending, str(waits_for), missing_nonce))
         case Dropped(reason, at_ms):
-            return PoolFate("dropped", reason=reason, at_ms=at_ms)
+            return PoolFate(DroppedFate(reason, at_ms))
         case None:
-            return PoolFate("unknown")
+            return PoolFate(None)
 
 
 def _from_nonce(entries: Sequence[PoolTransaction], first_nonce: int) -> Sequence[PoolTransaction]:

@@ -220,4 +220,4 @@ def test_beyond_the_bound_traces_wait_and_then_are_refused(tmp_path: Path) -> No
                 _, parts = await waiting.response()
                 assert len(orjson.loads(b"".join(parts))["result"]["structLogs"]) == 1
 
-    traced(tmp_path, body, limits=GatewayLimits(traces_in_flight=1, traces_waiting=1))
+    traced(tmp_path, body, limits=GatewayLimits(long_in_flight=1, long_waiting=1))

@@ -62,9 +62,11 @@ from astralink_node.gateway.link_messages import (
     Verdicts,
 )
 from astralink_node.gateway.pool_messages import (
+    DroppedFate,
     GetPoolPage,
     GetPoolSenders,
     GetTransactionFate,
+    HeldFate,
     HeldTransaction,
     PoolFate,
     PoolPage,
@@ -118,9 +120,11 @@ class SmallNode:
             timestamp=timestamp,
             max_gas_target=max_gas_target,
         )
-        store = MemoryStore()
-        initialise(store, text)
-        self.execution = Execution.open(store, ExecutionConfig(explorer_index=explorer_index), now_ns=time.monotonic_ns)
+        self.store = MemoryStore()
+        initialise(self.store, text)
+        self.execution = Execution.open(
+            self.store, ExecutionConfig(explorer_index=explorer_index), now_ns=time.monotonic_ns
+        )
         status = self.execution.status()
         self.genesis_hash = status.genesis_hash
         self.pool: dict[bytes, SubmittedTransaction] = {}
@@ -224,9 +228,9 @@ class SmallNode:
     def _fate(self, transaction_hash: bytes) -> PoolFate:
         held = self.pool.get(transaction_hash)
         if held is not None:
-            return PoolFate("pending", held.sender, decode_transaction(held.raw_transaction).nonce, "block")
+            return PoolFate(HeldFate(held.sender, decode_transaction(held.raw_transaction).nonce, True, "block"))
         reason = self.dropped.get(transaction_hash)
-        return PoolFate("unknown") if reason is None else PoolFate("dropped", reason=reason, at_ms=1000)
+        return PoolFate(None if reason is None else DroppedFate(reason, at_ms=1000))
 
     def _admit(self, submitted: SubmittedTransaction) -> Verdict:
         transaction = decode_transaction(submitted.raw_transaction)

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from astralink_node.chain.messages import AtLatest, BlockSelector
+from astralink_node.chain.messages import BlockSelector
 from astralink_node.clock import now_ms
 from astralink_node.evm.fee_rules import InvalidFeeParameters, decode_fee_parameters
 from astralink_node.gateway.context import RpcContext
 from astralink_node.gateway.encoding import JsonObject, data, quantity
 from astralink_node.gateway.jsonrpc import Json
 from astralink_node.gateway.link_messages import VotesFor
+from astralink_node.gateway.methods.arguments import BLOCK
 from astralink_node.gateway.methods.astralink_staking import registered_validators
 from astralink_node.gateway.methods.table import Method, Parameter, Specification
-from astralink_node.gateway.parameters import block, byte_string, epoch
+from astralink_node.gateway.parameters import byte_string, epoch
 from astralink_node.gateway.rpc_errors import server_error
 from astralink_node.gateway.stall import MissingValidator, away_validators, explain, missing_validators
 from consensus.certificate import Certificate, signer_indices
@@ -21,7 +22,6 @@ from consensus.messages import NIL
 from consensus.payload import decode_payload
 from consensus.validator_set import decode_validator_set
 
-BLOCK = Parameter("block", block, AtLatest())
 EVIDENCE = Parameter("evidence", byte_string)
 EPOCH = Parameter("epoch", epoch, None)
 """None is the latest."""

@@ -10,9 +10,9 @@ from astralink_node.gateway.dev_accounts import DevAccounts
 from astralink_node.gateway.encoding import data
 from astralink_node.gateway.filling import Draft
 from astralink_node.gateway.jsonrpc import Json
+from astralink_node.gateway.methods.arguments import ADDRESS
 from astralink_node.gateway.methods.eth_accounts import send_as
 from astralink_node.gateway.methods.table import Method, Parameter, Specification
-from astralink_node.gateway.parameters import address
 from astralink_node.gateway.rpc_errors import server_error
 
 DEFAULT_WEI = 10**18
@@ -54,7 +54,7 @@ METHODS = (
     Method(
         "astralink_faucet",
         faucet,
-        (Parameter("address", address), Parameter("amount", faucet_amount, DEFAULT_WEI)),
+        (ADDRESS, Parameter("amount", faucet_amount, DEFAULT_WEI)),
         source=Specification.ASTRALINK,
         note="Only on a devnet that unlocked its test accounts; elsewhere the answer is -32601.",
     ),

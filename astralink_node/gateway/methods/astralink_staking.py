@@ -4,21 +4,20 @@ from __future__ import annotations
 
 from typing import Final
 
-from astralink_node.chain.messages import AtLatest, BlockSelector
+from astralink_node.chain.messages import BlockSelector
 from astralink_node.chain.protocol_messages import ProtocolCall
 from astralink_node.gateway.context import RpcContext
 from astralink_node.gateway.encoding import JsonObject, data, quantity
 from astralink_node.gateway.jsonrpc import Json
+from astralink_node.gateway.methods.arguments import ADDRESS, BLOCK
 from astralink_node.gateway.methods.table import Method, Parameter, Specification
-from astralink_node.gateway.parameters import address, addresses, block
+from astralink_node.gateway.parameters import address, addresses
 from astralink_node.gateway.reading.errors import NoStaking, StateUnavailable, TooMuch
 from astralink_node.gateway.reading.staking import DelegationView, StakingReader, UnbondingView, ValidatorView
 from astralink_node.gateway.reading.staking_status import Standing, powers_if_elected, standing_of
 from astralink_node.gateway.staking_abi import STAKING_ADDRESS, event_fields, event_of
 from consensus.epoch import epoch_of, first_height, next_election
 
-BLOCK = Parameter("block", block, AtLatest())
-ADDRESS = Parameter("address", address)
 OPERATOR = Parameter("operator", address, None)
 """None: every operator."""
 

@@ -17,19 +17,24 @@ from astralink_node.gateway.call_parameters import CallArguments
 from astralink_node.gateway.context import RpcContext
 from astralink_node.gateway.encoding import JsonObject, data
 from astralink_node.gateway.jsonrpc import Json
-from astralink_node.gateway.large_json import joined, json_text
-from astralink_node.gateway.methods.eth_blocks import BLOCK_HASH, BLOCK_NUMBER
-from astralink_node.gateway.methods.eth_calls import TRANSACTION, request_of
-from astralink_node.gateway.methods.eth_transactions import TRANSACTION_HASH
+from astralink_node.gateway.methods.arguments import (
+    BLOCK,
+    BLOCK_HASH,
+    BLOCK_NUMBER,
+    TRANSACTION,
+    TRANSACTION_HASH,
+    request_of,
+)
 from astralink_node.gateway.methods.table import Method, Parameter, Specification
-from astralink_node.gateway.parameters import block, byte_string
-from astralink_node.gateway.parity_json import TracePlace
+from astralink_node.gateway.parameters import byte_string
 from astralink_node.gateway.reading.block_view import BlockView
 from astralink_node.gateway.reading.traces import CallSetting
 from astralink_node.gateway.rpc_errors import RpcError, server_error
 from astralink_node.gateway.streamed import Streamed
-from astralink_node.gateway.trace_json import listed, run_pieces
-from astralink_node.gateway.trace_parameters import (
+from astralink_node.gateway.traces.large_json import joined, json_text
+from astralink_node.gateway.traces.parity_json import TracePlace
+from astralink_node.gateway.traces.trace_json import listed, run_pieces
+from astralink_node.gateway.traces.trace_parameters import (
     DEFAULT_CALL_TRACE_CONFIG,
     DEFAULT_TRACE_CONFIG,
     FLAT_CALL_TRACER,
@@ -40,7 +45,6 @@ from astralink_node.gateway.trace_parameters import (
     trace_config,
 )
 
-BLOCK = Parameter("block", block, AtLatest())
 CONFIG = Parameter("config", trace_config, DEFAULT_TRACE_CONFIG)
 CALL_CONFIG = Parameter("config", call_trace_config, DEFAULT_CALL_TRACE_CONFIG)
 NO_JAVASCRIPT = "No JavaScript tracers; `timeout` is 30 s unless given, at most 5 min; `reexec` is ignored."
@@ -68,11 +72,11 @@ async def _place(context: RpcContext, shown: Presentation, run: RunTrace) -> Tra
 
 
 async def trace_block_by_number(context: RpcContext, at: BlockSelector, config: TraceConfig) -> Streamed:
-    return _trace_block(context, await existing_block(context, at), config)
+    return _trace_block(context, await block_in_geths_words(context, at), config)
 
 
 async def trace_block_by_hash(context: RpcContext, block_hash: bytes, config: TraceConfig) -> Streamed:
-    return _trace_block(context, await existing_block(context, AtHash(block_hash)), config)
+    return _trace_block(context, await block_in_geths_words(context, AtHash(block_hash)), config)
 
 
 async def trace_block(context: RpcContext, raw_block: bytes, config: TraceConfig) -> Streamed:
@@ -89,7 +93,8 @@ def _hash_of(raw_block: bytes) -> bytes:
     return keccak256(rlp.encode(fields[0]))
 
 
-async def existing_block(context: RpcContext, at: BlockSelector) -> BlockView:
+async def block_in_geths_words(context: RpcContext, at: BlockSelector) -> BlockView:
+    """A block that must be there: the debug namespace names the one that is not."""
     view = await context.read.blocks.block(at)
     if view is None:
         raise block_not_found(at)

@@ -9,22 +9,20 @@ from astralink_node.evm.blocks import Block, ethereum_block_rlp
 from astralink_node.gateway.context import RpcContext
 from astralink_node.gateway.encoding import data
 from astralink_node.gateway.jsonrpc import Json
-from astralink_node.gateway.methods.debug import block_not_found, existing_block
-from astralink_node.gateway.methods.eth_transactions import TRANSACTION_HASH, get_raw_transaction_by_hash
-from astralink_node.gateway.methods.table import Method, Parameter
-from astralink_node.gateway.parameters import block
+from astralink_node.gateway.methods.arguments import GIVEN_BLOCK, TRANSACTION_HASH
+from astralink_node.gateway.methods.debug import block_in_geths_words, block_not_found
+from astralink_node.gateway.methods.eth_transactions import get_raw_transaction_by_hash
+from astralink_node.gateway.methods.table import Method
 from astralink_node.gateway.rpc_errors import RESOURCE_NOT_FOUND, RpcError
-
-BLOCK = Parameter("block", block)
 
 
 async def get_raw_block(context: RpcContext, at: BlockSelector) -> Json:
-    view = await existing_block(context, at)
+    view = await block_in_geths_words(context, at)
     return data(ethereum_block_rlp(Block(view.header, view.record.raw_transactions)))
 
 
 async def get_raw_header(context: RpcContext, at: BlockSelector) -> Json:
-    return data((await existing_block(context, at)).record.raw_header)
+    return data((await block_in_geths_words(context, at)).record.raw_header)
 
 
 async def get_raw_receipts(context: RpcContext, at: BlockSelector) -> Json:
@@ -36,7 +34,7 @@ async def get_raw_receipts(context: RpcContext, at: BlockSelector) -> Json:
 
 
 async def get_raw_block_access_list(context: RpcContext, at: BlockSelector) -> Json:
-    await existing_block(context, at)
+    await block_in_geths_words(context, at)
     raise RpcError(RESOURCE_NOT_FOUND, "this chain's blocks have no access lists (EIP-7928)")
 
 
@@ -45,14 +43,14 @@ async def get_bad_blocks(context: RpcContext) -> Json:
 
 
 METHODS = (
-    Method("debug_getRawBlock", get_raw_block, (BLOCK,)),
-    Method("debug_getRawHeader", get_raw_header, (BLOCK,)),
-    Method("debug_getRawReceipts", get_raw_receipts, (BLOCK,)),
+    Method("debug_getRawBlock", get_raw_block, (GIVEN_BLOCK,)),
+    Method("debug_getRawHeader", get_raw_header, (GIVEN_BLOCK,)),
+    Method("debug_getRawReceipts", get_raw_receipts, (GIVEN_BLOCK,)),
     Method("debug_getRawTransaction", get_raw_transaction_by_hash, (TRANSACTION_HASH,)),
     Method(
         "debug_getRawBlockAccessList",
         get_raw_block_access_list,
-        (BLOCK,),
+        (GIVEN_BLOCK,),
         note="Blocks of this chain have no access lists (EIP-7928): always the specification's -32001.",
     ),
     Method(

@@ -14,9 +14,10 @@ from astralink_node.gateway.dev_accounts import DevAccounts
 from astralink_node.gateway.encoding import JsonObject, data, transaction_fields
 from astralink_node.gateway.filling import Draft, fill, unsigned
 from astralink_node.gateway.jsonrpc import Json
+from astralink_node.gateway.methods.arguments import ADDRESS
 from astralink_node.gateway.methods.table import Handler, Method, Parameter, Specification
-from astralink_node.gateway.mined_wait import until_mined
-from astralink_node.gateway.parameters import address, anything
+from astralink_node.gateway.mined_wait import settle
+from astralink_node.gateway.parameters import anything
 from astralink_node.gateway.rpc_errors import accounts_not_managed, server_error
 from astralink_node.types import ZERO_ADDRESS
 
@@ -43,9 +44,9 @@ async def send_as(context: RpcContext, ours: DevAccounts, draft: Draft) -> bytes
     # The next transaction of this account chooses its nonce when the mempool has this one.
     async with ours.turn(sender):
         signed = ours.sign_transaction(sender, await fill(context.read, draft, context.identity.chain_id))
-        await context.submissions.submit(signed.raw)
-    await until_mined(context.read, signed.raw, context.mined_wait_ms)
-    return signed.hash
+        sent = await context.submissions.submit(signed.raw)
+    await settle(context.read, sent, context.mined_wait_ms)
+    return sent.transaction_hash
 
 
 async def sign_transaction(context: RpcContext, draft: Draft) -> Json:
@@ -101,7 +102,6 @@ def _fields(transaction: Transaction) -> JsonObject:
     return {name: value for name, value in fields.items() if name not in _PLACE_FIELDS}
 
 
-ACCOUNT = Parameter("address", address)
 TRANSACTION = Parameter("transaction", transaction_draft)
 
 METHODS = (
@@ -110,18 +110,18 @@ METHODS = (
     Method("eth_sendTransaction", send_transaction, (TRANSACTION,), note=_LOCKED),
     Method("eth_signTransaction", sign_transaction, (TRANSACTION,), note=_LOCKED),
     Method("eth_fillTransaction", fill_transaction, (TRANSACTION,)),
-    Method("eth_sign", sign, (ACCOUNT, Parameter("message", message)), note=_LOCKED),
+    Method("eth_sign", sign, (ADDRESS, Parameter("message", message)), note=_LOCKED),
     Method(
         "personal_sign",
         personal_sign,
-        (Parameter("message", signed_text), ACCOUNT, Parameter("password", anything, None)),
+        (Parameter("message", signed_text), ADDRESS, Parameter("password", anything, None)),
         source=Specification.GETH,
         note=_LOCKED,
     ),
     Method(
         "eth_signTypedData_v4",
         sign_typed_data,
-        (ACCOUNT, Parameter("typedData", typed_data)),
+        (ADDRESS, Parameter("typedData", typed_data)),
         source=Specification.ANVIL,
         note=_LOCKED,
     ),

@@ -15,14 +15,12 @@ from astralink_node.gateway.block_json import block_json, header_json, receipts_
 from astralink_node.gateway.context import RpcContext
 from astralink_node.gateway.encoding import JsonObject, block_fields, quantity
 from astralink_node.gateway.jsonrpc import Json
+from astralink_node.gateway.methods.arguments import BLOCK_HASH, BLOCK_NUMBER, GIVEN_BLOCK, INDEX
 from astralink_node.gateway.methods.table import Method, Parameter, Specification
-from astralink_node.gateway.parameters import block, block_number, boolean, hash32, quantity64
+from astralink_node.gateway.parameters import boolean
 from astralink_node.gateway.reading.head_cache import Head
 from astralink_node.types import EMPTY_TRIE_ROOT, ZERO_HASH, Hash32
 
-BLOCK_NUMBER = Parameter("block", block_number)
-BLOCK_HASH = Parameter("blockHash", hash32)
-INDEX = Parameter("index", quantity64)
 BODY_FIELDS = frozenset({"size", "transactions", "uncles", "withdrawals"})
 """Of a block's fields, those that are no header's."""
 
@@ -147,13 +145,13 @@ METHODS = (
             ("eth_getUncleByBlockHashAndIndex", no_uncle, (BLOCK_HASH, INDEX)),
         )
     ),
-    Method("eth_getBlockReceipts", get_block_receipts, (Parameter("block", block),)),
+    Method("eth_getBlockReceipts", get_block_receipts, (GIVEN_BLOCK,)),
     Method("eth_getHeaderByNumber", get_header_by_number, (BLOCK_NUMBER,), source=Specification.GETH),
     Method("eth_getHeaderByHash", get_header_by_hash, (BLOCK_HASH,), source=Specification.GETH),
     Method(
         "eth_getBlockAccessList",
         get_block_access_list,
-        (Parameter("block", block),),
+        (GIVEN_BLOCK,),
         note="Always null: blocks of this chain carry no access list.",
     ),
 )

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-from astralink_node.chain.call_messages import NO_BLOCK_OVERRIDE, BlockOverride, CallRequest, StateOverride
-from astralink_node.chain.messages import AtLatest, BlockSelector
-from astralink_node.gateway.call_parameters import CallArguments, block_overrides, call_arguments, state_overrides
+from astralink_node.chain.call_messages import NO_BLOCK_OVERRIDE, BlockOverride, StateOverride
+from astralink_node.chain.messages import BlockSelector
+from astralink_node.gateway.call_parameters import CallArguments, block_overrides, state_overrides
 from astralink_node.gateway.context import RpcContext
 from astralink_node.gateway.encoding import JsonObject, access_list_fields, data, quantity
 from astralink_node.gateway.jsonrpc import Json
+from astralink_node.gateway.methods.arguments import BLOCK, TRANSACTION, request_of
 from astralink_node.gateway.methods.table import Method, Parameter
-from astralink_node.gateway.parameters import block as block_selector
-from astralink_node.gateway.rpc_errors import server_error
 
-TRANSACTION = Parameter("transaction", call_arguments)
-BLOCK = Parameter("block", block_selector, AtLatest())
 STATE_OVERRIDES = Parameter("stateOverrides", state_overrides, ())
 BLOCK_OVERRIDES = Parameter("blockOverrides", block_overrides, NO_BLOCK_OVERRIDE)
 
@@ -53,14 +50,6 @@ async def create_access_list(
     if answer.error:
         fields["error"] = answer.error
     return fields
-
-
-def request_of(context: RpcContext, arguments: CallArguments) -> CallRequest:
-    """The call, if it is meant for this chain."""
-    ours = context.identity.chain_id
-    if arguments.chain_id is not None and arguments.chain_id != ours:
-        raise server_error(f"chainId does not match node's (have={arguments.chain_id}, want={ours})")
-    return arguments.request
 
 
 OVERRIDABLE = (TRANSACTION, BLOCK, STATE_OVERRIDES, BLOCK_OVERRIDES)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from astralink_node.chain.call_messages import NO_BLOCK_OVERRIDE
-from astralink_node.chain.messages import AtLatest, BlockSelector, LogRecord
-from astralink_node.chain.simulate_messages import BlockCalls, SimulatedBlockRecord
+from astralink_node.chain.messages import BlockSelector, LogRecord
+from astralink_node.chain.simulate_messages import MAX_BLOCKS, BlockCalls, SimulatedBlockRecord
 from astralink_node.evm.blocks import decode_header
 from astralink_node.evm.transaction_encoding import decode_unsigned
 from astralink_node.evm.transactions import LEGACY_TYPE, Transaction
@@ -19,14 +19,11 @@ from astralink_node.gateway.call_parameters import (
 from astralink_node.gateway.context import RpcContext
 from astralink_node.gateway.encoding import JsonObject, block_fields, data, log_fields, quantity, transaction_fields
 from astralink_node.gateway.jsonrpc import Json
-from astralink_node.gateway.methods.eth_calls import request_of
+from astralink_node.gateway.methods.arguments import BLOCK, request_of
 from astralink_node.gateway.methods.table import Method, Parameter
-from astralink_node.gateway.parameters import BadValue, block, boolean
+from astralink_node.gateway.parameters import flag, json_object, optional_array
 from astralink_node.gateway.reading.block_view import Place
 from astralink_node.gateway.rpc_errors import CLIENT_LIMIT_EXCEEDED, RpcError, failed_call, invalid_params
-
-MAX_BLOCKS = 256
-"""As many as the execution process simulates; geth's bound too."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,41 +37,31 @@ class Payload:
 
 
 def payload(path: str, value: object) -> Payload:
-    if not isinstance(value, dict):
-        raise BadValue(path, "expected an object")
-    blocks = value.get("blockStateCalls")
-    if blocks is not None and not isinstance(blocks, list):
-        raise BadValue(f"{path}.blockStateCalls", "expected an array")
+    fields = json_object(path, value)
+    blocks = optional_array(f"{path}.blockStateCalls", fields.get("blockStateCalls"))
     if not blocks:
         raise invalid_params("empty input")
     if len(blocks) > MAX_BLOCKS:
-        raise RpcError(CLIENT_LIMIT_EXCEEDED, "too many blocks")
+        raise RpcError(CLIENT_LIMIT_EXCEEDED, f"too many blocks: expected at most {MAX_BLOCKS}, found {len(blocks)}")
     return Payload(
         blocks=tuple(_block(f"{path}.blockStateCalls[{index}]", each) for index, each in enumerate(blocks)),
-        trace_transfers=_flag(path, value, "traceTransfers"),
-        validation=_flag(path, value, "validation"),
-        full_transactions=_flag(path, value, "returnFullTransactions"),
+        trace_transfers=flag(path, fields, "traceTransfers"),
+        validation=flag(path, fields, "validation"),
+        full_transactions=flag(path, fields, "returnFullTransactions"),
     )
 
 
 def _block(path: str, value: object) -> tuple[BlockCalls, tuple[CallArguments, ...]]:
-    if not isinstance(value, dict):
-        raise BadValue(path, "expected an object")
-    overrides, accounts, calls = (value.get(name) for name in ("blockOverrides", "stateOverrides", "calls"))
-    if calls is not None and not isinstance(calls, list):
-        raise BadValue(f"{path}.calls", "expected an array")
+    fields = json_object(path, value)
+    overrides, accounts = fields.get("blockOverrides"), fields.get("stateOverrides")
+    calls = optional_array(f"{path}.calls", fields.get("calls"))
     block_calls = BlockCalls(
         block=NO_BLOCK_OVERRIDE
         if overrides is None
         else simulated_block_overrides(f"{path}.blockOverrides", overrides),
         overrides=() if accounts is None else state_overrides(f"{path}.stateOverrides", accounts),
     )
-    return block_calls, tuple(call_arguments(f"{path}.calls[{index}]", call) for index, call in enumerate(calls or ()))
-
-
-def _flag(path: str, fields: dict[str, object], name: str) -> bool:
-    value = fields.get(name)
-    return False if value is None else boolean(f"{path}.{name}", value)
+    return block_calls, tuple(call_arguments(f"{path}.calls[{index}]", call) for index, call in enumerate(calls))
 
 
 async def simulate(context: RpcContext, wanted: Payload, at: BlockSelector) -> Json:
@@ -150,7 +137,7 @@ METHODS = (
     Method(
         "eth_simulateV1",
         simulate,
-        (Parameter("payload", payload), Parameter("block", block, AtLatest())),
+        (Parameter("payload", payload), BLOCK),
         note="Withdrawals and blob transactions are refused; `pending` stands for `latest`; "
         "`extraData` holds the parent's fee parameters; what the protocol itself does in a block is left out.",
     ),

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from astralink_node.chain.messages import AtLatest, AtPending, BlockSelector
+from astralink_node.chain.messages import AtPending, BlockSelector
 from astralink_node.gateway.context import RpcContext
 from astralink_node.gateway.encoding import data, proof_fields, quantity
 from astralink_node.gateway.filling import next_nonce
 from astralink_node.gateway.jsonrpc import Json
+from astralink_node.gateway.methods.arguments import ADDRESS, BLOCK
 from astralink_node.gateway.methods.table import Method, Parameter
-from astralink_node.gateway.parameters import address, block, storage_key, storage_keys, storage_request
+from astralink_node.gateway.parameters import storage_key, storage_keys, storage_request
 from astralink_node.gateway.rpc_errors import invalid_params
-
-ADDRESS = Parameter("address", address)
-BLOCK = Parameter("block", block, AtLatest())
 
 
 async def get_balance(context: RpcContext, account: bytes, at: BlockSelector) -> Json:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Final
+
 from astralink_node.chain.messages import AtHash, AtPending, BlockSelector
 from astralink_node.evm.blocks import decode_receipt
 from astralink_node.evm.transactions import decode_transaction
@@ -9,21 +12,19 @@ from astralink_node.gateway.block_json import transaction_json
 from astralink_node.gateway.context import RpcContext
 from astralink_node.gateway.encoding import data, receipt_fields, transaction_fields
 from astralink_node.gateway.jsonrpc import Json
-from astralink_node.gateway.methods.eth_blocks import BLOCK_HASH, BLOCK_NUMBER, INDEX
+from astralink_node.gateway.methods.arguments import BLOCK_HASH, BLOCK_NUMBER, INDEX, TRANSACTION_HASH
 from astralink_node.gateway.methods.table import Method, Parameter, Specification
-from astralink_node.gateway.mined_wait import until_mined
-from astralink_node.gateway.parameters import byte_string, hash32
+from astralink_node.gateway.mined_wait import settle
+from astralink_node.gateway.parameters import byte_string
 
-MAX_SHOWN = 4096
-"""Pending transactions of the node's own accounts, the first ones."""
-
-TRANSACTION_HASH = Parameter("transactionHash", hash32)
+MAX_SHOWN: Final = 4096
+"""Pending transactions in one list: a full mempool would make an answer that nobody reads."""
 
 
 async def send_raw_transaction(context: RpcContext, raw: bytes) -> Json:
-    transaction_hash = await context.submissions.submit(raw)
-    await until_mined(context.read, raw, context.mined_wait_ms)
-    return data(transaction_hash)
+    sent = await context.submissions.submit(raw)
+    await settle(context.read, sent, context.mined_wait_ms)
+    return data(sent.transaction_hash)
 
 
 async def get_transaction_by_hash(context: RpcContext, transaction_hash: bytes) -> Json:
@@ -78,10 +79,13 @@ async def get_raw_transaction_by_block_hash(context: RpcContext, block_hash: byt
 
 async def pending_transactions(context: RpcContext) -> Json:
     """Of the node's own accounts: a devnet's unlocked ones."""
-    if context.accounts is None:
-        return []
-    ours = await context.read.pool.pending(sorted(context.accounts.addresses), MAX_SHOWN)
-    return [transaction_fields(decode_transaction(each.raw_transaction), each.sender, None) for each in ours]
+    return [] if context.accounts is None else await first_pending(context, sorted(context.accounts.addresses))
+
+
+async def first_pending(context: RpcContext, senders: Sequence[bytes]) -> list[Json]:
+    """Of those senders, at most MAX_SHOWN."""
+    pending = await context.read.pool.pending(senders, MAX_SHOWN)
+    return [transaction_fields(decode_transaction(each.raw_transaction), each.sender, None) for each in pending]
 
 
 async def get_transaction_receipt(context: RpcContext, transaction_hash: bytes) -> Json:

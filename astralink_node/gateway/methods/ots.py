@@ -10,17 +10,17 @@ from __future__ import annotations
 
 from typing import Final
 
-from astralink_node.chain.index_messages import HeightRange
+from astralink_node.chain.index_messages import MAX_SEARCH_PAGE, HeightRange
 from astralink_node.chain.messages import AtHash, AtPending, BlockSelector
 from astralink_node.evm.blocks import decode_receipt
 from astralink_node.evm.transactions import decode_transaction
 from astralink_node.gateway.context import RpcContext
 from astralink_node.gateway.encoding import JsonObject, block_fields, data, quantity, receipt_fields, transaction_fields
 from astralink_node.gateway.jsonrpc import Json
+from astralink_node.gateway.methods.arguments import ADDRESS
 from astralink_node.gateway.methods.table import Method, Parameter, Specification
 from astralink_node.gateway.parameters import (
     BadValue,
-    address,
     block_number_or_number,
     block_or_number,
     hash32,
@@ -34,8 +34,6 @@ API_LEVEL: Final = 8
 SELECTOR_BYTES: Final = 4
 MAX_BLOCK_PAGE: Final = 255
 """Erigon's page numbers and sizes of ots_getBlockTransactions are one byte."""
-MAX_SEARCH_PAGE: Final = 25
-"""Erigon's default, and what Otterscan asks for."""
 
 
 async def get_api_level(context: RpcContext) -> Json:
@@ -180,13 +178,12 @@ def block_page(path: str, value: object) -> int:
 def search_page(path: str, value: object) -> int:
     number = whole_number(path, value)
     if not 1 <= number <= MAX_SEARCH_PAGE:
-        raise BadValue(path, f"max allowed page size: {MAX_SEARCH_PAGE}")
+        raise BadValue(path, f"max allowed page size: {MAX_SEARCH_PAGE}, found {number}")
     return number
 
 
-_ADDRESS = Parameter("address", address)
 _HEIGHT = Parameter("blockNumber", whole_number)
-_SEARCH = (_ADDRESS, _HEIGHT, Parameter("pageSize", search_page))
+_SEARCH = (ADDRESS, _HEIGHT, Parameter("pageSize", search_page))
 _NO_REWARDS = (
     "`issuance` is zero: rewards on this chain are the protocol's own calls (`astralink_getProtocolLog`). "
     "`totalDifficulty` is zero."
@@ -201,7 +198,7 @@ METHODS = (
     Method(
         "ots_hasCode",
         has_code,
-        (_ADDRESS, Parameter("block", block_or_number)),
+        (ADDRESS, Parameter("block", block_or_number)),
         source=Specification.OTTERSCAN,
     ),
     Method(
@@ -233,14 +230,14 @@ METHODS = (
     Method(
         "ots_getTransactionBySenderAndNonce",
         get_transaction_by_sender_and_nonce,
-        (_ADDRESS, Parameter("nonce", whole_number)),
+        (ADDRESS, Parameter("nonce", whole_number)),
         source=Specification.OTTERSCAN,
         note="From the explorer index (`--explorer-index`).",
     ),
     Method(
         "ots_getContractCreator",
         get_contract_creator,
-        (_ADDRESS,),
+        (ADDRESS,),
         source=Specification.OTTERSCAN,
         note="From the explorer index (`--explorer-index`). `null` for contracts of the genesis file.",
     ),

@@ -10,19 +10,18 @@ from typing import Final
 
 import orjson
 
-from astralink_node.chain.trace_messages import CallFrames, TypedTracers
+from astralink_node.chain.trace_messages import TypedTracers
 from astralink_node.evm.tracing.records import CallFrame, CallTrace
 from astralink_node.gateway.context import RpcContext
 from astralink_node.gateway.encoding import JsonObject, data, quantity
 from astralink_node.gateway.jsonrpc import Json
-from astralink_node.gateway.large_json import json_list
-from astralink_node.gateway.methods.eth_transactions import TRANSACTION_HASH
+from astralink_node.gateway.methods.arguments import TRANSACTION_HASH
 from astralink_node.gateway.methods.table import Method, Specification
-from astralink_node.gateway.rpc_errors import server_error
+from astralink_node.gateway.reading.traces import FRAMES
+from astralink_node.gateway.traces.large_json import json_list
+from astralink_node.gateway.traces.parity_json import REVERTED
 
-FRAMES: Final = TypedTracers((CallFrames(),))
 OUTCOME: Final = TypedTracers(())
-REVERTED: Final = "execution reverted"
 TRANSFER: Final = 0
 OPERATIONS: Final = {"SELFDESTRUCT": 1, "CREATE": 2, "CREATE2": 3}
 _VALUED: Final = frozenset({"CALL", "CALLCODE", "CREATE", "CREATE2", "SELFDESTRUCT"})
@@ -50,10 +49,9 @@ async def get_transaction_error(context: RpcContext, transaction_hash: bytes) ->
 
 async def _frames(context: RpcContext, transaction_hash: bytes) -> tuple[CallFrame, ...]:
     run = await context.read.traces.transaction(transaction_hash, FRAMES)
-    for result in run.results:
-        if isinstance(result, CallTrace):
-            return result.frames
-    raise server_error(run.failure)
+    (trace,) = run.results
+    assert isinstance(trace, CallTrace), "frames were asked for"
+    return trace.frames
 
 
 def _entry(frame: CallFrame) -> JsonObject:

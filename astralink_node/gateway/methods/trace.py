@@ -9,18 +9,19 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 
 from astralink_node.chain.messages import AtLatest, BlockSelector
-from astralink_node.chain.trace_messages import CallFrames, RunTrace, TypedTracers
-from astralink_node.evm.transactions import InvalidTransaction, decode_transaction, recover_sender
+from astralink_node.chain.trace_messages import RunTrace
 from astralink_node.gateway.call_parameters import CallArguments
 from astralink_node.gateway.context import RpcContext
 from astralink_node.gateway.jsonrpc import Json
-from astralink_node.gateway.large_json import joined, json_list, json_text
-from astralink_node.gateway.methods.eth_calls import TRANSACTION, request_of
-from astralink_node.gateway.methods.eth_transactions import TRANSACTION_HASH
+from astralink_node.gateway.methods.arguments import BLOCK, TRANSACTION, TRANSACTION_HASH, request_of
 from astralink_node.gateway.methods.table import Handler, Method, Parameter, Specification
-from astralink_node.gateway.parameters import block, byte_string
-from astralink_node.gateway.parity_json import FlatTrace, TracePlace
-from astralink_node.gateway.parity_parameters import (
+from astralink_node.gateway.parameters import byte_string
+from astralink_node.gateway.reading.traces import FRAMES, CallSetting
+from astralink_node.gateway.streamed import Streamed
+from astralink_node.gateway.submission import read_transaction
+from astralink_node.gateway.traces.large_json import joined, json_list, json_text
+from astralink_node.gateway.traces.parity_json import FlatTrace, TracePlace
+from astralink_node.gateway.traces.parity_parameters import (
     ParityKinds,
     TracedCall,
     kinds,
@@ -28,14 +29,9 @@ from astralink_node.gateway.parity_parameters import (
     trace_path,
     traced_calls,
 )
-from astralink_node.gateway.parity_runs import flat_json, flat_traces_of, parity_run_pieces
-from astralink_node.gateway.reading.traces import CallSetting
-from astralink_node.gateway.rpc_errors import server_error
-from astralink_node.gateway.streamed import Streamed
-from astralink_node.gateway.trace_json import listed
+from astralink_node.gateway.traces.parity_runs import flat_json, flat_traces_of, parity_run_pieces
+from astralink_node.gateway.traces.trace_json import listed
 
-FRAMES = TypedTracers((CallFrames(),))
-BLOCK = Parameter("block", block, AtLatest())
 KINDS = Parameter("traceTypes", kinds)
 
 
@@ -123,14 +119,7 @@ async def trace_call_many(context: RpcContext, calls: tuple[TracedCall, ...], at
 
 
 async def trace_raw_transaction(context: RpcContext, raw: bytes, wanted: ParityKinds) -> Json:
-    try:
-        transaction = decode_transaction(raw)
-        sender = recover_sender(transaction)
-    except InvalidTransaction as error:
-        raise server_error(str(error)) from error
-    if transaction.chain_id not in (None, context.identity.chain_id):
-        raise server_error(f"invalid chain id for signer: have {transaction.chain_id} want {context.identity.chain_id}")
-    request = request_of_transaction(transaction, sender)
+    request = request_of_transaction(*read_transaction(raw, context.identity.chain_id))
     run = await context.read.traces.call(request, AtLatest(), wanted.how, CallSetting())
     return await _parity_json(context, wanted, run)
 

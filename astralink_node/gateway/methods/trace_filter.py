@@ -10,21 +10,20 @@ from typing import Final
 import orjson
 
 from astralink_node.chain.messages import AtHeight
-from astralink_node.chain.trace_messages import CallFrames, RunTrace, TypedTracers
+from astralink_node.chain.trace_messages import RunTrace
 from astralink_node.gateway.context import RpcContext
 from astralink_node.gateway.jsonrpc import Json
-from astralink_node.gateway.large_json import bounded
 from astralink_node.gateway.methods.table import Method, Parameter, Specification
-from astralink_node.gateway.parity_json import TracePlace
-from astralink_node.gateway.parity_parameters import TraceFilter, trace_filter_argument
-from astralink_node.gateway.parity_runs import flat_json, flat_traces_of
 from astralink_node.gateway.reading.errors import IndexGap
+from astralink_node.gateway.reading.traces import FRAMES
 from astralink_node.gateway.rpc_errors import LIMIT_EXCEEDED, RpcError, response_too_large, server_error
+from astralink_node.gateway.traces.large_json import bounded
+from astralink_node.gateway.traces.parity_json import TracePlace
+from astralink_node.gateway.traces.parity_parameters import TraceFilter, trace_filter_argument
+from astralink_node.gateway.traces.parity_runs import flat_json, flat_traces_of
 
-FRAMES: Final = TypedTracers((CallFrames(),))
 MAX_INDEXED_ADDRESSES: Final = 8
 """Whose blocks are looked up in the index for one filter."""
-PAGE_SIZE: Final = 25
 
 
 async def trace_filter(context: RpcContext, wanted: TraceFilter) -> Json:
@@ -93,7 +92,7 @@ async def _heights(context: RpcContext, wanted: TraceFilter, first: int, last: i
     heights: set[int] = set()
     for address in sorted(addresses):
         try:
-            async with aclosing(_appearances(context, address, first, last)) as found:
+            async with aclosing(context.read.index.heights_of(address, first, last)) as found:
                 async for height in found:
                     heights.add(height)
                     if len(heights) > limit:
@@ -101,23 +100,6 @@ async def _heights(context: RpcContext, wanted: TraceFilter, first: int, last: i
         except IndexGap as gap:
             raise _too_large(f"at most {limit} blocks can be filtered at a time: {gap}") from gap
     return sorted(heights)
-
-
-async def _appearances(context: RpcContext, address: bytes, first: int, last: int) -> AsyncGenerator[int]:
-    """Heights, each once or more. Raises IndexGap where the index does not know of all calls."""
-    height = max(first, 1) - 1
-    while True:
-        page = await context.read.index.after(address, height, PAGE_SIZE)
-        for gap in page.without_calls:
-            if gap.first <= last:
-                raise IndexGap(gap.first, gap.last, "without_calls")
-        for transaction in reversed(page.transactions):
-            height = transaction.place.height
-            if height > last:
-                return
-            yield height
-        if not page.has_more:
-            return
 
 
 def _too_large(reason: str) -> RpcError:

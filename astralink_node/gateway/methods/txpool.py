@@ -12,8 +12,8 @@ from astralink_node.evm.transactions import Transaction, decode_transaction
 from astralink_node.gateway.context import RpcContext
 from astralink_node.gateway.encoding import JsonObject, checksum_address, quantity, transaction_fields
 from astralink_node.gateway.jsonrpc import Json
-from astralink_node.gateway.methods.table import Method, Parameter, Specification
-from astralink_node.gateway.parameters import address
+from astralink_node.gateway.methods.arguments import ADDRESS
+from astralink_node.gateway.methods.table import Method, Specification
 from astralink_node.gateway.reading.errors import TooMuch
 
 FIELDS_BYTES = 700
@@ -80,6 +80,6 @@ def _summary(transaction: Transaction, _sender: bytes) -> Json:
 METHODS = (
     Method("txpool_status", status),
     Method("txpool_content", content, note="An answer longer than the response limit is refused with -32005."),
-    Method("txpool_contentFrom", content_from, (Parameter("address", address),)),
+    Method("txpool_contentFrom", content_from, (ADDRESS,)),
     Method("txpool_inspect", inspect, source=Specification.GETH),
 )

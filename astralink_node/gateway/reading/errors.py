@@ -9,6 +9,10 @@ class ReadError(AstraLinkError):
     """A question without an answer. What merely does not exist, such as an unknown transaction, is None instead."""
 
 
+class Unavailable(ReadError):
+    """The execution process or the node cannot be reached now, or has too much to do; clients may try again."""
+
+
 class UnknownBlock(ReadError):
     """The state or the results of a block that is not there."""
 

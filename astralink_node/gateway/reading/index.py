@@ -1,14 +1,16 @@
 """The explorer index: what an address took part in, who created a contract, which transaction has a nonce (ADR 20).
 
-Where the index does not reach, IndexIncomplete is raised: a missing entry is never told as something that does not
+Where the index does not reach, IndexGap is raised: a missing entry is never told as something that does not
 exist.
 """
 
 from __future__ import annotations
 
+from collections.abc import AsyncGenerator
 from dataclasses import dataclass
 
 from astralink_node.chain.index_messages import (
+    MAX_SEARCH_PAGE,
     AddressPage,
     AddressSearch,
     CreationAnswer,
@@ -22,6 +24,7 @@ from astralink_node.chain.messages import AtLatest, ReceiptRecord
 from astralink_node.evm.blocks import Header, decode_header
 from astralink_node.gateway.reading.block_view import Place
 from astralink_node.gateway.reading.blocks import CommittedTransaction
+from astralink_node.gateway.reading.errors import IndexGap
 from astralink_node.gateway.reading.source import Source
 
 
@@ -48,6 +51,26 @@ class IndexReader:
     async def after(self, address: bytes, height: int, page_size: int) -> TransactionPage:
         """Transactions above a height, the nearest ones; 0 is genesis."""
         return await self._page(AddressSearch(address, height, forward=True, page_size=page_size))
+
+    async def heights_of(self, address: bytes, first: int, last: int) -> AsyncGenerator[int]:
+        """Heights from `first` to `last` at which the address takes part, rising, some of them more than once.
+
+        Raises IndexGap where the index does not know of all calls, or the node not of all blocks.
+        """
+        height = max(first, 1) - 1
+        while True:
+            page = await self.after(address, height, MAX_SEARCH_PAGE)
+            for gaps, reason in ((page.without_blocks, "without_blocks"), (page.without_calls, "without_calls")):
+                for gap in gaps:
+                    if gap.first <= last:
+                        raise IndexGap(gap.first, gap.last, reason)
+            for transaction in reversed(page.transactions):
+                height = transaction.place.height
+                if height > last:
+                    return
+                yield height
+            if not page.has_more:
+                return
 
     async def creation(self, contract: bytes) -> CreationAnswer | None:
         """None for what no transaction created: accounts without code, and contracts of genesis."""

@@ -14,9 +14,11 @@ from astralink_node.gateway.link_messages import (
 from astralink_node.gateway.pool_messages import (
     ADDRESS_BYTES,
     MAX_PAGE_SENDERS,
+    DroppedFate,
     GetPoolPage,
     GetPoolSenders,
     GetTransactionFate,
+    HeldFate,
     HeldTransaction,
     PoolFate,
     PoolPage,
@@ -35,23 +37,13 @@ class Included:
     sender: bytes
 
 
-TransactionFate = Included | PoolFate
-
-
-@dataclass(frozen=True, slots=True)
-class PoolContent:
-    """Executable transactions, and those that wait for an earlier nonce or for funds; a sender's in nonce order."""
-
-    pending: tuple[HeldTransaction, ...]
-    queued: tuple[HeldTransaction, ...]
+TransactionFate = Included | HeldFate | DroppedFate
 
 
 class PoolReader:
-    def __init__(self, source: Source, blocks: BlockReader, *, max_content_bytes: int) -> None:
-        """`max_content_bytes`: of transactions that :meth:`content` gives at once."""
+    def __init__(self, source: Source, blocks: BlockReader) -> None:
         self._source = source
         self._blocks = blocks
-        self._max_content_bytes = max_content_bytes
 
     async def pending_nonce(self, address: bytes) -> int | None:
         """The nonce after a sender's executable transactions; None when the pool has nothing from it."""
@@ -85,10 +77,10 @@ class PoolReader:
                 break
         return found[:max_count]
 
-    async def fate(self, transaction_hash: bytes) -> TransactionFate:
-        """Whoever got into a block while another node's pool forgot it is included all the same."""
-        fate = await self._source.ask_node(GetTransactionFate(transaction_hash), PoolFate)
-        if fate.state in {"pending", "queued"}:
+    async def fate(self, transaction_hash: bytes) -> TransactionFate | None:
+        """None: nothing is known of it. What got into a block while this node's pool dropped it is included."""
+        fate = (await self._source.ask_node(GetTransactionFate(transaction_hash), PoolFate)).told
+        if isinstance(fate, HeldFate):
             return fate
         committed = await self._blocks.transaction(transaction_hash)
         return fate if committed is None else Included(committed.place, committed.sender)

@@ -21,7 +21,7 @@ from astralink_node.gateway.reading.traces import TraceReader
 
 
 class Reader:
-    """Typed values out, ReadError or Unavailable where there is no answer. Nothing here is JSON."""
+    """Typed values out, ReadError where there is no answer. Nothing here is JSON."""
 
     def __init__(self, config: GatewayConfig, backend: Backend, heads: HeadCache) -> None:
         source = Source(backend, heads)
@@ -33,7 +33,7 @@ class Reader:
         self.calls = CallReader(source)
         self.logs = LogReader(source, max_blocks=limits.log_range_blocks, max_results=limits.log_results)
         self.fees = FeeReader(source, default_priority_fee_wei=config.default_priority_fee_wei)
-        self.pool = PoolReader(source, self.blocks, max_content_bytes=limits.response_bytes // 2)
+        self.pool = PoolReader(source, self.blocks)
         self.node = NodeReader(source)
         self.index = IndexReader(source)
         self.traces = TraceReader(source)

@@ -1,4 +1,5 @@
-"""Where readings come from: the head cache, the execution process, the node. The one place that sends questions.
+"""Where readings come from: the head cache, the execution process, the node. The one place that sends questions;
+transactions are handed over by gateway.submission.
 
 Answers that mean failure become :class:`ReadError` here, whoever asked.
 """
@@ -25,7 +26,7 @@ from astralink_node.chain.messages import (
     Question,
 )
 from astralink_node.chain.trace_messages import LongQuestion, StreamEnd, TraceTransaction
-from astralink_node.gateway.backend import Backend, Unavailable
+from astralink_node.gateway.backend import Backend
 from astralink_node.gateway.link_messages import LinkFailed, Request
 from astralink_node.gateway.reading.errors import (
     CallHalted,
@@ -36,6 +37,7 @@ from astralink_node.gateway.reading.errors import (
     ReadError,
     StateUnavailable,
     TooMuch,
+    Unavailable,
     UnknownBlock,
     UnknownTransaction,
 )
@@ -52,7 +54,7 @@ class Source:
         self.heads = heads
 
     async def ask(self, at: BlockSelector, question: Question, expected: type[Expected]) -> Expected:
-        """The answer of the kind that belongs to the question. Raises ReadError and Unavailable."""
+        """The answer of the kind that belongs to the question. Raises ReadError."""
         if self.beyond_head(at):
             raise UnknownBlock(by_hash=False)
         answer = await self._backend.query(Query(at, question))
@@ -125,4 +127,4 @@ def _failure(answer: Answer, at: BlockSelector) -> ReadError:
         case IndexIncomplete(missing, reason):
             return IndexGap(missing.first, missing.last, reason)
         case _:
-            raise Unavailable(f"the execution process gave an unexpected answer: {type(answer).__name__}")
+            return Unavailable(f"the execution process gave an unexpected answer: {type(answer).__name__}")

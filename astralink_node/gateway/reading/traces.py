@@ -8,21 +8,34 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from dataclasses import dataclass
+from typing import Final
 
 from astralink_node.chain.call_messages import NO_BLOCK_OVERRIDE, BlockOverride, CallRequest, StateOverride
 from astralink_node.chain.messages import AtHash, AtLatest, BlockSelector
 from astralink_node.chain.trace_messages import (
+    CallFrames,
     RunTrace,
     StreamChunk,
     StructLogs,
     TraceBlock,
     TraceCalls,
     TracerChoice,
+    TraceResult,
     TraceTransaction,
     TypedTracers,
 )
-from astralink_node.gateway.backend import Unavailable
+from astralink_node.gateway.reading.errors import TooMuch, Unavailable
 from astralink_node.gateway.reading.source import Source
+
+FRAMES: Final = TypedTracers((CallFrames(),))
+"""Everything that is made of calls alone."""
+
+
+def results_of(run: RunTrace) -> tuple[TraceResult, ...]:
+    """One of each tracer that ran. Raises TooMuch where the trace is larger than may be held."""
+    if run.failure:
+        raise TooMuch(f"transaction 0x{run.transaction_hash.hex()} cannot be traced: {run.failure}")
+    return run.results
 
 
 class TraceReader:
@@ -30,8 +43,10 @@ class TraceReader:
         self._source = source
 
     async def transaction(self, transaction_hash: bytes, how: TypedTracers, time_ms: int = 0) -> RunTrace:
-        """Raises UnknownTransaction."""
-        return await _first(self._source.parts(AtLatest(), TraceTransaction(transaction_hash, how, time_ms), RunTrace))
+        """Raises UnknownTransaction, and what :func:`results_of` does."""
+        run = await _first(self._source.parts(AtLatest(), TraceTransaction(transaction_hash, how, time_ms), RunTrace))
+        results_of(run)
+        return run
 
     def transaction_steps(
         self, transaction_hash: bytes, options: StructLogs, time_ms: int = 0
@@ -40,7 +55,7 @@ class TraceReader:
         return self._source.parts(AtLatest(), TraceTransaction(transaction_hash, options, time_ms), StreamChunk)
 
     def block(self, block_hash: bytes, how: TypedTracers, time_ms: int = 0) -> AsyncGenerator[RunTrace]:
-        """Of every transaction, in order."""
+        """Of every transaction, in order, those too that could not be traced: :func:`results_of` tells."""
         return self._source.parts(AtHash(block_hash), TraceBlock(how, time_ms), RunTrace)
 
     def block_steps(self, block_hash: bytes, options: StructLogs, time_ms: int = 0) -> AsyncGenerator[StreamChunk]:

@@ -10,8 +10,11 @@ import pytest
 from eth_account import Account
 from eth_account.messages import encode_defunct, encode_typed_data
 
+from astralink_node.crypto.secp256k1 import recover_address
+from astralink_node.evm import transactions
 from astralink_node.gateway.link_messages import GetPendingNonce, PendingNonce, Reply, Request
 from astralink_node.gateway.rpc_errors import INVALID_PARAMS, METHOD_NOT_FOUND
+from astralink_node.types import Address
 from genesis.dev_accounts import DEVNET_ACCOUNTS
 from tests.support.gateways import (
     ALICE,
@@ -312,6 +315,22 @@ def test_a_sender_of_an_instant_devnet_is_answered_when_the_block_is_there() -> 
         assert await client.call("eth_getTransactionReceipt", await sending) is not None
 
     with_client(body, mined_wait_ms=60_000)
+
+
+def test_the_wait_for_a_block_recovers_no_sender_a_second_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    recovered: list[Address] = []
+
+    def noting(message_hash: bytes, r: int, s: int, y_parity: int) -> Address:
+        recovered.append(recover_address(message_hash, r, s, y_parity))
+        return recovered[-1]
+
+    async def body(client: Client) -> None:
+        raw = signed(ALICE, nonce=0, to=BOB.address, gas=21_000)
+        monkeypatch.setattr(transactions, "recover_address", noting)
+        await client.call("eth_sendRawTransaction", hexed(raw))
+        assert recovered == [ALICE.address]
+
+    with_client(body, mined_wait_ms=1)
 
 
 def test_unlocked_senders_do_not_wait_for_each_others_blocks() -> None:

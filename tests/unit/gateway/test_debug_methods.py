@@ -201,6 +201,30 @@ def test_a_transaction_of_a_block_that_cannot_be_traced_has_an_error_and_the_nex
     with_client(body, node=node, apis=APIS)
 
 
+@pytest.mark.parametrize(
+    "config",
+    [
+        {"tracer": "callTracer"},
+        {"tracer": "flatCallTracer"},
+        {"tracer": "muxTracer", "tracerConfig": {"callTracer": {}, "noopTracer": {}}},
+    ],
+    ids=lambda config: config["tracer"],
+)
+def test_one_transaction_whose_trace_is_too_large_is_refused_with_the_bound(config: dict[str, Any]) -> None:
+    node = traced_node()
+    transaction_hash = hexed(node.add(signed(ALICE, nonce=0, to=HOARDER, gas=HOARDER_GAS)))
+    node.produce()
+
+    async def body(client: Client) -> None:
+        methods = ("debug_traceTransaction", config), ("trace_transaction",), ("ots_traceTransaction",)
+        for method, *more in methods:
+            error = await client.error(method, transaction_hash, *more)
+            assert error["code"] == -32005
+            assert f"transaction {transaction_hash} cannot be traced: the trace is larger than" in error["message"]
+
+    with_client(body, node=node, apis=(*APIS, "trace", "ots"))
+
+
 # --- Calls -----------------------------------------------------------------------------------------------------
 
 

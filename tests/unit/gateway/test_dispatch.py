@@ -9,13 +9,13 @@ from typing import Any, cast
 import orjson
 import pytest
 
-from astralink_node.gateway.backend import Unavailable
 from astralink_node.gateway.config import GatewayLimits
 from astralink_node.gateway.context import RpcContext
 from astralink_node.gateway.dispatch import Dispatcher
 from astralink_node.gateway.jsonrpc import Json
 from astralink_node.gateway.methods.table import Method, Parameter, method_table
 from astralink_node.gateway.parameters import quantity, text
+from astralink_node.gateway.reading.errors import Unavailable
 from astralink_node.gateway.rpc_errors import (
     INTERNAL_ERROR,
     INVALID_PARAMS,

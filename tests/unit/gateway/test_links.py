@@ -10,7 +10,6 @@ import pytest
 from astralink_node.chain.codec import decode, encode
 from astralink_node.chain.frames import PUSH_ID, FrameDecoder, encode_frame
 from astralink_node.chain.messages import AtLatest, BytesAnswer, CodeQuestion, Query
-from astralink_node.gateway.backend import Unavailable
 from astralink_node.gateway.link_messages import (
     GetPendingNonce,
     NewPendingTransactions,
@@ -20,6 +19,7 @@ from astralink_node.gateway.link_messages import (
     SubmittedTransaction,
 )
 from astralink_node.gateway.links import ExecutionLink, NodeLink
+from astralink_node.gateway.reading.errors import Unavailable
 from tests.support.asynchronous import run
 
 QUESTION = Query(AtLatest(), CodeQuestion(bytes(20)))

@@ -194,7 +194,7 @@ def test_so_many_run_so_many_wait_and_more_are_refused() -> None:
     async def main() -> None:
         work = Work()
         work.may_go_on.clear()
-        rpc = dispatcher(work, traces_in_flight=2, traces_waiting=3)
+        rpc = dispatcher(work, long_in_flight=2, long_waiting=3)
         accepted = [asyncio.create_task(whole_of(rpc, call("whole", "0x1"))) for _ in range(5)]
         await asyncio.sleep(0)
         await asyncio.sleep(0)

@@ -372,7 +372,7 @@ def test_without_validation_a_call_without_fees_is_free_and_the_base_fee_stands(
     ("blocks", "error"),
     [
         ([], {"code": -32602, "message": "empty input"}),
-        ([{}] * 257, {"code": -38026, "message": "too many blocks"}),
+        ([{}] * 257, {"code": -38026, "message": "too many blocks: expected at most 256, found 257"}),
         ([{"blockOverrides": {"number": "0x101"}}], {"code": -38026, "message": "too many blocks"}),
         (
             [{"blockOverrides": {"number": "0x2"}}, {"blockOverrides": {"number": "0x2"}}],

@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 from astralink_node.chain.messages import Answer, LimitExceeded, Query
-from astralink_node.gateway.backend import Unavailable
+from astralink_node.crypto.keccak import keccak256
 from astralink_node.gateway.link_messages import (
     LinkFailed,
     Reply,
@@ -17,8 +17,9 @@ from astralink_node.gateway.link_messages import (
     Verdict,
     Verdicts,
 )
+from astralink_node.gateway.reading.errors import Unavailable
 from astralink_node.gateway.rpc_errors import RpcError
-from astralink_node.gateway.submission import Submissions
+from astralink_node.gateway.submission import Sent, Submissions
 from tests.support.asynchronous import run
 from tests.support.gateways import ALICE, CHAIN_ID, ECHO, signed
 
@@ -56,7 +57,8 @@ def test_what_arrives_during_a_batch_makes_up_the_next_one() -> None:
         await asyncio.sleep(0)
         waiting += [asyncio.create_task(submissions.submit(raw)) for raw in RAWS[1:]]
         pool.open.set()
-        assert await asyncio.gather(*waiting) == [raw[:4] for raw in RAWS]
+        sent = await asyncio.gather(*waiting)
+        assert sent == [Sent(keccak256(raw), ALICE.address, nonce) for nonce, raw in enumerate(RAWS)]
         assert [len(batch) for batch in pool.batches] == [1, 5, 5, 1]
         assert [each.raw_transaction for batch in pool.batches for each in batch] == RAWS
         assert {each.sender for batch in pool.batches for each in batch} == {ALICE.address}
@@ -84,7 +86,7 @@ def test_every_failure_of_the_node_reaches_the_client(reply: Reply | Unavailable
         with pytest.raises(RpcError, match=words):
             await submissions.submit(RAWS[0])
         pool.reply = None
-        assert await submissions.submit(RAWS[1]) == RAWS[1][:4]
+        assert (await submissions.submit(RAWS[1])).transaction_hash == keccak256(RAWS[1])
         serving.cancel()
 
     run(main)

@@ -12,6 +12,7 @@ from astralink_node.chain.messages import Answer, Query
 from astralink_node.evm.transactions import decode_transaction
 from astralink_node.gateway.config import GatewayLimits
 from astralink_node.gateway.rpc_errors import RESPONSE_TOO_LARGE
+from astralink_node.storage import keys
 from tests.support.gateways import ALICE, BOB, COUNTER, REVERTER, Client, SmallNode, hexed, signed, with_client
 from tests.support.traced_chains import CALLER, DESTROYER, HOARDER, HOARDER_GAS, traced_block, traced_node
 
@@ -340,6 +341,22 @@ def test_without_the_index_a_long_range_is_refused_with_the_command_that_builds_
     with_client(body, node=node, apis=APIS, limits=GatewayLimits(trace_filter_blocks=3))
 
 
+def test_a_long_range_with_blocks_that_the_node_does_not_have_is_refused() -> None:
+    """A node that joined with a snapshot at block 6 knows nothing of what happened below it."""
+
+    async def body(client: Client) -> None:
+        wanted = {"toAddress": [hexed(COUNTER)], "toBlock": "latest"}
+        error = await client.error("trace_filter", {"fromBlock": "0x1", **wanted})
+        assert error["code"] == -32005
+        assert "this node does not have blocks 1 to 5: it joined with a snapshot" in error["message"]
+        found = await client.call("trace_filter", {"fromBlock": "0x6", **wanted})
+        assert {trace["blockNumber"] for trace in found} == {9}
+
+    node = long_chain(explorer_index=True)
+    node.store.write({keys.OLDEST_BLOCK_KEY: keys.encode_height(6)}, sync=True)
+    with_client(body, node=node, apis=APIS, limits=GatewayLimits(trace_filter_blocks=3))
+
+
 # --- Arguments -------------------------------------------------------------------------------------------------
 
 
@@ -352,6 +369,8 @@ def test_without_the_index_a_long_range_is_refused_with_the_command_that_builds_
         ("trace_callMany", [[[{"to": hexed(COUNTER)}, ["trace"]]] * 129, "latest"]),
         ("trace_callMany", ["0x", "latest"]),
         ("trace_get", ["0x" + "01" * 32, "0x1"]),
+        ("trace_get", ["0x" + "01" * 32, [-1]]),
+        ("trace_get", ["0x" + "01" * 32, [0] * 1025]),
         ("trace_filter", [[]]),
         ("trace_filter", [{"fromAddress": 7}]),
         ("trace_filter", [{"after": -1}]),

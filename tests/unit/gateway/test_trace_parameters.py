@@ -7,7 +7,7 @@ import pytest
 from astralink_node.chain.trace_messages import CallFrames, Selectors, StructLogs, TouchedAccounts, TypedTracers
 from astralink_node.gateway.parameters import BadValue
 from astralink_node.gateway.rpc_errors import RpcError
-from astralink_node.gateway.trace_parameters import DEFAULT_TRACE_CONFIG, MAX_TIME_MS, Presentation, trace_config
+from astralink_node.gateway.traces.trace_parameters import DEFAULT_TRACE_CONFIG, MAX_TIME_MS, Presentation, trace_config
 
 
 def parse(**fields: Any) -> Any:

@@ -52,6 +52,7 @@ from astralink_node.gateway.pool_messages import (
     GetPoolPage,
     GetPoolSenders,
     GetTransactionFate,
+    HeldFate,
     HeldTransaction,
     PoolFate,
     PoolPage,
@@ -171,8 +172,8 @@ def test_every_request_has_its_answer() -> None:
         held = HeldTransaction(sent.raw_transaction, sent.sender)
         assert await gateway.ask(GetPoolPage((sent.sender,), 0)) == PoolPage((held,), (), 1, 0)
         fate = await gateway.ask(GetTransactionFate(keccak256(sent.raw_transaction)))
-        assert fate == PoolFate("pending", sent.sender, 0, "block")
-        assert await gateway.ask(GetTransactionFate(bytes(32))) == PoolFate("unknown")
+        assert fate == PoolFate(HeldFate(sent.sender, 0, True, "block"))
+        assert await gateway.ask(GetTransactionFate(bytes(32))) == PoolFate(None)
         assert await gateway.ask(GetNodeStatus()) == STATUS
         assert await gateway.ask(GetConsensusState()) == ConsensusStateReply(None)
         assert await gateway.ask(GetNetworkView()) == NO_NETWORK

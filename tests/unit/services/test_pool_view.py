@@ -3,7 +3,14 @@
 import pytest
 
 from astralink_node.evm.fork_rules import OSAKA
-from astralink_node.gateway.pool_messages import MAX_PAGE_BYTES, MAX_PAGE_SENDERS, GetPoolPage, PoolFate
+from astralink_node.gateway.pool_messages import (
+    MAX_PAGE_BYTES,
+    MAX_PAGE_SENDERS,
+    DroppedFate,
+    GetPoolPage,
+    HeldFate,
+    PoolFate,
+)
 from astralink_node.services.pool_view import fate_of, page_of, senders_of
 from astralink_node.txpool.admission import AccountView, ChainView
 from astralink_node.txpool.pool import AccountUpdate, Pool, PoolLimits
@@ -73,14 +80,14 @@ def test_what_a_transaction_waits_for_is_told():
     pool = new_pool()
     first, cheap, behind = add(pool, ALICE, 0), add(pool, ALICE, 1, fee=GWEI // 2, tip=0), add(pool, ALICE, 2)
     gapped = add(pool, BOB, 3)
-    assert fate_of(pool, first) == PoolFate("pending", ALICE, 0, "block")
-    assert fate_of(pool, cheap) == PoolFate("pending", ALICE, 1, "baseFee")
-    assert fate_of(pool, behind) == PoolFate("pending", ALICE, 2, "baseFee")
-    assert fate_of(pool, gapped) == PoolFate("queued", BOB, 3, "nonce", 0)
+    assert fate_of(pool, first) == PoolFate(HeldFate(ALICE, 0, True, "block"))
+    assert fate_of(pool, cheap) == PoolFate(HeldFate(ALICE, 1, True, "baseFee"))
+    assert fate_of(pool, behind) == PoolFate(HeldFate(ALICE, 2, True, "baseFee"))
+    assert fate_of(pool, gapped) == PoolFate(HeldFate(BOB, 3, False, "nonce", 0))
     pool.put_off(first)
-    assert fate_of(pool, first).waits_for == "longRun"
+    assert fate_of(pool, first).told.waits_for == "longRun"
     pool.on_commit((AccountUpdate(ALICE, 0, 21_000 * 10 * GWEI),), (), chain())
-    assert fate_of(pool, cheap).waits_for == "funds"
+    assert fate_of(pool, cheap).told.waits_for == "funds"
 
 
 def test_what_was_dropped_has_its_reason_and_time_until_it_comes_again():
@@ -88,8 +95,8 @@ def test_what_was_dropped_has_its_reason_and_time_until_it_comes_again():
     sent = add(pool, ALICE, 0)
     pool.tick(5000)
     pool.drop(sent, "runs longer than a block may take to build")
-    assert fate_of(pool, sent) == PoolFate("dropped", reason="runs longer than a block may take to build", at_ms=5000)
+    assert fate_of(pool, sent) == PoolFate(DroppedFate("runs longer than a block may take to build", 5000))
     add(pool, ALICE, 0)
-    assert fate_of(pool, sent).state == "pending"
+    assert fate_of(pool, sent).told.is_pending
     pool.on_commit((AccountUpdate(ALICE, 1, 10**24),), (sent,), chain())
-    assert fate_of(pool, sent) == PoolFate("unknown"), "what was included the chain tells"
+    assert fate_of(pool, sent) == PoolFate(None), "what was included the chain tells"

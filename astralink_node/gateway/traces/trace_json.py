@@ -13,18 +13,19 @@ from astralink_node.chain.trace_messages import RunTrace, StreamChunk, TraceResu
 from astralink_node.evm.tracing.account_json import prestate_fields, selector_fields
 from astralink_node.evm.tracing.call_json import call_trace_pieces
 from astralink_node.evm.tracing.records import CallTrace, Prestate, SelectorCounts, VmTrace
-from astralink_node.gateway.large_json import joined, list_pieces
-from astralink_node.gateway.parity_json import FlatOptions, TracePlace, flat_traces
-from astralink_node.gateway.parity_runs import flat_json
+from astralink_node.gateway.reading.traces import results_of
 from astralink_node.gateway.streamed import Streamed
-from astralink_node.gateway.trace_parameters import FLAT_CALL_TRACER, MUX_TRACER, NO_TRACER, Presentation
+from astralink_node.gateway.traces.large_json import joined, list_pieces
+from astralink_node.gateway.traces.parity_json import FlatOptions, TracePlace, flat_traces
+from astralink_node.gateway.traces.parity_runs import flat_json
+from astralink_node.gateway.traces.trace_parameters import FLAT_CALL_TRACER, MUX_TRACER, NO_TRACER, Presentation
 
 Each = TypeVar("Each")
 
 
 def run_pieces(shown: Presentation, run: RunTrace, place: TracePlace | None) -> Iterator[bytes]:
     """The JSON of one run's result; `place` of a committed transaction."""
-    return _shown(shown, iter(run.results), place)
+    return _shown(shown, iter(results_of(run)), place)
 
 
 def _shown(shown: Presentation, results: Iterator[TraceResult], place: TracePlace | None) -> Iterator[bytes]:

@@ -9,18 +9,17 @@ import orjson
 from astralink_node.chain.trace_messages import RunTrace, TraceResult
 from astralink_node.evm.tracing.records import CallTrace, Prestate, SelectorCounts, VmTrace
 from astralink_node.gateway.encoding import data
-from astralink_node.gateway.large_json import list_pieces
-from astralink_node.gateway.parity_json import FlatTrace, TracePlace, flat_traces, state_difference
-from astralink_node.gateway.parity_parameters import STATE_DIFF, TRACE, VM_TRACE, ParityKinds
-from astralink_node.gateway.rpc_errors import server_error
+from astralink_node.gateway.reading.traces import results_of
+from astralink_node.gateway.traces.large_json import list_pieces
+from astralink_node.gateway.traces.parity_json import FlatTrace, TracePlace, flat_traces, state_difference
+from astralink_node.gateway.traces.parity_parameters import STATE_DIFF, TRACE, VM_TRACE, ParityKinds
 
 _NOT_ASKED_FOR = {STATE_DIFF: b"null", TRACE: b"[]", VM_TRACE: b"null"}
 
 
 def flat_traces_of(run: RunTrace, place: TracePlace) -> Iterator[FlatTrace]:
     """Of a run under the frames' tracer alone."""
-    _expect_results(run)
-    (trace,) = run.results
+    (trace,) = results_of(run)
     assert isinstance(trace, CallTrace), "frames were asked for"
     return flat_traces(trace, place)
 
@@ -32,8 +31,7 @@ def flat_json(traces: Iterable[FlatTrace]) -> Iterator[bytes]:
 
 def parity_run_pieces(wanted: ParityKinds, run: RunTrace, *, with_hash: bool = False) -> Iterator[bytes]:
     """One run's JSON. What was not asked for is null, or an empty list of traces."""
-    _expect_results(run)
-    found = dict(zip(wanted.names, run.results, strict=True))
+    found = dict(zip(wanted.names, results_of(run), strict=True))
     yield b'{"output":"%b"' % data(run.output).encode()
     for name, nothing in _NOT_ASKED_FOR.items():
         yield b',"%b":' % name.encode()
@@ -56,8 +54,3 @@ def _pieces(result: TraceResult) -> Iterator[bytes]:
             yield text
         case SelectorCounts():
             raise AssertionError("no kind of Parity's is made of selectors")
-
-
-def _expect_results(run: RunTrace) -> None:
-    if run.failure:
-        raise server_error(f"transaction {data(run.transaction_hash)} cannot be traced: {run.failure}")

@@ -22,7 +22,7 @@ from astralink_node.chain.trace_messages import (
     TypedTracers,
 )
 from astralink_node.gateway.call_parameters import block_overrides, state_overrides
-from astralink_node.gateway.parameters import BadValue, boolean, quantity64
+from astralink_node.gateway.parameters import BadValue, flag, json_object, picture, quantity64, whole_number
 from astralink_node.gateway.rpc_errors import server_error
 
 MAX_TIME_MS: Final = 2**31
@@ -74,18 +74,18 @@ MUX_TRACER: Final = "muxTracer"
 
 
 def trace_config(path: str, value: object) -> TraceConfig:
-    fields = _object(path, value)
+    fields = json_object(path, value)
     timeout = fields.get("timeout")
     time_ms = 0 if timeout is None else _duration_ms(f"{path}.timeout", timeout)
     if fields.get("reexec") is not None:
-        _integer(f"{path}.reexec", fields["reexec"])
+        whole_number(f"{path}.reexec", fields["reexec"])
     tracer = fields.get("tracer")
     if tracer is None or tracer == "":
         return TraceConfig(_struct_logs(path, fields), Presentation(STRUCT_LOGGER), time_ms)
     if not isinstance(tracer, str):
-        raise BadValue(f"{path}.tracer", "expected a string")
+        raise BadValue(f"{path}.tracer", f"expected a string, found {picture(tracer)}")
     given = fields.get("tracerConfig")
-    options = {} if given is None else _object(f"{path}.tracerConfig", given)
+    options = {} if given is None else json_object(f"{path}.tracerConfig", given)
     tracers, shown = _named(f"{path}.tracerConfig", tracer, options)
     return TraceConfig(TypedTracers(tracers), shown, time_ms)
 
@@ -107,7 +107,7 @@ DEFAULT_CALL_TRACE_CONFIG: Final = CallTraceConfig()
 
 
 def call_trace_config(path: str, value: object) -> CallTraceConfig:
-    fields = _object(path, value)
+    fields = json_object(path, value)
     overrides, block, index = fields.get("stateOverrides"), fields.get("blockOverrides"), fields.get("txIndex")
     return CallTraceConfig(
         trace=trace_config(path, value),
@@ -120,11 +120,11 @@ def call_trace_config(path: str, value: object) -> CallTraceConfig:
 def _struct_logs(path: str, fields: Mapping[str, object]) -> StructLogs:
     limit = fields.get("limit")
     return StructLogs(
-        with_memory=_flag(path, fields, "enableMemory"),
-        with_stack=not _flag(path, fields, "disableStack"),
-        with_storage=not _flag(path, fields, "disableStorage"),
-        with_return_data=_flag(path, fields, "enableReturnData"),
-        limit=0 if limit is None else max(_integer(f"{path}.limit", limit), 0),
+        with_memory=flag(path, fields, "enableMemory"),
+        with_stack=not flag(path, fields, "disableStack"),
+        with_storage=not flag(path, fields, "disableStorage"),
+        with_return_data=flag(path, fields, "enableReturnData"),
+        limit=0 if limit is None else _limit(f"{path}.limit", limit),
     )
 
 
@@ -134,25 +134,25 @@ Named = tuple[tuple[TypedTracer, ...], Presentation]
 
 
 def _call_tracer(path: str, options: Mapping[str, object]) -> Named:
-    frames = CallFrames(_flag(path, options, "onlyTopCall"), _flag(path, options, "withLog"))
+    frames = CallFrames(flag(path, options, "onlyTopCall"), flag(path, options, "withLog"))
     return (frames,), Presentation(CALL_TRACER)
 
 
 def _flat_call_tracer(path: str, options: Mapping[str, object]) -> Named:
     shown = Presentation(
         FLAT_CALL_TRACER,
-        convert_parity_errors=_flag(path, options, "convertParityErrors"),
-        with_precompiles=_flag(path, options, "includePrecompiles"),
+        convert_parity_errors=flag(path, options, "convertParityErrors"),
+        with_precompiles=flag(path, options, "includePrecompiles"),
     )
     return (CallFrames(),), shown
 
 
 def _prestate_tracer(path: str, options: Mapping[str, object]) -> Named:
     accounts = TouchedAccounts(
-        diff_mode=_flag(path, options, "diffMode"),
-        with_code=not _flag(path, options, "disableCode"),
-        with_storage=not _flag(path, options, "disableStorage"),
-        with_empty=_flag(path, options, "includeEmpty"),
+        diff_mode=flag(path, options, "diffMode"),
+        with_code=not flag(path, options, "disableCode"),
+        with_storage=not flag(path, options, "disableStorage"),
+        with_empty=flag(path, options, "includeEmpty"),
     )
     if accounts.diff_mode and accounts.with_empty:
         raise server_error("cannot use diffMode with includeEmpty")
@@ -181,7 +181,7 @@ def _named(path: str, name: str, options: Mapping[str, object]) -> Named:
         tracers: list[TypedTracer] = []
         parts: list[Presentation] = []
         for each, its_options in options.items():
-            given = {} if its_options is None else _object(f"{path}.{each}", its_options)
+            given = {} if its_options is None else json_object(f"{path}.{each}", its_options)
             found, shown = _single(f"{path}.{each}", each, given)
             tracers.extend(found)
             parts.append(shown)
@@ -201,30 +201,17 @@ def _single(path: str, name: str, options: Mapping[str, object]) -> Named:
 # --- Values --------------------------------------------------------------------------------------------------------
 
 
-def _object(path: str, value: object) -> dict[str, object]:
-    if not isinstance(value, dict):
-        raise BadValue(path, "expected an object")
-    return value
-
-
-def _flag(path: str, fields: Mapping[str, object], name: str) -> bool:
-    value = fields.get(name)
-    return False if value is None else boolean(f"{path}.{name}", value)
-
-
-def _integer(path: str, value: object) -> int:
-    """A JSON number, as geth's Go structs take them, or a quantity."""
-    if isinstance(value, str):
-        return quantity64(path, value)
-    if isinstance(value, bool) or not isinstance(value, int) or abs(value) > MAX_LIMIT:
-        raise BadValue(path, "expected an integer")
-    return value
+def _limit(path: str, value: object) -> int:
+    """geth's number is signed; all but a positive one means no limit."""
+    if isinstance(value, int) and not isinstance(value, bool) and value < 0:
+        return 0
+    return whole_number(path, value, maximum=MAX_LIMIT)
 
 
 def _duration_ms(path: str, value: object) -> int:
     """Go's time.ParseDuration: ``300ms``, ``1.5h``, ``1m30s``; at least a millisecond."""
     if not isinstance(value, str):
-        raise BadValue(path, "expected a duration such as 30s")
+        raise BadValue(path, f"expected a duration such as 30s, found {picture(value)}")
     nanoseconds = Fraction(0)
     position = 0
     while 0 <= position < len(value) <= MAX_DURATION_CHARS:

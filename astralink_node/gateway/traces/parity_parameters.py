@@ -8,17 +8,31 @@ from typing import Final
 
 from astralink_node.chain.call_messages import AccessListEntry, AuthorizationEntry, CallRequest
 from astralink_node.chain.messages import AtHeight
-from astralink_node.chain.trace_messages import CallFrames, TouchedAccounts, TypedTracer, TypedTracers, VmSteps
+from astralink_node.chain.trace_messages import (
+    MAX_TRACED_CALLS,
+    CallFrames,
+    TouchedAccounts,
+    TypedTracer,
+    TypedTracers,
+    VmSteps,
+)
 from astralink_node.evm.transactions import DYNAMIC_FEE_TYPE, Transaction
 from astralink_node.gateway.call_parameters import CallArguments, call_arguments
-from astralink_node.gateway.parameters import BadValue, address, block_number, quantity64
-from astralink_node.gateway.parity_json import FlatTrace
+from astralink_node.gateway.parameters import (
+    BadValue,
+    addresses,
+    array,
+    block_number,
+    json_object,
+    picture,
+    whole_number,
+)
+from astralink_node.gateway.traces.parity_json import FlatTrace
 from astralink_node.types import Address
 
 TRACE: Final = "trace"
 STATE_DIFF: Final = "stateDiff"
 VM_TRACE: Final = "vmTrace"
-MAX_CALLS: Final = 128
 MAX_PATH: Final = 1024
 MAX_FILTER_ADDRESSES: Final = 1000
 
@@ -41,13 +55,13 @@ class ParityKinds:
 
 
 def kinds(path: str, value: object) -> ParityKinds:
-    names = [value] if isinstance(value, str) else value
-    if not isinstance(names, list):
-        raise BadValue(path, "expected an array of trace types")
-    for name in names:
+    given = array(path, [value] if isinstance(value, str) else value, "trace types")
+    names: dict[str, None] = {}
+    for name in given:
         if not isinstance(name, str) or name not in _TRACER_OF:
-            raise BadValue(path, f"expected {', '.join(_TRACER_OF)}, found {str(name)[:40]!r}")
-    return ParityKinds(tuple(dict.fromkeys(names)))
+            raise BadValue(path, f"expected {', '.join(_TRACER_OF)}, found {picture(name)}")
+        names[name] = None
+    return ParityKinds(tuple(names))
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,29 +72,19 @@ class TracedCall:
 
 def traced_calls(path: str, value: object) -> tuple[TracedCall, ...]:
     """trace_callMany's ``[[transaction, kinds], ...]``."""
-    if not isinstance(value, list):
-        raise BadValue(path, "expected an array of calls")
-    if len(value) > MAX_CALLS:
-        raise BadValue(path, f"expected at most {MAX_CALLS} calls, found {len(value)}")
     calls = []
-    for index, pair in enumerate(value):
+    for index, pair in enumerate(array(path, value, "calls", maximum=MAX_TRACED_CALLS)):
         place = f"{path}[{index}]"
         if not isinstance(pair, list) or len(pair) != 2:
-            raise BadValue(place, "expected a transaction and its trace types")
+            raise BadValue(place, f"expected a transaction and its trace types, found {picture(pair)}")
         calls.append(TracedCall(call_arguments(f"{place}[0]", pair[0]), kinds(f"{place}[1]", pair[1])))
     return tuple(calls)
 
 
 def trace_path(path: str, value: object) -> tuple[int, ...]:
     """Positions of a trace among its callers' calls, the outermost first."""
-    if not isinstance(value, list):
-        raise BadValue(path, "expected an array of positions")
-    if len(value) > MAX_PATH:
-        raise BadValue(path, f"expected at most {MAX_PATH} positions")
-    return tuple(
-        each if isinstance(each, int) and not isinstance(each, bool) else quantity64(f"{path}[{index}]", each)
-        for index, each in enumerate(value)
-    )
+    given = array(path, value, "positions", maximum=MAX_PATH)
+    return tuple(whole_number(f"{path}[{index}]", each) for index, each in enumerate(given))
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,20 +123,19 @@ class TraceFilter:
 
 
 def trace_filter_argument(path: str, value: object) -> TraceFilter:
-    if not isinstance(value, dict):
-        raise BadValue(path, "expected an object")
-    mode = value.get("mode")
+    fields = json_object(path, value)
+    mode, after, count = fields.get("mode"), fields.get("after"), fields.get("count")
     if mode not in (None, "union", "intersection"):
-        raise BadValue(f"{path}.mode", "expected union or intersection")
-    first, last, count = value.get("fromBlock"), value.get("toBlock"), value.get("count")
+        raise BadValue(f"{path}.mode", f"expected union or intersection, found {picture(mode)}")
+    first, last = fields.get("fromBlock"), fields.get("toBlock")
     return TraceFilter(
         first=0 if first is None else _height(f"{path}.fromBlock", first),
         last=None if last is None else _height(f"{path}.toBlock", last),
-        senders=_addresses(f"{path}.fromAddress", value.get("fromAddress")),
-        recipients=_addresses(f"{path}.toAddress", value.get("toAddress")),
+        senders=_addresses(f"{path}.fromAddress", fields.get("fromAddress")),
+        recipients=_addresses(f"{path}.toAddress", fields.get("toAddress")),
         is_union=mode == "union",
-        after=_number(f"{path}.after", value.get("after")) or 0,
-        count=None if count is None else _number(f"{path}.count", count),
+        after=0 if after is None else whole_number(f"{path}.after", after),
+        count=None if count is None else whole_number(f"{path}.count", count),
     )
 
 
@@ -145,20 +148,7 @@ def _addresses(path: str, value: object) -> frozenset[bytes]:
     if value is None:
         return frozenset()
     given = [value] if isinstance(value, str) else value
-    if not isinstance(given, list):
-        raise BadValue(path, "expected an array of addresses")
-    if len(given) > MAX_FILTER_ADDRESSES:
-        raise BadValue(path, f"expected at most {MAX_FILTER_ADDRESSES} addresses")
-    return frozenset(address(f"{path}[{index}]", each) for index, each in enumerate(given))
-
-
-def _number(path: str, value: object) -> int | None:
-    """JSON numbers, as OpenEthereum has them, and quantities."""
-    if value is None:
-        return None
-    if isinstance(value, int) and not isinstance(value, bool) and value >= 0:
-        return value
-    return quantity64(path, value)
+    return frozenset(addresses(path, given, maximum=MAX_FILTER_ADDRESSES))
 
 
 def request_of_transaction(transaction: Transaction, sender: Address) -> CallRequest:
