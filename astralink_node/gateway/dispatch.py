@@ -69,17 +69,18 @@ class Dispatcher:
         return await self._answer(self._admitted(body, allowance), context)
 
     async def answer_in_parts(
-        self, body: bytes, context: RpcContext, allowance: Allowance | None = None
+        self, body: bytes, context: RpcContext, allowance: Allowance | None = None, *, whole: bool = False
     ) -> bytes | AsyncGenerator[bytes] | None:
         """As :meth:`answer`; but of a message with calls that take long the answer comes as a generator.
 
-        Closing the generator ends the work for it. What a single call gets comes in parts, as they are ready.
+        Closing the generator ends the work for it. What a single call gets comes in parts, as they are ready, unless it
+        is to be `whole`.
         """
         message = self._admitted(body, allowance)
         match message:
-            case Single(Call(is_notification=False) as call) if self._takes_long(call):
+            case Single(Call(is_notification=False) as call) if self._takes_long(call) and not whole:
                 return self._answer_long(call, context)
-            case Batch(items) if any(self._takes_long(item) and not _is_notification(item) for item in items):
+            case _ if self._has_long(message):
                 return self._answer_whole(message, context)
             case _:
                 return await self._answer(message, context)
@@ -96,8 +97,7 @@ class Dispatcher:
         return message
 
     async def _answer(self, message: Single | Batch, context: RpcContext) -> bytes | None:
-        items = (message.item,) if isinstance(message, Single) else message.items
-        if any(self._takes_long(item) and not _is_notification(item) for item in items):
+        if self._has_long(message):
             # It would hold a place of the others for too long.
             try:
                 with self._long_calls.message():
@@ -121,7 +121,7 @@ class Dispatcher:
             case Batch(items):
                 return await self._answer_batch(items, context)
 
-    async def _answer_whole(self, message: Batch, context: RpcContext) -> AsyncGenerator[bytes]:
+    async def _answer_whole(self, message: Single | Batch, context: RpcContext) -> AsyncGenerator[bytes]:
         answer = await self._answer(message, context)
         assert answer is not None, "one of its calls wants an answer"
         yield answer
@@ -202,6 +202,11 @@ class Dispatcher:
     async def _run_whole(self, call: Call, context: RpcContext) -> Json:
         result = await self._run(call, context)
         return await collected(result, self._limits.response_bytes) if isinstance(result, Streamed) else result
+
+    def _has_long(self, message: Single | Batch) -> bool:
+        """A call that takes long, and runs because somebody waits for its answer."""
+        items = (message.item,) if isinstance(message, Single) else message.items
+        return any(self._takes_long(item) and not _is_notification(item) for item in items)
 
     def _takes_long(self, item: Call | Malformed) -> bool:
         method = self._table.get(item.method) if isinstance(item, Call) else None

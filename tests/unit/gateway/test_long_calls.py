@@ -7,6 +7,7 @@ from collections.abc import AsyncGenerator
 from typing import Any, cast
 
 import orjson
+import pytest
 
 from astralink_node.chain.trace_messages import StreamChunk
 from astralink_node.gateway.config import GatewayLimits
@@ -243,18 +244,20 @@ def test_a_notification_that_would_take_long_does_not_run() -> None:
     run(main)
 
 
-def test_whoever_closes_the_answer_to_a_batch_ends_the_work_for_it() -> None:
+@pytest.mark.parametrize(("calls", "running"), [(100, 2), (0, 1)], ids=["batch", "a call whose answer is to be whole"])
+def test_whoever_closes_an_answer_that_comes_whole_ends_the_work_for_it(calls: int, running: int) -> None:
     async def main() -> None:
         work = Work()
         work.may_go_on.clear()
-        batch = [{"jsonrpc": "2.0", "id": number, "method": "whole", "params": ["0x1"]} for number in range(100)]
-        parts = await dispatcher(work, traces_in_flight=2).answer_in_parts(orjson.dumps(batch), NO_CONTEXT)
+        call = {"jsonrpc": "2.0", "id": 1, "method": "whole", "params": ["0x1"]}
+        body = orjson.dumps([call] * calls or call)
+        parts = await dispatcher(work, long_in_flight=2).answer_in_parts(body, NO_CONTEXT, whole=True)
         assert isinstance(parts, AsyncGenerator)
         reading = asyncio.ensure_future(anext(parts))
-        await work.began.acquire()
-        await work.began.acquire()
+        for _ in range(running):
+            await work.began.acquire()
         reading.cancel()
         await asyncio.gather(reading, return_exceptions=True)
-        assert (work.running, work.runs) == (0, 2)
+        assert (work.running, work.runs) == (0, running)
 
     run(main)
