@@ -4,7 +4,9 @@ They are ``NewType``: free at run time, told apart by mypy. Bytes are parsed and
 edge that receives them; inside, a value of these types is already valid.
 """
 
-from typing import NewType
+from typing import Final, NewType
+
+ADDRESS_BYTES: Final = 20
 
 Address = NewType("Address", bytes)
 """20 bytes: an account."""
@@ -20,7 +22,7 @@ Gas = NewType("Gas", int)
 Wei = NewType("Wei", int)
 """Smallest unit of BWT, the native coin: 10**-18 BWT."""
 
-ZERO_ADDRESS = Address(bytes(20))
+ZERO_ADDRESS = Address(bytes(ADDRESS_BYTES))
 ZERO_HASH = Hash32(bytes(32))
 EMPTY_CODE_HASH = Hash32(bytes.fromhex("c5d2460186f7233c927e7db2dcc703c0e500b653ca82273b7bfad8045d85a470"))
 """keccak256(b"")."""

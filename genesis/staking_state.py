@@ -16,7 +16,7 @@ from astralink_node.evm.fork_rules import ChainRules
 from astralink_node.evm.machine import Message
 from astralink_node.evm.pipeline import BlockContext
 from astralink_node.evm.system_calls import SYSTEM_ADDRESS
-from astralink_node.evm.tracing.hooks import describe
+from astralink_node.evm.tracing.failure_words import describe
 from astralink_node.evm.transaction_execution import run_root_call
 from astralink_node.evm.vm import ExecutionState
 from astralink_node.state.flat_state import HeadState

@@ -123,11 +123,12 @@ class AccessListAnswer:
 
 @dataclass(frozen=True, slots=True)
 class CallFailed:
-    """A simulated transaction that could not even start, or an estimate that cannot succeed.
+    """A simulated transaction that could not even start, an estimate that cannot succeed, or a question refused.
 
     ``kind`` is one of ``insufficient_funds``, ``intrinsic_gas``, ``fee_cap``, ``initcode``, ``override``,
     ``reverted``, ``out_of_gas``, ``halted``, ``timeout``, ``invalid``; of simulated blocks also ``nonce_too_low``,
     ``nonce_too_high``, ``nonce_max``, ``block_gas``, ``block_number``, ``block_time``, ``too_many_blocks``.
+    ``internal``, of any question, is no fault of the caller: the database failed, or this program has a bug.
     ``output`` is the revert data, if any.
     """
 

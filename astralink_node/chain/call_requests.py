@@ -1,22 +1,42 @@
-"""Requests of simulated calls: what no transaction could say and how much may be overridden, and their way to the EVM.
+"""Requests of simulated calls: what no transaction could say and how much may be overridden, their way to the EVM and
+what is answered where the EVM refuses them.
 
 Messages come from gateways, which other programs may stand in for, so every field's range is looked at before the EVM
 sees it. Calls, estimates, access lists, simulated blocks and traced calls all come through here.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Final, TypeVar
 
-from astralink_node.chain.call_messages import NO_BLOCK_OVERRIDE, BlockOverride, CallRequest, StateOverride
+from astralink_node.chain.call_messages import NO_BLOCK_OVERRIDE, BlockOverride, CallFailed, CallRequest, StateOverride
+from astralink_node.chain.query_limits import DeadlinePassed, QueryLimits
 from astralink_node.evm.overrides import AccountOverride, BlockOverrides
-from astralink_node.evm.simulate import CallParameters
+from astralink_node.evm.simulate import CallParameters, CallRefused
 from astralink_node.evm.transactions import U64_MAX, U256_MAX, Authorization
-from astralink_node.types import Address, Hash32
+from astralink_node.types import ADDRESS_BYTES, Address, Hash32
 
-ADDRESS_BYTES = 20
 WORD_BYTES = 32
 MAX_OVERRIDES = 1_000
 MAX_OVERRIDE_SLOTS = 10_000
 MAX_ACCESS_LIST_SLOTS = 10_000
+TRACE_TIMEOUT: Final = "execution timeout"
+"""geth's words for a trace; a call's are :func:`call_timeout`."""
+
+Answered = TypeVar("Answered")
+
+
+def answered(work: Callable[[], Answered], timeout: str) -> Answered | CallFailed:
+    """What `work` gives, or why the EVM did not take it on or did not come to an end; `timeout` words the latter."""
+    try:
+        return work()
+    except CallRefused as refusal:
+        return CallFailed(refusal.kind, refusal.message, refusal.output)
+    except DeadlinePassed:
+        return CallFailed("timeout", timeout)
+
+
+def call_timeout(limits: QueryLimits) -> str:
+    return f"execution aborted (timeout = {limits.time_ms / 1000:g}s)"
 
 
 def parameters_of(request: CallRequest) -> CallParameters:

@@ -13,22 +13,23 @@ from astralink_node.chain.call_messages import (
     GasAnswer,
 )
 from astralink_node.chain.call_requests import (
-    ADDRESS_BYTES,
     account_override_of,
+    answered,
     block_overrides_of,
+    call_timeout,
     parameters_of,
     problem_of_overrides,
     problem_of_request,
 )
 from astralink_node.chain.messages import LimitExceeded
 from astralink_node.chain.next_rewards import next_rewards
-from astralink_node.chain.query_limits import DeadlinePassed, QueryLimits
+from astralink_node.chain.query_limits import QueryLimits
 from astralink_node.chain.view_messages import ViewsAnswer, ViewsQuestion
 from astralink_node.evm.fork_rules import ChainRules
 from astralink_node.evm.pipeline import BlockContext
-from astralink_node.evm.simulate import CallParameters, CallRefused, Simulation
+from astralink_node.evm.simulate import CallParameters, Simulation
 from astralink_node.state.flat_state import StateReader
-from astralink_node.types import ZERO_ADDRESS
+from astralink_node.types import ADDRESS_BYTES, ZERO_ADDRESS
 
 AnyCall = CallQuestion | EstimateGasQuestion | AccessListQuestion
 
@@ -45,7 +46,8 @@ def answer_call(
     if problem:
         return CallFailed("invalid", problem)
     expected = next_rewards(rules, block, state) if isinstance(question, EstimateGasQuestion) else ()
-    try:
+
+    def simulated() -> CallAnswer | GasAnswer | AccessListAnswer:
         simulation = Simulation(
             rules,
             block,
@@ -56,10 +58,8 @@ def answer_call(
             interrupt=check_time,
         )
         return _simulate(simulation, question)
-    except CallRefused as refusal:
-        return CallFailed(refusal.kind, refusal.message, refusal.output)
-    except DeadlinePassed:
-        return CallFailed("timeout", f"execution aborted (timeout = {limits.time_ms / 1000:g}s)")
+
+    return answered(simulated, call_timeout(limits))
 
 
 def answer_views(
@@ -75,17 +75,16 @@ def answer_views(
     if len(question.calls) > limits.max_views:
         return LimitExceeded(f"at most {limits.max_views} views may be asked for, found {len(question.calls)}")
     simulation = Simulation(rules, block, state, gas_cap=limits.call_gas, interrupt=check_time)
+    return answered(lambda: _views(simulation, question), call_timeout(limits))
+
+
+def _views(simulation: Simulation, question: ViewsQuestion) -> ViewsAnswer | CallFailed:
     outputs = []
-    try:
-        for index, data in enumerate(question.calls):
-            result = simulation.call(CallParameters(sender=ZERO_ADDRESS, to=question.contract, data=data))
-            if result.status != "ok":
-                return CallFailed(result.status, f"view {index}: {result.halt_reason}", result.output)
-            outputs.append(result.output)
-    except CallRefused as refusal:
-        return CallFailed(refusal.kind, refusal.message, refusal.output)
-    except DeadlinePassed:
-        return CallFailed("timeout", f"execution aborted (timeout = {limits.time_ms / 1000:g}s)")
+    for index, data in enumerate(question.calls):
+        result = simulation.call(CallParameters(sender=ZERO_ADDRESS, to=question.contract, data=data))
+        if result.status != "ok":
+            return CallFailed(result.status, f"view {index}: {result.halt_reason}", result.output)
+        outputs.append(result.output)
     return ViewsAnswer(tuple(outputs))
 
 

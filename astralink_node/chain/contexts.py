@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from astralink_node.chain.consensus_rules import BlockContext
 from astralink_node.chain.ledger import Ledger
+from astralink_node.chain.messages import HistoryUnavailable
 from astralink_node.crypto.keccak import keccak256
 from astralink_node.evm.fork_rules import ChainRules
 from genesis.schema import GenesisFile
@@ -22,6 +23,11 @@ class ChainRecords:
         """Hash of a committed block; empty for a height that is none (BLOCKHASH then gives zero)."""
         raw_header = self.ledger.raw_header(height) if height >= 0 else None
         return b"" if raw_header is None else keccak256(raw_header)
+
+    def missing_state(self, height: int) -> HistoryUnavailable | None:
+        """The answer where the state after a committed block is not kept any more; None where it is."""
+        oldest = self.ledger.oldest_state_height()
+        return HistoryUnavailable(height, oldest) if height < oldest else None
 
     def context_after(self, parent_height: int) -> BlockContext:
         """Of the child of a committed block whose state is kept: proposer priorities go with the state."""

@@ -2,16 +2,17 @@
 
 A stretch was indexed with its transactions' internal calls, or, where the state was gone, from bodies and receipts
 alone. What lies in none is a gap: a question that would have to look into one is refused, never answered from what
-happens to be there. Pure but for its two codecs.
+happens to be there. Pure, but for what loads it from the database.
 """
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Final
 
+from astralink_node.chain.ledger import Ledger
 from astralink_node.chain.records import damaged
 from astralink_node.storage import keys
-from astralink_node.storage.store import PointReader
+from astralink_node.storage.store import PointReader, Reader
 
 MAX_STRETCHES: Final = 64
 """Each time the setting is switched off and on again makes one. Beyond, the lowest is given up: it becomes a gap, which
@@ -84,6 +85,12 @@ def without_calls(coverage: Coverage, first: int, last: int) -> Iterator[tuple[i
 def load_coverage(reader: PointReader) -> Coverage:
     raw = reader.get(keys.EXPLORER_COVERAGE_KEY)
     return () if raw is None else decode_coverage(raw)
+
+
+def missing(reader: Reader) -> Iterator[tuple[int, int]]:
+    """The gaps among the blocks that this node has, rising; genesis has no transactions."""
+    ledger = Ledger(reader)
+    return gaps(load_coverage(reader), max(1, ledger.oldest_block_height()), ledger.head().height)
 
 
 def encode_coverage(coverage: Coverage) -> bytes | None:

@@ -17,16 +17,13 @@ from astralink_node.chain.explorer_coverage import (
     truncated,
 )
 from astralink_node.chain.ledger import Ledger
-from astralink_node.chain.records import damaged, encode_position
+from astralink_node.chain.records import damaged, decode_position, encode_position
 from astralink_node.evm.address_collector import Appearances, Creation
 from astralink_node.evm.blocks import decode_receipt
 from astralink_node.evm.transactions import Transaction, decode_transaction
 from astralink_node.storage import keys
 from astralink_node.storage.store import PointReader, Reader
-from astralink_node.types import Address
-
-ADDRESS_BYTES = 20
-POSITION_BYTES = 12
+from astralink_node.types import ADDRESS_BYTES, Address
 
 Writes = dict[bytes, bytes | None]
 
@@ -110,15 +107,14 @@ def commit_entries(reader: Reader, block: IndexedBlock) -> Writes:
 def rollback_entries(reader: Reader, height: int) -> Writes:
     """What takes the head block out of the index; nothing if it is not in it."""
     coverage = load_coverage(reader)
-    raw_list = reader.get(keys.appearance_list_key(height)) or b""
-    if not raw_list and not covers(coverage, height):
+    listed = load_appearance_list(reader, height)
+    if not listed and not covers(coverage, height):
         return {}
     raw_transactions, senders = Ledger(reader).body(height)
-    if bool(raw_list) != bool(raw_transactions):
+    if bool(listed) != bool(raw_transactions):
         raise damaged(f"the explorer index's list of block {height}", "it does not fit the block's transactions")
     writes: Writes = {keys.appearance_list_key(height): None}
-    for at in range(0, len(raw_list), ADDRESS_BYTES):
-        address = raw_list[at : at + ADDRESS_BYTES]
+    for address in listed:
         writes[keys.appearance_key(address, height)] = None
         creation = load_creation(reader, address)
         if creation is not None and creation.height == height:
@@ -127,6 +123,14 @@ def rollback_entries(reader: Reader, height: int) -> Writes:
         writes[keys.sender_nonce_key(sender, decode_transaction(raw).nonce)] = None
     writes[keys.EXPLORER_COVERAGE_KEY] = encode_coverage(truncated(coverage, height - 1))
     return writes
+
+
+def load_appearance_list(reader: PointReader, height: int) -> list[bytes]:
+    """The addresses that a block's entries stand under, if they were made with internal calls; none otherwise."""
+    raw = reader.get(keys.appearance_list_key(height)) or b""
+    if len(raw) % ADDRESS_BYTES:
+        raise damaged(f"the explorer index's list of block {height}", f"{len(raw)} bytes long")
+    return [raw[at : at + ADDRESS_BYTES] for at in range(0, len(raw), ADDRESS_BYTES)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,6 +148,5 @@ def load_creation(reader: PointReader, address: bytes) -> StoredCreation | None:
     raw = reader.get(keys.creation_key(address))
     if raw is None:
         return None
-    if len(raw) != POSITION_BYTES + ADDRESS_BYTES:
-        raise damaged(f"the explorer index's entry of contract 0x{address.hex()}", f"{len(raw)} bytes long")
-    return StoredCreation(int.from_bytes(raw[:8], "big"), int.from_bytes(raw[8:12], "big"), raw[12:])
+    height, index = decode_position(raw[:-ADDRESS_BYTES], f"the explorer index's entry of contract 0x{address.hex()}")
+    return StoredCreation(height, index, raw[-ADDRESS_BYTES:])

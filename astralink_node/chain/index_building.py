@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 
 from astralink_node.chain.contexts import ChainRecords
 from astralink_node.chain.errors import StateIncomplete
-from astralink_node.chain.explorer_coverage import encode_coverage, extended, gaps, load_coverage
+from astralink_node.chain.explorer_coverage import encode_coverage, extended, load_coverage, missing
 from astralink_node.chain.explorer_index import IndexedBlock, block_entries, executed_block, outlined_block
 from astralink_node.chain.initialise import OpenedChain
 from astralink_node.chain.ledger import Ledger
@@ -28,7 +28,7 @@ Progress = Callable[[str, int, int], None]
 
 def missing_heights(reader: Reader) -> int:
     """How many blocks `build_index` would add."""
-    return sum(last - first + 1 for first, last in _gaps(reader))
+    return sum(last - first + 1 for first, last in missing(reader))
 
 
 def build_index(store: Store, chain: OpenedChain, progress: Progress) -> int:
@@ -38,18 +38,13 @@ def build_index(store: Store, chain: OpenedChain, progress: Progress) -> int:
     records = ChainRecords(chain.genesis, chain.genesis.chain_rules(), chain.genesis_hash, Ledger(store))
     oldest_state = records.ledger.oldest_state_height()
     total, done = missing_heights(store), 0
-    for first, last in _gaps(store):
+    for first, last in list(missing(store)):
         position = first
         while position <= last:
             position = _add_batch(store, records, position, last, oldest_state)
             progress("indexed blocks", done + position - first, total)
         done += last - first + 1
     return done
-
-
-def _gaps(reader: Reader) -> list[tuple[int, int]]:
-    ledger = Ledger(reader)
-    return list(gaps(load_coverage(reader), max(1, ledger.oldest_block_height()), ledger.head().height))
 
 
 def _add_batch(store: Store, records: ChainRecords, first: int, last: int, oldest_state: int) -> int:

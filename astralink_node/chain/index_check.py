@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from astralink_node.chain.explorer_coverage import covers, load_coverage
-from astralink_node.chain.explorer_index import load_creation, outlined_block
+from astralink_node.chain.explorer_index import load_appearance_list, load_creation, outlined_block
 from astralink_node.chain.ledger import Ledger
 from astralink_node.chain.records import encode_position
 from astralink_node.storage import keys
@@ -24,15 +24,9 @@ def index_problems(reader: Reader, ledger: Ledger, height: int) -> Iterator[str]
         for address in appearances.addresses:
             if index not in keys.decode_positions(reader.get(keys.appearance_key(address, height)) or b""):
                 yield f"the explorer index does not name transaction {index} at address 0x{address.hex()}"
-    for listed in _listed(reader, height):
+    for listed in load_appearance_list(reader, height):
         if reader.get(keys.appearance_key(listed, height)) is None:
             yield f"the explorer index lists address 0x{listed.hex()}, which has no entry"
         creation = load_creation(reader, listed)
         if creation is not None and creation.height == height and creation.index >= len(block.nonces):
             yield f"the explorer index names a transaction that is not there as creator of 0x{listed.hex()}"
-
-
-def _listed(reader: Reader, height: int) -> Iterator[bytes]:
-    raw = reader.get(keys.appearance_list_key(height)) or b""
-    for at in range(0, len(raw), 20):
-        yield raw[at : at + 20]

@@ -7,7 +7,7 @@ Erigon's are, so the height of its last transaction is where the next page begin
 from collections.abc import Callable, Iterator
 
 from astralink_node.chain.call_messages import CallFailed
-from astralink_node.chain.explorer_coverage import Coverage, gaps, load_coverage, without_calls
+from astralink_node.chain.explorer_coverage import Coverage, gaps, load_coverage, missing, without_calls
 from astralink_node.chain.explorer_index import load_creation
 from astralink_node.chain.index_messages import (
     MAX_SEARCH_PAGE,
@@ -35,9 +35,7 @@ from astralink_node.state.accounts import EMPTY_ACCOUNT
 from astralink_node.state.flat_state import HeadState
 from astralink_node.storage import keys
 from astralink_node.storage.store import Reader
-from astralink_node.types import Address
-
-ADDRESS_BYTES = 20
+from astralink_node.types import ADDRESS_BYTES, Address
 
 CheckTime = Callable[[], None]
 
@@ -64,7 +62,7 @@ def index_status(reader: Reader) -> IndexStatus:
         oldest_block_height=oldest,
         complete=tuple(HeightRange(stretch.first, stretch.last) for stretch in coverage if stretch.with_calls),
         without_calls=tuple(HeightRange(stretch.first, stretch.last) for stretch in coverage if not stretch.with_calls),
-        missing=_ranges(gaps(coverage, oldest, head)),
+        missing=_ranges(missing(reader)),
     )
 
 
@@ -109,10 +107,10 @@ def _collect(
 ) -> tuple[Found, bool] | IndexIncomplete:
     """The blocks of a page, and whether there are more. A gap on the way to them is refused; one beyond a full page
     is not looked into, and counts as more."""
-    missing = list(gaps(coverage, first, last))
+    in_the_way = list(gaps(coverage, first, last))
     gap = None
-    if missing:
-        gap = missing[0] if question.forward else missing[-1]
+    if in_the_way:
+        gap = in_the_way[0] if question.forward else in_the_way[-1]
         first, last = (first, gap[0] - 1) if question.forward else (gap[1] + 1, last)
     found: Found = []
     count = 0

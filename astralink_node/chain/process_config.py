@@ -6,7 +6,7 @@ Small and without heavy imports, because the node process needs it as well.
 
 import dataclasses
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 from astralink_node import errors
@@ -27,7 +27,6 @@ EXIT_BUG: Final = 70
 EXIT_STORAGE: Final = errors.EXIT_STORAGE
 """The database failed (disk full, damaged, unwritable). Nothing is half-written; restart once it is mended."""
 
-_LIMITS: Final = QueryLimits()
 DEFAULT_QUERY_THREADS: Final = 4
 DEFAULT_HISTORY_HEIGHTS: Final = 8_192
 
@@ -49,22 +48,9 @@ class ProcessConfig:
     history_heights: int | None = DEFAULT_HISTORY_HEIGHTS
     """How many heights of state to keep below the head; None keeps all."""
     query_threads: int = DEFAULT_QUERY_THREADS
-    call_gas: int = _LIMITS.call_gas
-    """These four are fields of :class:`~astralink_node.chain.query_limits.QueryLimits`."""
-    log_heights: int = _LIMITS.max_log_heights
-    unfiltered_log_heights: int = _LIMITS.max_unfiltered_log_heights
-    logs: int = _LIMITS.max_logs
     explorer_index: bool = False
     """Keep the explorer index of the blocks committed from now on."""
-
-    @property
-    def query_limits(self) -> QueryLimits:
-        return QueryLimits(
-            call_gas=self.call_gas,
-            max_log_heights=self.log_heights,
-            max_unfiltered_log_heights=self.unfiltered_log_heights,
-            max_logs=self.logs,
-        )
+    query_limits: QueryLimits = field(default_factory=QueryLimits)
 
     def to_json(self) -> str:
         return json.dumps(dataclasses.asdict(self), separators=(",", ":"))
@@ -74,15 +60,20 @@ class ProcessConfig:
         """Read what :meth:`to_json` wrote."""
         try:
             values = json.loads(text)
+            values["query_limits"] = QueryLimits(**values.get("query_limits", {}))
             config = ProcessConfig(**values)
-        except (ValueError, TypeError) as error:
+        except (ValueError, TypeError, AttributeError) as error:
             raise ProcessConfigError(f"the execution process's configuration: {error}") from error
-        for field in dataclasses.fields(config):
-            value = getattr(config, field.name)
-            kind = _KINDS[field.name]
-            if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
-                raise ProcessConfigError(f"the execution process's configuration: {field.name}: found {value!r}")
+        for name, kind in _KINDS.items():
+            _check(name, getattr(config, name), kind)
+        for limit in dataclasses.fields(QueryLimits):
+            _check(f"query_limits.{limit.name}", getattr(config.query_limits, limit.name), int)
         return config
+
+
+def _check(name: str, value: object, kind: type | tuple[type, ...]) -> None:
+    if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
+        raise ProcessConfigError(f"the execution process's configuration: {name}: found {value!r}")
 
 
 _KINDS: Final[dict[str, type | tuple[type, ...]]] = {
@@ -93,8 +84,4 @@ _KINDS: Final[dict[str, type | tuple[type, ...]]] = {
     "history_heights": (int, type(None)),
     "query_threads": int,
     "explorer_index": bool,
-    "call_gas": int,
-    "log_heights": int,
-    "unfiltered_log_heights": int,
-    "logs": int,
 }

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from typing import assert_never
 
 from astralink_node.chain.call_messages import AccessListQuestion, CallFailed, CallQuestion, EstimateGasQuestion
-from astralink_node.chain.call_requests import ADDRESS_BYTES
 from astralink_node.chain.calls import answer_call, answer_views
 from astralink_node.chain.chain_facts import chain_facts
 from astralink_node.chain.consensus_messages import (
@@ -75,7 +74,6 @@ from astralink_node.chain.sync_messages import (
 from astralink_node.chain.trace_messages import LongQuestion, TraceBlock, TraceCalls, TracePart, TraceTransaction
 from astralink_node.chain.tracing import Tracing
 from astralink_node.chain.view_messages import ViewsQuestion
-from astralink_node.crypto.keccak import keccak256
 from astralink_node.evm.blocks import Header, encode_header
 from astralink_node.evm.fork_rules import ChainRules
 from astralink_node.evm.header_rules import child_base_fee
@@ -86,7 +84,7 @@ from astralink_node.state.flat_state import HeadState
 from astralink_node.state.proofs import account_proof
 from astralink_node.state.reverse_diffs import HistoricalReader
 from astralink_node.storage.store import PointReader, Reader
-from astralink_node.types import ZERO_ADDRESS, Address, Hash32
+from astralink_node.types import ADDRESS_BYTES, ZERO_ADDRESS, Address, Hash32
 from consensus.beacon import next_prev_randao
 from genesis.schema import GenesisFile
 
@@ -160,6 +158,7 @@ class Queries:
     def _answer(self, reader: Reader, query: Query, check_time: Callable[[], None], emit: Emit) -> Answer:
         question = query.question
         ledger = Ledger(reader)
+        records = ChainRecords(self._genesis, self._rules, self._genesis_hash, ledger)
         match question:
             case GetStatus():
                 return status_of(reader, self._rules, self._genesis_hash)
@@ -184,7 +183,6 @@ class Queries:
             case LogsQuestion():
                 return self._logs(reader, ledger, question, check_time)
             case TraceTransaction() | TraceBlock() | TraceCalls():
-                records = ChainRecords(self._genesis, self._rules, self._genesis_hash, ledger)
                 tracing = Tracing(reader, records, self._limits, check_time, emit)
                 return self._traced(tracing, query.at, question)
             case BlockQuestion() | ReceiptsQuestion() | ProtocolLogQuestion() | FeeHistoryQuestion():
@@ -196,7 +194,7 @@ class Queries:
                 problem = _problem_of(question)
                 if problem:
                     return CallFailed("invalid", problem)
-                view = self._state_view(reader, ledger, query.at)
+                view = self._state_view(reader, records, query.at)
                 if not isinstance(view, StateView):
                     return view
                 return self._about_state(view, question, check_time)
@@ -214,7 +212,7 @@ class Queries:
             case TraceCalls():
                 if question.transaction_index is not None and isinstance(at, AtPending):
                     return NotFound("transactions of the pending block: blocks exist once they are final")
-                view = self._state_view(tracing.reader, ledger, at)
+                view = self._state_view(tracing.reader, tracing.records, at)
                 return tracing.trace_calls(question, view.block, view.state) if isinstance(view, StateView) else view
 
     # --- Blocks ----------------------------------------------------------------------------------------------------
@@ -307,26 +305,27 @@ class Queries:
                 assert_never(question)
 
     def _state_view(
-        self, reader: Reader, ledger: Ledger, at: BlockSelector
+        self, reader: Reader, records: ChainRecords, at: BlockSelector
     ) -> StateView | NotFound | HistoryUnavailable:
+        ledger = records.ledger
         head_height = ledger.head().height
         if isinstance(at, AtPending):
             header = ledger.header(head_height)
-            return StateView(reader, HeadState(reader), header, self._pending_block(ledger, header))
+            return StateView(reader, HeadState(reader), header, self._pending_block(records, header))
         height = _height_of(ledger, at)
         if not isinstance(height, int):
             return height
-        oldest = ledger.oldest_state_height()
-        if height < oldest:
-            return HistoryUnavailable(height, oldest)
+        missing = records.missing_state(height)
+        if missing is not None:
+            return missing
         header = ledger.header(height)
-        block = BlockContext.of_header(header, _ancestors(ledger))
+        block = BlockContext.of_header(header, records.block_hash_at)
         points = reader if height == head_height else HistoricalReader(reader, height)
         return StateView(points, HeadState(points), header, block)
 
-    def _pending_block(self, ledger: Ledger, head: Header) -> BlockContext:
+    def _pending_block(self, records: ChainRecords, head: Header) -> BlockContext:
         """The next block as far as it is known: its time is the earliest possible one, its proposer nobody."""
-        payload = ledger.payload(head.number)
+        payload = records.ledger.payload(head.number)
         time_ms = payload.time_ms + self._genesis.consensus.min_block_interval_ms
         return BlockContext(
             number=head.number + 1,
@@ -336,7 +335,7 @@ class Queries:
             base_fee_per_gas=child_base_fee(self._rules, head),
             prev_randao=Hash32(next_prev_randao(head.prev_randao, payload.reveal)),
             parent_hash=head.hash,
-            ancestor_hash=_ancestors(ledger),
+            ancestor_hash=records.block_hash_at,
         )
 
 
@@ -380,14 +379,6 @@ def _height_of(ledger: Ledger, at: BlockSelector) -> int | NotFound | HistoryUna
             return NotFound("the pending block: blocks exist once they are final")
         case _:
             assert_never(at)
-
-
-def _ancestors(ledger: Ledger) -> Callable[[int], bytes]:
-    def ancestor_hash(height: int) -> bytes:
-        raw_header = ledger.raw_header(height) if height >= 0 else None
-        return b"" if raw_header is None else keccak256(raw_header)
-
-    return ancestor_hash
 
 
 def _transaction(ledger: Ledger, transaction_hash: bytes) -> TransactionAnswer | NotFound:

@@ -248,11 +248,11 @@ class QueryServer:
             payload = encode(LimitExceeded(f"the answer cannot be sent: {error}"))  # larger than a frame may be
         except StorageError as error:
             self._complain(f"ERROR execution: a query met a failing database: {error}\n")
-            payload = encode(CallFailed("invalid", "the database failed: see the node's log"))
+            payload = encode(CallFailed("internal", "the database failed: see the node's log"))
         except Exception as error:  # noqa: BLE001 - the task's outermost frame: one query's bug must not end block work
             trace = traceback.format_exc()
             self._complain(f"ERROR execution: a query failed, {type(error).__name__}: {error}\n{trace}")
-            payload = encode(CallFailed("invalid", "internal error: see the node's log"))
+            payload = encode(CallFailed("internal", "internal error: see the node's log"))
         finally:
             connection.wanted.discard(request_id)
             connection.in_flight.release()

@@ -10,9 +10,8 @@ from astralink_node.chain.messages import ReceiptRecord, TouchedAccount
 from astralink_node.chain.protocol_messages import ProtocolCall, ProtocolEvent
 from astralink_node.evm import rlp
 from astralink_node.storage.store import DatabaseDamaged
+from astralink_node.types import ADDRESS_BYTES
 from consensus.proposer_selection import Priorities
-
-ADDRESS_BYTES = 20
 
 
 def damaged(what: str, problem: str) -> DatabaseDamaged:
@@ -109,9 +108,9 @@ def encode_position(height: int, index: int) -> bytes:
     return height.to_bytes(8, "big") + index.to_bytes(4, "big")
 
 
-def decode_position(raw: bytes) -> tuple[int, int]:
+def decode_position(raw: bytes, what: str = "an entry of the transaction index") -> tuple[int, int]:
     if len(raw) != 12:
-        raise damaged("an entry of the transaction index", f"{len(raw)} bytes long")
+        raise damaged(what, f"a position of {len(raw)} bytes")
     return int.from_bytes(raw[:8], "big"), int.from_bytes(raw[8:], "big")
 
 

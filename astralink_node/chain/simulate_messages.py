@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from astralink_node.chain.call_messages import NO_BLOCK_OVERRIDE, BlockOverride, CallRequest, StateOverride
+from astralink_node.evm.blocks import Log
 
 MAX_BLOCKS: Final = 256
 """In one question; evm.simulate_blocks bounds the heights that they may span, gaps included, by the same number."""
@@ -32,13 +33,6 @@ class SimulateQuestion:
 
 
 @dataclass(frozen=True, slots=True)
-class SimulatedLog:
-    address: bytes
-    topics: tuple[bytes, ...]
-    data: bytes
-
-
-@dataclass(frozen=True, slots=True)
 class SimulatedCallRecord:
     """``status`` is ``ok``, ``reverted`` or ``halted``; ``halt_reason`` says why for the latter two."""
 
@@ -48,7 +42,7 @@ class SimulatedCallRecord:
     max_gas_used: int
     """Before refunds."""
     halt_reason: str
-    logs: tuple[SimulatedLog, ...]
+    logs: tuple[Log, ...]
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,27 +5,27 @@ from collections.abc import Callable
 from astralink_node.chain.call_messages import CallFailed
 from astralink_node.chain.call_requests import (
     account_override_of,
+    answered,
     block_overrides_of,
+    call_timeout,
     parameters_of,
     problem_of_block,
     problem_of_overrides,
     problem_of_request,
 )
 from astralink_node.chain.messages import LimitExceeded
-from astralink_node.chain.query_limits import DeadlinePassed, QueryLimits
+from astralink_node.chain.query_limits import QueryLimits
 from astralink_node.chain.simulate_messages import (
     MAX_BLOCKS,
     BlockCalls,
     SimulateAnswer,
     SimulatedBlockRecord,
     SimulatedCallRecord,
-    SimulatedLog,
     SimulateQuestion,
 )
 from astralink_node.evm.blocks import Header, encode_header, ethereum_block_rlp
 from astralink_node.evm.fork_rules import ChainRules
 from astralink_node.evm.pipeline import AncestorHash
-from astralink_node.evm.simulate import CallRefused
 from astralink_node.evm.simulate_blocks import (
     BlockSimulation,
     BlockToSimulate,
@@ -58,12 +58,9 @@ def answer_simulation(
         trace_transfers=question.trace_transfers,
         interrupt=check_time,
     )
-    try:
-        simulated = simulation.run([_block(block) for block in question.blocks])
-    except CallRefused as refusal:
-        return CallFailed(refusal.kind, refusal.message, refusal.output)
-    except DeadlinePassed:
-        return CallFailed("timeout", f"execution aborted (timeout = {limits.time_ms / 1000:g}s)")
+    simulated = answered(lambda: simulation.run([_block(block) for block in question.blocks]), call_timeout(limits))
+    if isinstance(simulated, CallFailed):
+        return simulated
     size = sum(_bytes_of(call) for block in simulated for call in block.calls)
     if size > limits.max_simulated_bytes:
         return LimitExceeded(
@@ -119,5 +116,5 @@ def _call(call: SimulatedCall) -> SimulatedCallRecord:
         gas_used=result.gas_used,
         max_gas_used=call.max_gas_used,
         halt_reason=result.halt_reason,
-        logs=tuple(SimulatedLog(log.address, log.topics, log.data) for log in call.logs),
+        logs=call.logs,
     )

@@ -1,8 +1,9 @@
 """Questions that run a transaction, a block or a call under a tracer, and what comes back: typed, or as a stream.
 
 Each goes over a connection of its own: closing it cancels the work. Struct logs come as JSON text in chunks,
-because they are large and nobody but the client reads them; everything else is typed, one answer a run. Part of
-:mod:`astralink_node.chain.messages`, which takes these into its unions.
+because they are large and nobody but the client reads them; everything else is typed, one answer a run. How to trace
+and what was found are evm.tracing's own values (options, records). Part of :mod:`astralink_node.chain.messages`, which
+takes these into its unions.
 """
 
 from __future__ import annotations
@@ -11,55 +12,13 @@ from dataclasses import dataclass
 from typing import Final
 
 from astralink_node.chain.call_messages import NO_BLOCK_OVERRIDE, BlockOverride, CallRequest, StateOverride
+from astralink_node.evm.tracing.options import StructLogs, TypedTracer
 from astralink_node.evm.tracing.records import CallTrace, Prestate, SelectorCounts, VmTrace
 
 MAX_TRACED_CALLS: Final = 128
 """In one TraceCalls."""
 
 # --- How to trace ----------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class StructLogs:
-    """geth's opcode logger, whose answer is a stream of JSON; the fields are those of its trace configuration."""
-
-    with_memory: bool = False
-    with_stack: bool = True
-    with_storage: bool = True
-    with_return_data: bool = False
-    limit: int = 0
-    """Of the steps listed; 0 lists all."""
-
-
-@dataclass(frozen=True, slots=True)
-class CallFrames:
-    """The tree of calls (geth's callTracer), as evm.tracing's CallTrace."""
-
-    only_top_call: bool = False
-    with_logs: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class TouchedAccounts:
-    """Accounts and slots touched (geth's prestateTracer), as evm.tracing's Prestate."""
-
-    diff_mode: bool = False
-    with_code: bool = True
-    with_storage: bool = True
-    with_empty: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Selectors:
-    """Functions called (geth's 4byteTracer), as evm.tracing's SelectorCounts."""
-
-
-@dataclass(frozen=True, slots=True)
-class VmSteps:
-    """Effects of every opcode (Parity's vmTrace), as evm.tracing's VmTrace: JSON, because it is large."""
-
-
-TypedTracer = CallFrames | TouchedAccounts | Selectors | VmSteps
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,23 +6,15 @@ from typing import Final, assert_never
 import orjson
 
 from astralink_node.chain.json_stream import JsonStream
-from astralink_node.chain.trace_messages import (
-    CallFrames,
-    RunTrace,
-    Selectors,
-    StructLogs,
-    TouchedAccounts,
-    TraceResult,
-    TypedTracer,
-    TypedTracers,
-    VmSteps,
-)
+from astralink_node.chain.trace_messages import RunTrace, TraceResult, TypedTracers
 from astralink_node.evm.simulate import result_of
-from astralink_node.evm.tracing.calls import CallTraceOptions, CallTracer
-from astralink_node.evm.tracing.hooks import KeptBytes, SilentTracer, Tracer
-from astralink_node.evm.tracing.prestate import PrestateOptions, PrestateTracer
+from astralink_node.evm.tracing.calls import CallTracer
+from astralink_node.evm.tracing.hooks import SilentTracer, Tracer
+from astralink_node.evm.tracing.kept_bytes import KeptBytes
+from astralink_node.evm.tracing.options import CallFrames, Selectors, StructLogs, TouchedAccounts, TypedTracer, VmSteps
+from astralink_node.evm.tracing.prestate import PrestateTracer
 from astralink_node.evm.tracing.selectors import SelectorTracer
-from astralink_node.evm.tracing.struct_logger import StructLogger, StructLogOptions
+from astralink_node.evm.tracing.struct_logger import StructLogger
 from astralink_node.evm.tracing.together import TracersTogether
 from astralink_node.evm.tracing.vm_trace import VmTracer
 from astralink_node.evm.transaction_execution import Outcome
@@ -67,12 +59,11 @@ def _run_trace(
 
 def _made(choice: TypedTracer, kept: KeptBytes) -> tuple[Tracer, Result]:
     match choice:
-        case CallFrames(only_top_call, with_logs):
-            calls = CallTracer(CallTraceOptions(only_top_call, with_logs), kept)
+        case CallFrames():
+            calls = CallTracer(choice, kept)
             return calls, calls.result
-        case TouchedAccounts(diff_mode, with_code, with_storage, with_empty):
-            options = PrestateOptions(diff_mode, not with_code, not with_storage, with_empty)
-            accounts = PrestateTracer(options, kept)
+        case TouchedAccounts():
+            accounts = PrestateTracer(choice, kept)
             return accounts, accounts.result
         case Selectors():
             selectors = SelectorTracer(kept)
@@ -92,16 +83,7 @@ _CLOSING: Final = b"]}"
 
 def stream_struct_logs(stream: JsonStream, options: StructLogs, run: Callable[[Tracer], object]) -> None:
     """One run's struct log object. The steps come first, because what stands around them is known last."""
-    logger = StructLogger(
-        stream.item,
-        StructLogOptions(
-            disable_stack=not options.with_stack,
-            enable_memory=options.with_memory,
-            disable_storage=not options.with_storage,
-            enable_return_data=options.with_return_data,
-            limit=options.limit,
-        ),
-    )
+    logger = StructLogger(stream.item, options)
     stream.open(_OPENING, _CLOSING)
     run(logger)
     found = logger.result()

@@ -13,7 +13,9 @@ from typing import assert_never
 
 from astralink_node.chain.call_messages import CallFailed
 from astralink_node.chain.call_requests import (
+    TRACE_TIMEOUT,
     account_override_of,
+    answered,
     block_overrides_of,
     parameters_of,
     problem_of_overrides,
@@ -22,20 +24,14 @@ from astralink_node.chain.call_requests import (
 from astralink_node.chain.contexts import ChainRecords
 from astralink_node.chain.json_stream import Emit, JsonStream
 from astralink_node.chain.messages import HistoryUnavailable, LimitExceeded, NotFound
-from astralink_node.chain.query_limits import DeadlinePassed, QueryLimits
+from astralink_node.chain.query_limits import QueryLimits
 from astralink_node.chain.replay import BlockReplay
-from astralink_node.chain.trace_messages import (
-    StreamEnd,
-    StructLogs,
-    TraceBlock,
-    TraceCalls,
-    TraceTransaction,
-    TypedTracers,
-)
+from astralink_node.chain.trace_messages import StreamEnd, TraceBlock, TraceCalls, TraceTransaction, TypedTracers
 from astralink_node.chain.tracers import TypedRun, failed_run, stream_struct_logs
 from astralink_node.evm.pipeline import BlockContext
-from astralink_node.evm.simulate import CallRefused, Simulation
-from astralink_node.evm.tracing.hooks import KeptBytes, TraceTooLarge
+from astralink_node.evm.simulate import Simulation
+from astralink_node.evm.tracing.kept_bytes import KeptBytes, TraceTooLarge
+from astralink_node.evm.tracing.options import StructLogs
 from astralink_node.state.flat_state import StateReader
 from astralink_node.state.overlaid import OverlaidState
 from astralink_node.storage.store import Reader
@@ -71,7 +67,7 @@ class Tracing:
         self, height: int, indices: range | None, how: StructLogs | TypedTracers
     ) -> HistoryUnavailable | None:
         """Those transactions of the block; all of them, as a list, if none are named."""
-        missing = self._missing_state(height - 1)
+        missing = self.records.missing_state(height - 1)
         if missing is not None:
             return missing
         replay = BlockReplay(self.reader, self.records, height, self.check_time)
@@ -123,7 +119,7 @@ class Tracing:
             return problem
         if question.transaction_index is None:
             return self._ending(lambda: self._trace_calls(question, block, state))
-        missing = self._missing_state(block.number - 1)
+        missing = self.records.missing_state(block.number - 1)
         if missing is not None:
             return missing
         return self._ending(lambda: self._trace_calls_within(question, block))
@@ -131,10 +127,11 @@ class Tracing:
     def _problem_of(self, question: TraceCalls, block: BlockContext) -> CallFailed | LimitExceeded | None:
         if len(question.requests) > self.limits.max_traced_calls:
             return LimitExceeded(f"at most {self.limits.max_traced_calls} calls may be traced at a time")
+        problem = problem_of_overrides(question.overrides, question.block)
         for request in question.requests:
-            problem = problem_of_request(request) or problem_of_overrides(question.overrides, question.block)
-            if problem:
-                return CallFailed("invalid", problem)
+            problem = problem or problem_of_request(request)
+        if problem:
+            return CallFailed("invalid", problem)
         if len(question.requests) != len(question.tracers):
             return CallFailed("invalid", "expected as many tracers as calls")
         if len(question.tracers) > 1 and any(isinstance(how, StructLogs) for how in question.tracers):
@@ -179,16 +176,8 @@ class Tracing:
 
     # --- Both ------------------------------------------------------------------------------------------------------
 
-    def _missing_state(self, height: int) -> HistoryUnavailable | None:
-        oldest = self.records.ledger.oldest_state_height()
-        return HistoryUnavailable(height, oldest) if height < oldest else None
-
     def _ending(self, work: Callable[[], Ending | None]) -> Ending:
         try:
-            return work() or StreamEnd()
-        except CallRefused as refusal:
-            return CallFailed(refusal.kind, refusal.message, refusal.output)
+            return answered(work, TRACE_TIMEOUT) or StreamEnd()
         except TraceTooLarge as error:
             return LimitExceeded(str(error))
-        except DeadlinePassed:
-            return CallFailed("timeout", "execution timeout")

@@ -30,7 +30,6 @@ MAX_HEADER_BYTES = 2_048
 """No header with integers of sane size is longer; 32 bytes of extra_data included."""
 MAX_SEALED_BLOCK_BYTES = 8_388_608 + MAX_PAYLOAD_BYTES + 64
 """EIP-7934's limit for the block itself, the payload, and the list headers around them."""
-MAX_WITHDRAWALS = 1 << 16
 
 _U64_BYTES = 8
 _U256_BYTES = 32

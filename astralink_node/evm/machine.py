@@ -16,6 +16,14 @@ STACK_LIMIT: Final = 1_024
 WORD_BYTES: Final = 32
 MEMORY_WORD_GAS: Final = 3
 MEMORY_QUADRATIC_DENOMINATOR: Final = 512
+CALL_STIPEND: Final = 2_300
+"""Gas that a call gets on top if it moves value; EIP-2200: an SSTORE with no more left fails before it asks for any."""
+_ADDRESS_MASK: Final = (1 << 160) - 1
+
+
+def address_of(word: int) -> Address:
+    """As opcodes read an address from the stack: the lower 20 bytes."""
+    return Address((word & _ADDRESS_MASK).to_bytes(20, "big"))
 
 
 class Stack:

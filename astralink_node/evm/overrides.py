@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
-from astralink_node.crypto.eip55 import checksum_address
+from astralink_node.crypto.addresses import checksum_address
 from astralink_node.errors import AstraLinkError
 from astralink_node.evm.pipeline import BlockContext
 from astralink_node.evm.vm import Precompiles

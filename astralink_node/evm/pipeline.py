@@ -40,7 +40,7 @@ from astralink_node.evm.transactions import (
     recover_sender,
     validate_stateless,
 )
-from astralink_node.evm.vm import Computation, ExecutionState, Precompiles
+from astralink_node.evm.vm import ExecutionState, Precompiles
 from astralink_node.state.accounts import EMPTY_ACCOUNT
 from astralink_node.state.overlay import Overlay
 from astralink_node.state.trie import ordered_root
@@ -145,10 +145,6 @@ class BlockExecution:
 
     def set_tracer(self, tracer: Tracer | None) -> None:
         self._state.tracer = tracer
-
-    def set_frame_watcher(self, watcher: Callable[[Computation], None] | None) -> None:
-        """Have ``watcher`` called with every finished call and creation; a plain transfer makes none."""
-        self._state.frame_watcher = watcher
 
     def apply_system_start(self) -> None:
         """EIP-4788 and EIP-2935."""

@@ -14,10 +14,11 @@ from typing import Final
 
 from eth.exceptions import OutOfGas, Revert, VMError
 
-from astralink_node.crypto.eip55 import checksum_address
+from astralink_node.crypto.addresses import checksum_address
 from astralink_node.errors import AstraLinkError
 from astralink_node.evm.created_addresses import contract_address
 from astralink_node.evm.fork_rules import ChainRules, ForkRules
+from astralink_node.evm.machine import CALL_STIPEND
 from astralink_node.evm.overrides import (
     NO_BLOCK_OVERRIDES,
     AccountOverride,
@@ -28,11 +29,14 @@ from astralink_node.evm.overrides import (
 )
 from astralink_node.evm.pipeline import BlockContext
 from astralink_node.evm.tracing.access_list import AccessListTracer
-from astralink_node.evm.tracing.hooks import Tracer, describe
+from astralink_node.evm.tracing.failure_words import describe
+from astralink_node.evm.tracing.hooks import Tracer
 from astralink_node.evm.transaction_encoding import new_transaction
 from astralink_node.evm.transaction_execution import Outcome, execute_transaction
 from astralink_node.evm.transactions import (
+    ACCESS_LIST_TYPE,
     DYNAMIC_FEE_TYPE,
+    LEGACY_TYPE,
     MAX_INITCODE_BYTES,
     SET_CODE_TYPE,
     TX_BASE_GAS,
@@ -47,7 +51,6 @@ from astralink_node.state.flat_state import StateReader
 from astralink_node.state.overlay import Overlay
 from astralink_node.types import Address, Hash32
 
-CALL_STIPEND: Final = 2_300
 ESTIMATE_ERROR_PERMILLE: Final = 15
 """geth stops searching when the answer is known to 1.5 %."""
 MAX_ACCESS_LIST_ROUNDS: Final = 8
@@ -206,7 +209,7 @@ class Simulation:
         self, call: CallParameters, gas: int, tracer: Tracer | None = None, overlay: Overlay | None = None
     ) -> Outcome:
         overlay = self._overlay() if overlay is None else overlay
-        transaction = _unsigned(call, gas)
+        transaction = _all_of(call, gas)
         block = self._block if transaction.max_fee_per_gas else replace(self._block, base_fee_per_gas=0)
         intrinsic, floor = self._check(call, transaction, overlay, block.base_fee_per_gas)
         state = self._execution_state(overlay, block)
@@ -302,16 +305,36 @@ class _CachedState:
         return self._codes[code_hash]
 
 
-def _unsigned(call: CallParameters, gas: int) -> Transaction:
-    """The call as a transaction of the type that carries all of it."""
+# --- Calls as transactions -----------------------------------------------------------------------------------------
+
+
+def _all_of(call: CallParameters, gas: int) -> Transaction:
+    """Of the type that carries all of it."""
+    tx_type = SET_CODE_TYPE if call.authorizations else DYNAMIC_FEE_TYPE
+    return unsigned_transaction(call, tx_type=tx_type, chain_id=None, nonce=0, gas=gas)
+
+
+def transaction_type(call: CallParameters, *, has_access_list: bool) -> int:
+    """The type that the call's fields ask for, as geth has it."""
+    if call.authorizations:
+        return SET_CODE_TYPE
+    if call.gas_price is None:
+        return DYNAMIC_FEE_TYPE
+    return ACCESS_LIST_TYPE if has_access_list else LEGACY_TYPE
+
+
+def unsigned_transaction(
+    call: CallParameters, *, tx_type: int, chain_id: int | None, nonce: int, gas: int
+) -> Transaction:
+    """The call as a transaction without a signature, whose gas and nonce the caller has chosen. Absent fees are 0."""
     if call.gas_price is not None:
         max_fee = priority_fee = call.gas_price
     else:
         max_fee, priority_fee = call.max_fee_per_gas or 0, call.max_priority_fee_per_gas or 0
     return new_transaction(
-        SET_CODE_TYPE if call.authorizations else DYNAMIC_FEE_TYPE,
-        chain_id=None,
-        nonce=0,
+        tx_type,
+        chain_id=chain_id,
+        nonce=nonce,
         max_fee_per_gas=max_fee,
         max_priority_fee_per_gas=priority_fee,
         gas_limit=gas,

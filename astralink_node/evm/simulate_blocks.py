@@ -15,7 +15,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
-from astralink_node.crypto.eip55 import checksum_address
+from astralink_node.crypto.addresses import checksum_address
 from astralink_node.evm.blocks import Block, Header, Log, empty_header
 from astralink_node.evm.fork_rules import ChainRules
 from astralink_node.evm.header_rules import child_base_fee, child_excess_blob_gas
@@ -38,14 +38,13 @@ from astralink_node.evm.simulate import (
     check_gas,
     result_of,
     supplied,
+    transaction_type,
+    unsigned_transaction,
 )
-from astralink_node.evm.transaction_encoding import new_transaction, unsigned
+from astralink_node.evm.transaction_encoding import unsigned
 from astralink_node.evm.transaction_execution import log_of
 from astralink_node.evm.transactions import (
-    ACCESS_LIST_TYPE,
-    DYNAMIC_FEE_TYPE,
     LEGACY_TYPE,
-    SET_CODE_TYPE,
     U64_MAX,
     U256_MAX,
     Transaction,
@@ -273,31 +272,9 @@ def _planned(value: int | None) -> int:
 
 def _transaction(call: CallParameters, chain_id: int, nonce: int, gas: int) -> Transaction:
     """The call as a transaction of the type that its fields ask for, with no signature."""
-    if call.authorizations:
-        tx_type = SET_CODE_TYPE
-    elif call.gas_price is None:
-        tx_type = DYNAMIC_FEE_TYPE
-    else:
-        tx_type = ACCESS_LIST_TYPE if call.access_list else LEGACY_TYPE
-    if call.gas_price is not None:
-        max_fee = priority_fee = call.gas_price
-    else:
-        max_fee, priority_fee = call.max_fee_per_gas or 0, call.max_priority_fee_per_gas or 0
-    return unsigned(
-        new_transaction(
-            tx_type,
-            chain_id=None if tx_type == LEGACY_TYPE else chain_id,
-            nonce=nonce,
-            max_fee_per_gas=max_fee,
-            max_priority_fee_per_gas=priority_fee,
-            gas_limit=gas,
-            to=call.to,
-            value=call.value,
-            data=call.data,
-            access_list=call.access_list,
-            authorizations=call.authorizations,
-        )
-    )
+    tx_type = transaction_type(call, has_access_list=bool(call.access_list))
+    shown_id = None if tx_type == LEGACY_TYPE else chain_id
+    return unsigned(unsigned_transaction(call, tx_type=tx_type, chain_id=shown_id, nonce=nonce, gas=gas))
 
 
 def _check_nonce(nonce: int, sender: Address, expected: int) -> None:

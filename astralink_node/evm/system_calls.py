@@ -18,7 +18,7 @@ from astralink_node.evm.block_errors import BlockRule, InvalidBlock
 from astralink_node.evm.blocks import Log
 from astralink_node.evm.execution_context import TransactionContext
 from astralink_node.evm.machine import Message
-from astralink_node.evm.tracing.hooks import describe
+from astralink_node.evm.tracing.failure_words import describe
 from astralink_node.evm.transaction_execution import log_of, run_root_call
 from astralink_node.evm.vm import ExecutionState
 from astralink_node.types import Address, Hash32

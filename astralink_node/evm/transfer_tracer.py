@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final, NamedTuple
 
-from astralink_node.evm.tracing.hooks import CALLCODE, SilentTracer
+from astralink_node.evm.tracing.hooks import SilentTracer
+from astralink_node.evm.tracing.instructions import CALLCODE
 from astralink_node.evm.transaction_execution import Outcome, RawLog
 from astralink_node.evm.transactions import Transaction
 from astralink_node.evm.vm import Computation

@@ -15,7 +15,7 @@ from astralink_node.chain.call_messages import (
     CallRequest,
     StateOverride,
 )
-from astralink_node.crypto.eip55 import checksum_address
+from astralink_node.crypto.addresses import checksum_address
 from astralink_node.gateway.parameters import (
     BadValue,
     address,

@@ -10,7 +10,6 @@ from collections.abc import Mapping, Sequence
 
 from astralink_node.chain.call_messages import AccessListEntry
 from astralink_node.chain.messages import LogRecord, ProofAnswer, ReceiptRecord
-from astralink_node.crypto import eip55
 from astralink_node.evm.blocks import Header, Receipt
 from astralink_node.evm.transactions import ACCESS_LIST_TYPE, LEGACY_TYPE, SET_CODE_TYPE, Transaction
 from astralink_node.gateway.jsonrpc import Json
@@ -18,8 +17,6 @@ from astralink_node.gateway.link_messages import SyncProgress
 from astralink_node.gateway.reading.block_view import Place, logs_of_receipt
 
 JsonObject = dict[str, Json]
-
-checksum_address = eip55.checksum_address
 
 quantity = hex
 """QUANTITY: ``0x0`` for zero, no leading zeros."""

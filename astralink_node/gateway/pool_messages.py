@@ -9,7 +9,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
-ADDRESS_BYTES: Final = 20
 MAX_PAGE_SENDERS: Final = 512
 """In one request; a page ends behind the last of them at the latest."""
 MAX_PAGE_BYTES: Final = 128 * 1024

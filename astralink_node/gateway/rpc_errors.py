@@ -10,7 +10,14 @@ from collections.abc import Mapping
 
 from astralink_node.errors import AstraLinkError
 from astralink_node.evm.revert_reason import revert_reason
-from astralink_node.gateway.reading.errors import CallHalted, CallReverted, ReadError, SimulationRefused, TooMuch
+from astralink_node.gateway.reading.errors import (
+    CallHalted,
+    CallRefused,
+    CallReverted,
+    ReadError,
+    SimulationRefused,
+    TooMuch,
+)
 
 PARSE_ERROR = -32700
 INVALID_REQUEST = -32600
@@ -71,6 +78,8 @@ def of_read_error(error: ReadError) -> RpcError:
             return execution_reverted(error.output)
         case CallHalted():
             return halted(str(error))
+        case CallRefused(kind="internal") | SimulationRefused(kind="internal"):
+            return RpcError(INTERNAL_ERROR, str(error))
         case SimulationRefused():
             return RpcError(SIMULATION_CODES.get(error.kind, SERVER_ERROR), str(error))
         case TooMuch():

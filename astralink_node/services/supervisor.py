@@ -219,10 +219,7 @@ async def start_execution(
             query_socket=str(query_socket),
             history_heights=history_heights,
             explorer_index=explorer_index,
-            call_gas=query_limits.call_gas,
-            log_heights=query_limits.max_log_heights,
-            unfiltered_log_heights=query_limits.max_unfiltered_log_heights,
-            logs=query_limits.max_logs,
+            query_limits=query_limits,
         )
         process = await _start(EXECUTION_MODULE, [config.to_json()], [theirs.fileno()])
     child = _Child("execution", process)

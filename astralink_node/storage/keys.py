@@ -272,13 +272,8 @@ def storage_nodes_prefix(address_hash: bytes) -> bytes:
 # --- Reverse diffs --------------------------------------------------------------------------------------------
 
 
-def diff_prefix(key: bytes) -> bytes:
-    """All earlier values of one database key; the length keeps one key's diffs apart from a longer key's."""
-    return DIFFS + bytes((len(key),)) + key
-
-
 def diff_key(key: bytes, height: int) -> bytes:
-    """-> what ``key`` held before the block at ``height`` changed it."""
+    """-> what ``key`` held before the block at ``height`` changed it; the length keeps a longer key's diffs apart."""
     return DIFFS + bytes((len(key),)) + key + height.to_bytes(8, "big")
 
 

@@ -59,7 +59,6 @@ class PoolTransaction:
     sender: Address
     arrival: int
     """Increases with every admission: the tie-breaker of equal prices."""
-    arrived_ms: int
     authorities: frozenset[Address] = frozenset()
     """Accounts whose EIP-7702 authorizations it carries."""
     cost: int = field(init=False)

@@ -134,11 +134,6 @@ class Pool:
         line = self._lines.get(address)
         return ((), ()) if line is None else (line.pending, line.queued)
 
-    def drop_reason(self, transaction_hash: bytes) -> str | None:
-        """Why a transaction left the pool without being included, while that is remembered."""
-        dropped = self._drops.get(transaction_hash)
-        return None if dropped is None else dropped.reason
-
     def fate(self, transaction_hash: bytes) -> Fate | None:
         """Where a transaction stands, or why it left; None: it was never here, was included, or is forgotten."""
         entry = self._by_hash.get(transaction_hash)
@@ -191,7 +186,7 @@ class Pool:
         check_transaction(
             transaction, self.chain, min_tip_wei=limits.min_tip_wei, allow_unprotected=limits.allow_unprotected
         )
-        entry = PoolTransaction(transaction, sender, self._arrivals, now_ms, authorities)
+        entry = PoolTransaction(transaction, sender, self._arrivals, authorities)
         line = self._lines.get(sender)
         if line is None:
             if account is None:

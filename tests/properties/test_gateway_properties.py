@@ -10,10 +10,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from astralink_node.crypto.addresses import checksum_address
 from astralink_node.evm.revert_reason import revert_reason
 from astralink_node.gateway.access import access_policy, host_name
 from astralink_node.gateway.call_parameters import call_arguments, state_overrides
-from astralink_node.gateway.encoding import checksum_address, quantity, word
+from astralink_node.gateway.encoding import quantity, word
 from astralink_node.gateway.jsonrpc import Batch, Single, parse_message
 from astralink_node.gateway.log_filters import log_filter
 from astralink_node.gateway.methods.namespaces import NAMESPACES

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import sys
 import tempfile
 import threading
 from collections.abc import Callable, Iterator
@@ -11,12 +12,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from astralink_node.chain.codec import decode, encode
-from astralink_node.chain.execution import Execution
 from astralink_node.chain.frames import FrameDecoder, encode_frame
 from astralink_node.chain.json_stream import Emit
 from astralink_node.chain.messages import Answer, Query
 from astralink_node.chain.queries import Interrupt
-from astralink_node.chain.query_server import QueryServer, WorkGate
+from astralink_node.chain.query_server import Answering, QueryServer, WorkGate
 from astralink_node.chain.trace_messages import StreamChunk
 
 PATIENCE_S = 60
@@ -26,7 +26,7 @@ PATIENCE_S = 60
 class WatchedQueries:
     """Stands before an execution facade and tells when a query began and how it ended."""
 
-    execution: Execution
+    execution: Answering
     began: threading.Semaphore = field(default_factory=lambda: threading.Semaphore(0))
     ended: threading.Semaphore = field(default_factory=lambda: threading.Semaphore(0))
     endings: list[str] = field(default_factory=list)
@@ -81,7 +81,7 @@ class Asker:
 
 @contextmanager
 def query_server(
-    execution: Execution, gate: WorkGate | None = None
+    execution: Answering, gate: WorkGate | None = None, complain: Callable[[str], object] = sys.stderr.write
 ) -> Iterator[tuple[WatchedQueries, Callable[[], Asker]]]:
     """What watches the queries, and how to connect."""
     watched = WatchedQueries(execution)
@@ -93,7 +93,7 @@ def query_server(
             askers.append(Asker(path))
             return askers[-1]
 
-        with QueryServer(watched, gate or WorkGate(), path, threads=2):
+        with QueryServer(watched, gate or WorkGate(), path, threads=2, complain=complain):
             try:
                 yield watched, connect
             finally:

@@ -6,18 +6,18 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from astralink_node.evm.address_collector import AddressCollector
 from astralink_node.evm.blocks import Receipt
 from astralink_node.evm.pipeline import BlockExecution
 from astralink_node.evm.spec_tests import CaseResult, run_fixture
 from astralink_node.evm.tracing.access_list import AccessListTracer
 from astralink_node.evm.tracing.call_json import call_trace_json
-from astralink_node.evm.tracing.calls import CallTraceOptions, CallTracer
+from astralink_node.evm.tracing.calls import CallTracer
 from astralink_node.evm.tracing.eip3155 import Eip3155Tracer
 from astralink_node.evm.tracing.hooks import Tracer
-from astralink_node.evm.tracing.prestate import PrestateOptions, PrestateTracer
+from astralink_node.evm.tracing.options import CallFrames, StructLogs, TouchedAccounts
+from astralink_node.evm.tracing.prestate import PrestateTracer
 from astralink_node.evm.tracing.selectors import SelectorTracer
-from astralink_node.evm.tracing.struct_logger import StructLogger, StructLogOptions
+from astralink_node.evm.tracing.struct_logger import StructLogger
 from astralink_node.evm.tracing.together import TracersTogether
 from astralink_node.evm.tracing.vm_trace import VmTracer
 from astralink_node.types import Address
@@ -55,17 +55,17 @@ class AllTracers(TracersTogether):
         assert call_trace_json(self._calls.result())
 
     def _fresh(self) -> list[Tracer]:
-        self._calls = CallTracer(CallTraceOptions(only_top_call=not self._inner_calls, with_log=True))
+        self._calls = CallTracer(CallFrames(only_top_call=not self._inner_calls, with_logs=True))
         tracers: list[Tracer] = [
             self._calls,
-            CallTracer(CallTraceOptions(only_top_call=True)),
+            CallTracer(CallFrames(only_top_call=True)),
             PrestateTracer(),
-            PrestateTracer(PrestateOptions(diff_mode=True)),
+            PrestateTracer(TouchedAccounts(diff_mode=True)),
             SelectorTracer(),
             AccessListTracer((), excluded=frozenset()),
         ]
         if self._opcodes:
-            options = StructLogOptions(enable_memory=self._texts, enable_return_data=self._texts)
+            options = StructLogs(with_memory=self._texts, with_return_data=self._texts)
             tracers.append(StructLogger(self._count, options))
             if self._texts:
                 tracers.append(Eip3155Tracer(self._count))
@@ -97,7 +97,7 @@ class _Watcher:
         self.executions.append(execution)
         if self.tracer is not None:
             execution.set_tracer(self.tracer)
-            execution.set_frame_watcher(AddressCollector().on_frame)
+            execution.collect_addresses()
 
 
 def outcomes(fixture: Mapping[str, Any], tracer: AllTracers | None) -> list[CaseOutcome]:

@@ -21,7 +21,7 @@ from astralink_node.evm.scratch_state import ScratchState, parse_bytes
 from astralink_node.evm.spec_tests import context_of_environment
 from astralink_node.evm.tracing.calls import CallTracer
 from astralink_node.evm.tracing.eip3155 import Eip3155Tracer
-from astralink_node.evm.tracing.hooks import describe
+from astralink_node.evm.tracing.failure_words import describe
 from astralink_node.evm.tracing.together import TracersTogether
 from astralink_node.evm.transactions import decode_transaction, recover_sender
 from tests.campaigns.eels_traces import CASES, FIXTURES, OUTPUT, digest

@@ -12,7 +12,9 @@ from typing import TYPE_CHECKING, Final
 from eth.exceptions import Revert, VMError
 
 from astralink_node.evm.blocks import Log
-from astralink_node.evm.tracing.hooks import (
+from astralink_node.evm.tracing.failure_words import describe
+from astralink_node.evm.tracing.hooks import RefusedCall, SilentTracer
+from astralink_node.evm.tracing.instructions import (
     CALLCODE,
     CREATIONS,
     DELEGATECALL,
@@ -20,11 +22,9 @@ from astralink_node.evm.tracing.hooks import (
     LOGS,
     NO_OPCODES,
     STATICCALL,
-    KeptBytes,
-    RefusedCall,
-    SilentTracer,
-    describe,
 )
+from astralink_node.evm.tracing.kept_bytes import KeptBytes
+from astralink_node.evm.tracing.options import CallFrames
 from astralink_node.evm.tracing.records import CallFrame, CallTrace, FrameLog
 from astralink_node.types import Address
 
@@ -35,12 +35,6 @@ if TYPE_CHECKING:
 
 FRAME_BYTES: Final = 1000
 """What a frame or a log is counted as, apart from its data."""
-
-
-@dataclass(frozen=True, slots=True)
-class CallTraceOptions:
-    only_top_call: bool = False
-    with_log: bool = False
 
 
 @dataclass(slots=True)
@@ -54,9 +48,9 @@ class _OpenFrame:
 class CallTracer(SilentTracer):
     """One instance traces one transaction, or one root call."""
 
-    def __init__(self, options: CallTraceOptions | None = None, kept: KeptBytes | None = None) -> None:
-        self._options = options or CallTraceOptions()
-        self.watched = LOGS if self._options.with_log else NO_OPCODES
+    def __init__(self, options: CallFrames | None = None, kept: KeptBytes | None = None) -> None:
+        self._options = options or CallFrames()
+        self.watched = LOGS if self._options.with_logs else NO_OPCODES
         self._frames: list[CallFrame] = []
         self._open: list[_OpenFrame] = []
         self._kept = kept or KeptBytes()

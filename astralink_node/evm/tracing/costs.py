@@ -11,32 +11,42 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from astralink_node.evm.delegation import delegate_of
-from astralink_node.evm.machine import WORD_BYTES, memory_gas
-from astralink_node.evm.tracing.hooks import (
+from astralink_node.evm.machine import CALL_STIPEND, WORD_BYTES, address_of, memory_gas
+from astralink_node.evm.tracing.instructions import (
+    ACCOUNT_READS,
     CALL,
     CALLCODE,
+    CALLDATACOPY,
     CALLS,
+    CODECOPY,
     CREATE,
     CREATE2,
     CREATIONS,
     DELEGATECALL,
+    EXP,
+    EXTCODECOPY,
+    KECCAK256,
     LOGS,
+    MCOPY,
+    MLOAD,
+    MSTORE,
+    MSTORE8,
+    RETURN,
+    RETURNDATACOPY,
+    REVERT,
     SELFDESTRUCT,
+    SLOAD,
+    SLOT_OPCODES,
+    SSTORE,
+    STACK_TAKEN,
     STATICCALL,
 )
-from astralink_node.evm.tracing.instructions import STACK_TAKEN
 from astralink_node.types import Address
 
 if TYPE_CHECKING:
     from astralink_node.evm.vm import Computation, ExecutionState
 
-SLOAD: Final = 0x54
-SSTORE: Final = 0x55
-_EXP: Final = 0x0A
-_KECCAK256: Final = 0x20
-_EXTCODECOPY: Final = 0x3C
-_ACCOUNT_READS: Final = frozenset({0x31, 0x3B, _EXTCODECOPY, 0x3F})  # BALANCE, EXTCODESIZE, EXTCODEHASH
-STATE_OPCODES: Final = _ACCOUNT_READS | CALLS | {SLOAD, SSTORE, SELFDESTRUCT}
+STATE_OPCODES: Final = ACCOUNT_READS | SLOT_OPCODES | CALLS | {SELFDESTRUCT}
 
 LARGEST_COST: Final = 2**64 - 1
 """What is shown for anything above it; no one can pay that."""
@@ -47,8 +57,6 @@ COLD_SLOT_GAS: Final = 2_100
 SET_GAS: Final = 20_000
 RESET_GAS: Final = 5_000 - COLD_SLOT_GAS
 CLEAR_REFUND: Final = 4_800
-STIPEND: Final = 2_300
-"""EIP-2200: an SSTORE with no more gas than this fails before it asks for anything."""
 VALUE_GAS: Final = 9_000
 NEW_ACCOUNT_GAS: Final = 25_000
 CREATE_GAS: Final = 32_000
@@ -58,37 +66,35 @@ EXP_BYTE_GAS: Final = 50
 
 _WORD_GAS: Final = {
     # Per word of the operand that says how long: KECCAK256, the copies, initcode (with its hash for CREATE2).
-    _KECCAK256: (1, 6),
-    0x37: (2, 3),
-    0x39: (2, 3),
-    0x3E: (2, 3),
-    0x5E: (2, 3),
-    _EXTCODECOPY: (3, 3),
+    KECCAK256: (1, 6),
+    CALLDATACOPY: (2, 3),
+    CODECOPY: (2, 3),
+    RETURNDATACOPY: (2, 3),
+    MCOPY: (2, 3),
+    EXTCODECOPY: (3, 3),
     CREATE: (2, 2),
     CREATE2: (2, 8),
 }
 
 _RANGES: Final[dict[int, tuple[tuple[int, int], ...]]] = {
     # Operands that are a range of memory: where, and how long.
-    _KECCAK256: ((0, 1),),
-    0x37: ((0, 2),),
-    0x39: ((0, 2),),
-    0x3E: ((0, 2),),
-    0x5E: ((0, 2), (1, 2)),
-    _EXTCODECOPY: ((1, 3),),
+    KECCAK256: ((0, 1),),
+    CALLDATACOPY: ((0, 2),),
+    CODECOPY: ((0, 2),),
+    RETURNDATACOPY: ((0, 2),),
+    MCOPY: ((0, 2), (1, 2)),
+    EXTCODECOPY: ((1, 3),),
     CREATE: ((1, 2),),
     CREATE2: ((1, 2),),
-    0xF3: ((0, 1),),
-    0xFD: ((0, 1),),
+    RETURN: ((0, 1),),
+    REVERT: ((0, 1),),
     CALL: ((3, 4), (5, 6)),
     CALLCODE: ((3, 4), (5, 6)),
     DELEGATECALL: ((2, 3), (4, 5)),
     STATICCALL: ((2, 3), (4, 5)),
     **dict.fromkeys(LOGS, ((0, 1),)),
 }
-_FIXED_RANGES: Final = {0x51: WORD_BYTES, 0x52: WORD_BYTES, 0x53: 1}  # MLOAD, MSTORE, MSTORE8
-
-_ADDRESS_MASK: Final = (1 << 160) - 1
+_FIXED_RANGES: Final = {MLOAD: WORD_BYTES, MSTORE: WORD_BYTES, MSTORE8: 1}
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,7 +136,7 @@ class Asked:
         opcode, operands = self.opcode, self.operands
         if len(operands) < STACK_TAKEN[opcode]:
             return self.constant
-        if opcode == SSTORE and self.gas_before <= STIPEND:
+        if opcode == SSTORE and self.gas_before <= CALL_STIPEND:
             return 0
         cost = self.constant + self.state_gas + self._memory_gas() + self._size_gas()
         if opcode in CALLS:
@@ -140,7 +146,7 @@ class Asked:
 
     @property
     def is_payable(self) -> bool:
-        return self.cost() <= self.gas_before and not (self.opcode == SSTORE and self.gas_before <= STIPEND)
+        return self.cost() <= self.gas_before and not (self.opcode == SSTORE and self.gas_before <= CALL_STIPEND)
 
     def _memory_gas(self) -> int:
         opcode, operands = self.opcode, self.operands
@@ -163,7 +169,7 @@ class Asked:
             cost += CREATE_GAS
         elif opcode in LOGS:
             cost = TOPIC_GAS * (opcode - 0xA0) + LOG_BYTE_GAS * operands[1]
-        elif opcode == _EXP:
+        elif opcode == EXP:
             cost = EXP_BYTE_GAS * ((operands[1].bit_length() + 7) // 8)
         return cost
 
@@ -177,7 +183,7 @@ def _state_gas(computation: Computation, opcode: int, operands: tuple[int, ...])
         return _store_gas(computation, operands[0], operands[1])
     if opcode in CALLS:
         return _call_gas(state, opcode, operands), 0
-    address = _address(operands[0])
+    address = address_of(operands[0])
     if opcode == SELFDESTRUCT:
         gas = 0 if state.is_address_warm(address) else COLD_ACCOUNT_GAS
         if state.overlay.account_is_empty(address) and state.overlay.get_balance(computation.storage_address):
@@ -187,7 +193,7 @@ def _state_gas(computation: Computation, opcode: int, operands: tuple[int, ...])
 
 
 def _call_gas(state: ExecutionState, opcode: int, operands: tuple[int, ...]) -> int:
-    target = _address(operands[1])
+    target = address_of(operands[1])
     value = operands[2] if opcode in (CALL, CALLCODE) else 0
     gas = _account_gas(state, target)
     delegate = delegate_of(state.overlay.get_code(target))
@@ -202,7 +208,7 @@ def _call_gas(state: ExecutionState, opcode: int, operands: tuple[int, ...]) -> 
 
 def _store_gas(computation: Computation, slot: int, value: int) -> tuple[int, int]:
     """EIP-2200 with EIP-2929's and EIP-3529's numbers."""
-    if computation.gas_left <= STIPEND:
+    if computation.gas_left <= CALL_STIPEND:
         return 0, 0
     overlay, account = computation.state.overlay, computation.storage_address
     current, original = overlay.get_storage(account, slot), overlay.get_storage(account, slot, from_journal=False)
@@ -226,10 +232,6 @@ def _slot_gas(computation: Computation, slot: int, warm: int) -> int:
 
 def _account_gas(state: ExecutionState, address: Address) -> int:
     return WARM_GAS if state.is_address_warm(address) else COLD_ACCOUNT_GAS
-
-
-def _address(word: int) -> Address:
-    return Address((word & _ADDRESS_MASK).to_bytes(20, "big"))
 
 
 def _words(size: int) -> int:

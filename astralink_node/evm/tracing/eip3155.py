@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from eth.exceptions import VMError
 
-from astralink_node.evm.tracing.hooks import describe
+from astralink_node.evm.tracing.failure_words import describe
 from astralink_node.evm.tracing.instructions import OPCODE_NAMES
 from astralink_node.evm.tracing.opcode_lines import OpcodeLines
 

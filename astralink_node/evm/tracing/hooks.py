@@ -1,8 +1,9 @@
 """What a tracer is told: the interface between the machine and whoever watches it.
 
 :class:`Tracer` is the interface, :class:`SilentTracer` one that ignores everything (geth's ``noopTracer``): a tracer
-derives from it and overrides what it needs. A tracer changes nothing. What it raises, which must be no VMError, ends
-the execution; the state is void then, as after an interrupt.
+derives from it and overrides what it needs. A tracer changes neither gas nor state; transfer_tracer alone adds to the
+logs, and whoever runs it takes out again what it added. What a tracer raises, which must be no VMError, ends the
+execution; the state is void then, as after an interrupt.
 
 Order of calls for one transaction: ``begin``, then for the root call and every call within it ``enter`` and
 ``leave``, properly nested, then ``end``. A call that is refused before it starts is one ``refuse``. Opcodes are shown
@@ -15,54 +16,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Protocol
 
-from eth.exceptions import InsufficientStack, VMError
+from eth.exceptions import VMError
 
-from astralink_node.errors import AstraLinkError
+from astralink_node.evm.tracing.instructions import CREATE, NO_OPCODES
 from astralink_node.types import ZERO_ADDRESS, Address
 
 if TYPE_CHECKING:
     from astralink_node.evm.transaction_execution import Outcome
     from astralink_node.evm.transactions import Transaction
     from astralink_node.evm.vm import Computation, ExecutionState
-
-CREATE: Final = 0xF0
-CALL: Final = 0xF1
-CALLCODE: Final = 0xF2
-DELEGATECALL: Final = 0xF4
-CREATE2: Final = 0xF5
-STATICCALL: Final = 0xFA
-SELFDESTRUCT: Final = 0xFF
-
-CALLS: Final = frozenset({CALL, CALLCODE, DELEGATECALL, STATICCALL})
-CREATIONS: Final = frozenset({CREATE, CREATE2})
-LOGS: Final = frozenset(range(0xA0, 0xA5))
-ALL_OPCODES: Final = frozenset(range(256))
-NO_OPCODES: Final[frozenset[int]] = frozenset()
-
-FRAME_KINDS: Final = {
-    CREATE: "CREATE",
-    CALL: "CALL",
-    CALLCODE: "CALLCODE",
-    DELEGATECALL: "DELEGATECALL",
-    CREATE2: "CREATE2",
-    STATICCALL: "STATICCALL",
-    SELFDESTRUCT: "SELFDESTRUCT",
-}
-
-STACK_UNDERFLOW: Final = "stack underflow"
-
-MAX_KEPT_BYTES: Final = 32 * 1024 * 1024
-"""What the tracers of a run, or of several that are asked for together, may keep for their results: data by its length,
-the objects around it by weights that are about what they take in memory. A call's input costs its caller nothing once
-the memory is paid for, so gas alone does not bound it."""
-
-
-class TraceTooLarge(AstraLinkError):
-    """A trace that would keep more than its limit; the transaction cannot be traced in this way."""
-
-    def __init__(self, limit: int) -> None:
-        super().__init__(f"the trace is larger than {limit} bytes")
-        self.limit = limit
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,40 +124,3 @@ class SilentTracer:
 
     def after_opcode(self, computation: Computation, opcode: int, error: VMError | None) -> None:
         """Opcodes are not watched."""
-
-
-class KeptBytes:
-    """Counts what one or several tracers keep, and stops them at their limit."""
-
-    __slots__ = ("_left", "_limit")
-
-    def __init__(self, limit: int = MAX_KEPT_BYTES) -> None:
-        self._limit = limit
-        self._left = limit
-
-    def add(self, size: int) -> None:
-        """Raises :class:`TraceTooLarge`."""
-        self._left -= size
-        if self._left < 0:
-            raise TraceTooLarge(self._limit)
-
-
-def describe(error: VMError) -> str:
-    """The kind of failure in geth's words; only a traced run knows the numbers of a stack underflow."""
-    if isinstance(error, InsufficientStack):
-        return str(error) if str(error).startswith(STACK_UNDERFLOW) else STACK_UNDERFLOW
-    return _DESCRIPTIONS.get(type(error).__name__) or str(error) or type(error).__name__
-
-
-_DESCRIPTIONS: Final = {
-    "OutOfGas": "out of gas",
-    "CodeDepositOutOfGas": "contract creation code storage out of gas",
-    "CodeTooLarge": "max code size exceeded",
-    "Revert": "execution reverted",
-    "FullStack": "stack limit reached 1024 (1023)",
-    "InvalidJumpDestination": "invalid jump destination",
-    "WriteProtection": "write protection",
-    "OutOfBoundsRead": "return data out of bounds",
-    "ContractCreationCollision": "contract address collision",
-    "ReservedBytesInCode": "invalid code: must not begin with 0xef",
-}

@@ -1,4 +1,4 @@
-"""The instruction set as tracers show it: geth's names, and how many stack items each opcode takes and leaves.
+"""The instruction set as tracers show it: numbers, geth's names, and how many stack items each opcode takes and leaves.
 
 DUPn and SWAPn count every item that they reach, as in Parity's traces: DUP2 takes two and leaves three.
 """
@@ -6,6 +6,49 @@ DUPn and SWAPn count every item that they reach, as in Parity's traces: DUP2 tak
 from __future__ import annotations
 
 from typing import Final
+
+EXP: Final = 0x0A
+KECCAK256: Final = 0x20
+BALANCE: Final = 0x31
+CALLDATACOPY: Final = 0x37
+CODECOPY: Final = 0x39
+EXTCODESIZE: Final = 0x3B
+EXTCODECOPY: Final = 0x3C
+RETURNDATACOPY: Final = 0x3E
+EXTCODEHASH: Final = 0x3F
+MLOAD: Final = 0x51
+MSTORE: Final = 0x52
+MSTORE8: Final = 0x53
+SLOAD: Final = 0x54
+SSTORE: Final = 0x55
+MCOPY: Final = 0x5E
+CREATE: Final = 0xF0
+CALL: Final = 0xF1
+CALLCODE: Final = 0xF2
+RETURN: Final = 0xF3
+DELEGATECALL: Final = 0xF4
+CREATE2: Final = 0xF5
+STATICCALL: Final = 0xFA
+REVERT: Final = 0xFD
+SELFDESTRUCT: Final = 0xFF
+
+CALLS: Final = frozenset({CALL, CALLCODE, DELEGATECALL, STATICCALL})
+CREATIONS: Final = frozenset({CREATE, CREATE2})
+LOGS: Final = frozenset(range(0xA0, 0xA5))
+ACCOUNT_READS: Final = frozenset({BALANCE, EXTCODESIZE, EXTCODECOPY, EXTCODEHASH})
+SLOT_OPCODES: Final = frozenset({SLOAD, SSTORE})
+ALL_OPCODES: Final = frozenset(range(256))
+NO_OPCODES: Final[frozenset[int]] = frozenset()
+
+FRAME_KINDS: Final = {
+    CREATE: "CREATE",
+    CALL: "CALL",
+    CALLCODE: "CALLCODE",
+    DELEGATECALL: "DELEGATECALL",
+    CREATE2: "CREATE2",
+    STATICCALL: "STATICCALL",
+    SELFDESTRUCT: "SELFDESTRUCT",
+}
 
 _TABLE: Final = """
 00 STOP 0 0

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Generic, TypeVar
 from eth.exceptions import VMError
 
 from astralink_node.evm.tracing.costs import Asked
-from astralink_node.evm.tracing.hooks import ALL_OPCODES, CREATIONS, RefusedCall, SilentTracer
+from astralink_node.evm.tracing.hooks import RefusedCall, SilentTracer
+from astralink_node.evm.tracing.instructions import ALL_OPCODES, CREATIONS
 
 if TYPE_CHECKING:
     from astralink_node.evm.vm import Computation

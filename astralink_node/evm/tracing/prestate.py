@@ -12,16 +12,20 @@ from typing import TYPE_CHECKING, Final
 
 from astralink_node.evm.created_addresses import contract_address, create2_address
 from astralink_node.evm.delegation import delegate_of
-from astralink_node.evm.tracing.hooks import (
+from astralink_node.evm.machine import address_of
+from astralink_node.evm.tracing.hooks import SilentTracer
+from astralink_node.evm.tracing.instructions import (
+    ACCOUNT_READS,
     CALLS,
     CREATE,
     CREATE2,
     CREATIONS,
     SELFDESTRUCT,
-    KeptBytes,
-    SilentTracer,
+    SLOT_OPCODES,
+    STACK_TAKEN,
 )
-from astralink_node.evm.tracing.instructions import STACK_TAKEN
+from astralink_node.evm.tracing.kept_bytes import KeptBytes
+from astralink_node.evm.tracing.options import TouchedAccounts
 from astralink_node.evm.tracing.records import Prestate, TouchedAccount
 from astralink_node.evm.transactions import MAX_INITCODE_BYTES, recover_authority
 from astralink_node.types import Address
@@ -32,21 +36,9 @@ if TYPE_CHECKING:
     from astralink_node.evm.vm import Computation, ExecutionState
     from astralink_node.state.overlay import Overlay
 
-_SLOT_OPCODES: Final = frozenset({0x54, 0x55})  # SLOAD, SSTORE
-_ACCOUNT_OPCODES: Final = frozenset({0x31, 0x3B, 0x3C, 0x3F, SELFDESTRUCT})  # BALANCE, EXTCODE*
-_ADDRESS_MASK: Final = (1 << 160) - 1
 ACCOUNT_BYTES: Final = 1000
 SLOT_BYTES: Final = 500
 """What an account without code and a slot are counted as."""
-
-
-@dataclass(frozen=True, slots=True)
-class PrestateOptions:
-    diff_mode: bool = False
-    disable_code: bool = False
-    disable_storage: bool = False
-    include_empty: bool = False
-    """Show accounts that did not exist; not with ``diff_mode``."""
 
 
 @dataclass(slots=True)
@@ -64,10 +56,10 @@ class _Before:
 class PrestateTracer(SilentTracer):
     """One instance traces one transaction."""
 
-    watched = _SLOT_OPCODES | _ACCOUNT_OPCODES | CALLS | CREATIONS
+    watched = SLOT_OPCODES | ACCOUNT_READS | {SELFDESTRUCT} | CALLS | CREATIONS
 
-    def __init__(self, options: PrestateOptions | None = None, kept: KeptBytes | None = None) -> None:
-        self._options = options or PrestateOptions()
+    def __init__(self, options: TouchedAccounts | None = None, kept: KeptBytes | None = None) -> None:
+        self._options = options or TouchedAccounts()
         self._before: dict[Address, _Before] = {}
         self._kept = kept or KeptBytes()
         self._result = Prestate((), (), self._options.diff_mode)
@@ -99,10 +91,10 @@ class PrestateTracer(SilentTracer):
         values, overlay = computation.stack_values, computation.state.overlay
         if len(values) < STACK_TAKEN[opcode]:
             return
-        if opcode in _SLOT_OPCODES:
+        if opcode in SLOT_OPCODES:
             self._touch_slot(overlay, computation.storage_address, values[-1])
         elif opcode in CALLS:
-            target = _address(values[-2])
+            target = address_of(values[-2])
             self._touch(overlay, target)
             self._touch_delegate(overlay, target)
         elif opcode == CREATE:
@@ -111,7 +103,7 @@ class PrestateTracer(SilentTracer):
         elif opcode == CREATE2:
             self._touch_create2(computation)
         else:
-            self._touch(overlay, _address(values[-1]))
+            self._touch(overlay, address_of(values[-1]))
 
     def end(self, state: ExecutionState, outcome: Outcome) -> None:  # noqa: ARG002
         options, before = self._options, self._before
@@ -122,7 +114,7 @@ class PrestateTracer(SilentTracer):
         pre = tuple(
             self._shown(address, account.balance, account.nonce, account.code, account.slots)
             for address, account in sorted(before.items())
-            if options.include_empty or not account.is_empty
+            if options.with_empty or not account.is_empty
         )
         self._result = Prestate(pre, (), is_diff=False)
 
@@ -150,7 +142,7 @@ class PrestateTracer(SilentTracer):
     ) -> TouchedAccount | None:
         """Only the fields that are others than before; a slot that was cleared is not shown. None: no change."""
         balance, nonce, code = overlay.get_balance(address), overlay.get_nonce(address), overlay.get_code(address)
-        slots = {} if self._options.disable_storage else slots
+        slots = slots if self._options.with_storage else {}
         code_changed = code != before.code
         if balance == before.balance and nonce == before.nonce and not code_changed and not slots:
             return None
@@ -158,7 +150,7 @@ class PrestateTracer(SilentTracer):
             address,
             balance=None if balance == before.balance else balance,
             nonce=None if nonce == before.nonce else nonce,
-            code=code if code_changed and not self._options.disable_code else None,
+            code=code if code_changed and self._options.with_code else None,
             storage=tuple(sorted((slot, value) for slot, value in slots.items() if value)),
         )
 
@@ -168,8 +160,8 @@ class PrestateTracer(SilentTracer):
             address,
             balance=balance,
             nonce=nonce or None,
-            code=None if options.disable_code or not code else code,
-            storage=() if options.disable_storage else tuple(sorted(slots.items())),
+            code=code if options.with_code and code else None,
+            storage=tuple(sorted(slots.items())) if options.with_storage else (),
         )
 
     def _touch(self, overlay: Overlay, address: Address) -> _Before:
@@ -200,7 +192,3 @@ class PrestateTracer(SilentTracer):
         content = computation.memory_content
         initcode = bytes(content[start : start + size]).ljust(size, b"\0")
         self._touch(computation.state.overlay, create2_address(computation.storage_address, salt, initcode))
-
-
-def _address(word: int) -> Address:
-    return Address((word & _ADDRESS_MASK).to_bytes(20, "big"))

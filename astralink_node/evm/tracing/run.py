@@ -21,9 +21,11 @@ from eth.exceptions import (
 )
 
 from astralink_node.evm.created_addresses import contract_address, create2_address
-from astralink_node.evm.machine import WORD_BYTES, Message, memory_gas
-from astralink_node.evm.tracing.costs import CREATE_GAS, SSTORE, Asked
-from astralink_node.evm.tracing.hooks import (
+from astralink_node.evm.machine import CALL_STIPEND, WORD_BYTES, Message, address_of, memory_gas
+from astralink_node.evm.tracing.costs import CREATE_GAS, Asked
+from astralink_node.evm.tracing.failure_words import STACK_UNDERFLOW, describe
+from astralink_node.evm.tracing.hooks import ROOT_CREATION, CallSite, RefusedCall, Tracer
+from astralink_node.evm.tracing.instructions import (
     CALL,
     CALLCODE,
     CALLS,
@@ -31,16 +33,12 @@ from astralink_node.evm.tracing.hooks import (
     CREATIONS,
     DELEGATECALL,
     LOGS,
-    ROOT_CREATION,
+    RETURNDATACOPY,
     SELFDESTRUCT,
-    STACK_UNDERFLOW,
+    SSTORE,
+    STACK_TAKEN,
     STATICCALL,
-    CallSite,
-    RefusedCall,
-    Tracer,
-    describe,
 )
-from astralink_node.evm.tracing.instructions import STACK_TAKEN
 from astralink_node.types import ZERO_ADDRESS, Address
 
 if TYPE_CHECKING:
@@ -49,8 +47,6 @@ if TYPE_CHECKING:
 TRACED_OPCODES_PER_CHECK: Final = 64
 """How many traced opcodes one call runs between two looks at the interrupt: traced ones are slower than others."""
 
-CALL_STIPEND: Final = 2_300
-RETURNDATACOPY: Final = 0x3E
 MAX_CALL_DEPTH: Final = 1024
 MAX_NONCE: Final = 2**64 - 1
 """EIP-2681: an account of this nonce creates nothing."""
@@ -67,7 +63,6 @@ _LOOKED_AT_FIRST: Final = frozenset({RETURNDATACOPY})
 _LOOKED_AT_FIRST_IF_STATIC: Final = _LOOKED_AT_FIRST | LOGS | CREATIONS | {SSTORE, CALL, SELFDESTRUCT}
 """Opcodes whose operands, or whose right to write, the machine judges before it charges."""
 _CHECK_PERIOD: Final = range(TRACED_OPCODES_PER_CHECK)
-_ADDRESS_MASK: Final = (1 << 160) - 1
 
 
 def run_traced(computation: Computation, tracer: Tracer) -> None:
@@ -138,9 +133,9 @@ class _Site:
         operands = tuple(values[: -taken - 1 : -1])
         target, balance = ZERO_ADDRESS, 0
         if opcode in CALLS:
-            target = _address(operands[1])
+            target = address_of(operands[1])
         elif opcode == SELFDESTRUCT:
-            target, balance = _address(operands[0]), state.overlay.get_balance(computation.storage_address)
+            target, balance = address_of(operands[0]), state.overlay.get_balance(computation.storage_address)
         state.call_site = CallSite(opcode, target)
         return cls(
             opcode,
@@ -236,10 +231,6 @@ def refused_root(message: Message, error: ContractCreationCollision) -> RefusedC
         error=describe(error),
         opcode_cost=0,
     )
-
-
-def _address(word: int) -> Address:
-    return Address((word & _ADDRESS_MASK).to_bytes(20, "big"))
 
 
 def _memory(computation: Computation, start: int, size: int) -> bytes:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from astralink_node.evm.tracing.hooks import CREATIONS, KeptBytes, RefusedCall, SilentTracer
+from astralink_node.evm.tracing.hooks import RefusedCall, SilentTracer
+from astralink_node.evm.tracing.instructions import CREATIONS
+from astralink_node.evm.tracing.kept_bytes import KeptBytes
 from astralink_node.evm.tracing.records import SelectorCount, SelectorCounts
 
 if TYPE_CHECKING:

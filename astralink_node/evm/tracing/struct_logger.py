@@ -17,31 +17,19 @@ import orjson
 from eth.exceptions import FullStack, InsufficientStack, OutOfGas, Revert, VMError
 
 from astralink_node.evm.machine import WORD_BYTES
-from astralink_node.evm.tracing.hooks import KeptBytes, describe
-from astralink_node.evm.tracing.instructions import OPCODE_NAMES, STACK_TAKEN
+from astralink_node.evm.tracing.failure_words import describe
+from astralink_node.evm.tracing.instructions import OPCODE_NAMES, SLOT_OPCODES, SSTORE, STACK_TAKEN
+from astralink_node.evm.tracing.kept_bytes import KeptBytes
 from astralink_node.evm.tracing.opcode_lines import OpcodeLines
+from astralink_node.evm.tracing.options import StructLogs
 from astralink_node.types import Address
 
 if TYPE_CHECKING:
     from astralink_node.evm.transaction_execution import Outcome
     from astralink_node.evm.vm import Computation, ExecutionState
 
-_SLOAD: Final = 0x54
-_SSTORE: Final = 0x55
 _SLOT_BYTES: Final = 64
 _BEFORE_IT_RUNS: Final = (OutOfGas, InsufficientStack, FullStack)
-
-
-@dataclass(frozen=True, slots=True)
-class StructLogOptions:
-    """geth's ``TraceConfig``, by its defaults."""
-
-    disable_stack: bool = False
-    enable_memory: bool = False
-    disable_storage: bool = False
-    enable_return_data: bool = False
-    limit: int = 0
-    """How many lines at most; 0: all. The transaction runs to its end in any case."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +46,7 @@ class StructLogResult:
 class StructLogger(OpcodeLines[dict[str, object]]):
     """Writes each line, a JSON object without a newline, as soon as its cost is known."""
 
-    def __init__(self, write: Callable[[bytes], None], options: StructLogOptions) -> None:
+    def __init__(self, write: Callable[[bytes], None], options: StructLogs) -> None:
         super().__init__()
         self._write = write
         self._options = options
@@ -85,13 +73,13 @@ class StructLogger(OpcodeLines[dict[str, object]]):
             "gasCost": 0,
             "depth": len(self.calls),
         }
-        if not options.disable_stack:
+        if options.with_stack:
             line["stack"] = [hex(value) for value in computation.stack_values]
-        if options.enable_return_data and computation.return_data:
+        if options.with_return_data and computation.return_data:
             line["returnData"] = "0x" + computation.return_data.hex()
-        if options.enable_memory and computation.memory_content:
+        if options.with_memory and computation.memory_content:
             line["memory"] = _words(computation.memory_content)
-        if not options.disable_storage and opcode in (_SLOAD, _SSTORE):
+        if options.with_storage and opcode in SLOT_OPCODES:
             slots = self._slots(computation, opcode)
             if slots is not None:
                 line["storage"] = slots
@@ -118,19 +106,13 @@ class StructLogger(OpcodeLines[dict[str, object]]):
         if len(values) < STACK_TAKEN[opcode]:
             return None
         slot, account = values[-1], computation.storage_address
-        value = values[-2] if opcode == _SSTORE else computation.state.overlay.get_storage(account, slot)
+        value = values[-2] if opcode == SSTORE else computation.state.overlay.get_storage(account, slot)
         slots = self._storage.setdefault(account, {})
         key = f"0x{slot:064x}"
         if key not in slots:
             self._kept.add(2 * _SLOT_BYTES)
         slots[key] = f"0x{value:064x}"
         return slots
-
-
-def struct_log_head(result: StructLogResult) -> bytes:
-    """The JSON object that holds the lines, up to where they begin; ``]}`` ends it."""
-    head = orjson.dumps({"gas": result.gas, "failed": result.failed, "returnValue": "0x" + result.return_value.hex()})
-    return head[:-1] + b',"structLogs":['
 
 
 def _words(memory: bytearray) -> list[str]:

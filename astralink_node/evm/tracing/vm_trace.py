@@ -14,30 +14,38 @@ from typing import TYPE_CHECKING, Final
 import orjson
 from eth.exceptions import VMError
 
-from astralink_node.evm.tracing.hooks import (
+from astralink_node.evm.machine import WORD_BYTES
+from astralink_node.evm.tracing.hooks import RefusedCall, SilentTracer
+from astralink_node.evm.tracing.instructions import (
     ALL_OPCODES,
     CALL,
     CALLCODE,
+    CALLDATACOPY,
     CALLS,
+    CODECOPY,
     CREATIONS,
     DELEGATECALL,
+    EXTCODECOPY,
+    MCOPY,
+    MLOAD,
+    MSTORE,
+    MSTORE8,
+    OPCODE_NAMES,
+    RETURNDATACOPY,
+    SSTORE,
+    STACK_LEFT,
+    STACK_TAKEN,
     STATICCALL,
-    KeptBytes,
-    RefusedCall,
-    SilentTracer,
 )
-from astralink_node.evm.tracing.instructions import OPCODE_NAMES, STACK_LEFT, STACK_TAKEN
+from astralink_node.evm.tracing.kept_bytes import KeptBytes
 from astralink_node.evm.tracing.records import VmTrace
 
 if TYPE_CHECKING:
     from astralink_node.evm.vm import Computation
 
-_MLOAD, _MSTORE, _MSTORE8, _SSTORE, _MCOPY = 0x51, 0x52, 0x53, 0x55, 0x5E
-_EXTCODECOPY: Final = 0x3C
-_COPIES: Final = frozenset({0x37, 0x39, 0x3E, _MCOPY})  # CALLDATACOPY, CODECOPY, RETURNDATACOPY
+_COPIES: Final = frozenset({CALLDATACOPY, CODECOPY, RETURNDATACOPY, MCOPY})
 _OUTPUT_PLACES: Final = {CALL: 5, CALLCODE: 5, DELEGATECALL: 4, STATICCALL: 4}
 """Where on the stack a call says where its output goes."""
-WORD_BYTES: Final = 32
 
 
 @dataclass(slots=True)
@@ -131,7 +139,7 @@ class VmTracer(SilentTracer):
         return {
             "mem": self._memory_write(computation, opcode, operands),
             "push": [hex(value) for value in values[-left:]] if left else [],
-            "store": {"key": hex(operands[0]), "val": hex(operands[1])} if opcode == _SSTORE else None,
+            "store": {"key": hex(operands[0]), "val": hex(operands[1])} if opcode == SSTORE else None,
             "used": computation.gas_left,
         }
 
@@ -147,13 +155,13 @@ class VmTracer(SilentTracer):
 
 def _written_memory(opcode: int, operands: tuple[int, ...]) -> tuple[int, int] | None:
     """Offset and size. A load counts as a write of what is there, as in OpenEthereum; an empty range is none."""
-    if opcode in (_MLOAD, _MSTORE):
+    if opcode in (MLOAD, MSTORE):
         return operands[0], WORD_BYTES
-    if opcode == _MSTORE8:
+    if opcode == MSTORE8:
         return operands[0], 1
     if opcode in _COPIES:
         return operands[0], operands[2]
-    if opcode == _EXTCODECOPY:
+    if opcode == EXTCODECOPY:
         return operands[1], operands[3]
     if opcode in CALLS:
         place = _OUTPUT_PLACES[opcode]

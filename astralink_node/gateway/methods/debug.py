@@ -10,9 +10,10 @@ from collections.abc import Iterable
 import orjson
 
 from astralink_node.chain.messages import AtHash, AtHeight, AtLatest, AtPending, BlockSelector
-from astralink_node.chain.trace_messages import RunTrace, StructLogs
+from astralink_node.chain.trace_messages import RunTrace
 from astralink_node.crypto.keccak import keccak256
 from astralink_node.evm import rlp
+from astralink_node.evm.tracing.options import StructLogs
 from astralink_node.gateway.call_parameters import CallArguments
 from astralink_node.gateway.context import RpcContext
 from astralink_node.gateway.encoding import JsonObject, data

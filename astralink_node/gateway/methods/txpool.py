@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from astralink_node.crypto.addresses import checksum_address
 from astralink_node.evm.transactions import Transaction, decode_transaction
 from astralink_node.gateway.context import RpcContext
-from astralink_node.gateway.encoding import JsonObject, checksum_address, quantity, transaction_fields
+from astralink_node.gateway.encoding import JsonObject, quantity, transaction_fields
 from astralink_node.gateway.jsonrpc import Json
 from astralink_node.gateway.methods.arguments import ADDRESS
 from astralink_node.gateway.methods.table import Method, Specification

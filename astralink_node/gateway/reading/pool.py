@@ -12,7 +12,6 @@ from astralink_node.gateway.link_messages import (
     PooledTransaction,
 )
 from astralink_node.gateway.pool_messages import (
-    ADDRESS_BYTES,
     MAX_PAGE_SENDERS,
     DroppedFate,
     GetPoolPage,
@@ -27,6 +26,7 @@ from astralink_node.gateway.pool_messages import (
 from astralink_node.gateway.reading.block_view import Place
 from astralink_node.gateway.reading.blocks import BlockReader
 from astralink_node.gateway.reading.source import Source
+from astralink_node.types import ADDRESS_BYTES
 
 
 @dataclass(frozen=True, slots=True)

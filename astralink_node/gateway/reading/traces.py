@@ -13,10 +13,8 @@ from typing import Final
 from astralink_node.chain.call_messages import NO_BLOCK_OVERRIDE, BlockOverride, CallRequest, StateOverride
 from astralink_node.chain.messages import AtHash, AtLatest, BlockSelector
 from astralink_node.chain.trace_messages import (
-    CallFrames,
     RunTrace,
     StreamChunk,
-    StructLogs,
     TraceBlock,
     TraceCalls,
     TracerChoice,
@@ -24,6 +22,7 @@ from astralink_node.chain.trace_messages import (
     TraceTransaction,
     TypedTracers,
 )
+from astralink_node.evm.tracing.options import CallFrames, StructLogs
 from astralink_node.gateway.reading.errors import TooMuch, Unavailable
 from astralink_node.gateway.reading.source import Source
 

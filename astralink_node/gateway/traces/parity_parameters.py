@@ -8,14 +8,8 @@ from typing import Final
 
 from astralink_node.chain.call_messages import AccessListEntry, AuthorizationEntry, CallRequest
 from astralink_node.chain.messages import AtHeight
-from astralink_node.chain.trace_messages import (
-    MAX_TRACED_CALLS,
-    CallFrames,
-    TouchedAccounts,
-    TypedTracer,
-    TypedTracers,
-    VmSteps,
-)
+from astralink_node.chain.trace_messages import MAX_TRACED_CALLS, TypedTracers
+from astralink_node.evm.tracing.options import CallFrames, TouchedAccounts, TypedTracer, VmSteps
 from astralink_node.evm.transactions import DYNAMIC_FEE_TYPE, Transaction
 from astralink_node.gateway.call_parameters import CallArguments, call_arguments
 from astralink_node.gateway.parameters import (

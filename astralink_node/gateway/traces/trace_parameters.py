@@ -13,14 +13,8 @@ from fractions import Fraction
 from typing import Final
 
 from astralink_node.chain.call_messages import NO_BLOCK_OVERRIDE, BlockOverride, StateOverride
-from astralink_node.chain.trace_messages import (
-    CallFrames,
-    Selectors,
-    StructLogs,
-    TouchedAccounts,
-    TypedTracer,
-    TypedTracers,
-)
+from astralink_node.chain.trace_messages import TypedTracers
+from astralink_node.evm.tracing.options import CallFrames, Selectors, StructLogs, TouchedAccounts, TypedTracer
 from astralink_node.gateway.call_parameters import block_overrides, state_overrides
 from astralink_node.gateway.parameters import BadValue, flag, json_object, picture, quantity64, whole_number
 from astralink_node.gateway.rpc_errors import server_error

@@ -39,6 +39,7 @@ from astralink_node.evm.blocks import decode_header
 from astralink_node.evm.created_addresses import contract_address
 from astralink_node.storage import keys
 from astralink_node.storage.memory import MemoryStore
+from astralink_node.storage.store import DatabaseDamaged
 from astralink_node.types import Address
 from genesis.presets import DEVNET_ACCOUNTS
 from tests.support.chains import LOGGER, LocalChain, candidate, genesis_text
@@ -417,6 +418,21 @@ def test_the_check_finds_a_missing_entry_and_none_in_a_whole_index() -> None:
         problems = check_database(chain.store, lambda *_: None).problems
         assert any("explorer index" in problem for problem in problems)
         chain.store.write({key: value}, sync=True)
+
+
+@pytest.mark.parametrize(
+    ("key", "words"),
+    [
+        (keys.appearance_list_key(2), "the explorer index's list of block 2: 1"),
+        (keys.creation_key(Address(LOGGER)), "the explorer index's entry of contract 0x"),
+    ],
+    ids=["list", "creation"],
+)
+def test_a_rollback_stops_at_an_entry_of_the_wrong_length(key: bytes, words: str) -> None:
+    chain = grown(2)
+    chain.store.write({key: (chain.store.get(key) or b"") + b"\x01"}, sync=True)
+    with pytest.raises(DatabaseDamaged, match=words):
+        rollback_head(chain.store)
 
 
 def test_a_node_that_joined_with_a_snapshot_indexes_from_its_first_block_on_and_says_what_lies_below() -> None:

@@ -1,23 +1,35 @@
 """Long questions over the query socket: answers in chunks, and work that ends when nobody reads on."""
 
 import json
+from dataclasses import dataclass
 
 import pytest
 
 from astralink_node.chain.call_messages import CallFailed, CallQuestion, CallRequest
 from astralink_node.chain.execution import ExecutionConfig
 from astralink_node.chain.frames import encode_frame
-from astralink_node.chain.json_stream import CHUNK_BYTES
-from astralink_node.chain.messages import AtHeight, AtLatest, GetStatus, LimitExceeded, NotFound, Query, Status
+from astralink_node.chain.json_stream import CHUNK_BYTES, Emit
+from astralink_node.chain.messages import Answer, AtHeight, AtLatest, GetStatus, LimitExceeded, NotFound, Query, Status
+from astralink_node.chain.queries import Interrupt
 from astralink_node.chain.query_limits import QueryLimits
 from astralink_node.chain.query_server import MAX_TRACES_WAITING, TRACE_THREADS
-from astralink_node.chain.trace_messages import StreamChunk, StreamEnd, StructLogs, TraceBlock, TraceTransaction
+from astralink_node.chain.trace_messages import StreamChunk, StreamEnd, TraceBlock, TraceTransaction
+from astralink_node.evm.tracing.options import StructLogs
 from astralink_node.evm.transactions import decode_transaction
+from astralink_node.storage.store import StorageError
 from tests.support.chains import COUNTER, LOOPER, LocalChain, candidate
 from tests.support.query_sockets import PATIENCE_S, query_server
 
 ENDLESS_GAS = 3_000_000
 """Nearly a million steps: far more than any test waits for."""
+
+
+@dataclass
+class FailingQueries:
+    failure: Exception
+
+    def query(self, query: Query, interrupt: Interrupt, emit: Emit) -> Answer:
+        raise self.failure
 
 
 def chain_with(*, to: bytes, gas: int, limits: QueryLimits | None = None) -> tuple[LocalChain, Query]:
@@ -144,6 +156,25 @@ def test_a_trace_that_takes_too_long_ends_with_geths_words(time_ms: int) -> None
         asker.send(Query(AtLatest(), asked))
         _, end = asker.collect()
     assert end == CallFailed("timeout", "execution timeout")
+
+
+@pytest.mark.parametrize(
+    ("failure", "words", "logged"),
+    [
+        (StorageError("No space left on device"), "the database failed: see the node's log", "a failing database"),
+        (RuntimeError("a bug"), "internal error: see the node's log", "RuntimeError: a bug"),
+    ],
+)
+def test_a_failing_database_or_a_bug_is_told_as_no_fault_of_the_caller(
+    failure: Exception, words: str, logged: str
+) -> None:
+    complaints: list[str] = []
+    with query_server(FailingQueries(failure), complain=complaints.append) as (_, connect):
+        asker = connect()
+        asker.send(Query(AtLatest(), GetStatus()))
+        assert asker.receive() == CallFailed("internal", words)
+    (complaint,) = complaints
+    assert logged in complaint
 
 
 def test_genesis_cannot_be_traced() -> None:

@@ -25,22 +25,17 @@ from astralink_node.chain.messages import (
 )
 from astralink_node.chain.query_limits import QueryLimits
 from astralink_node.chain.trace_messages import (
-    CallFrames,
     LongQuestion,
     RunTrace,
-    Selectors,
     StreamEnd,
-    StructLogs,
-    TouchedAccounts,
     TraceBlock,
     TraceCalls,
     TracePart,
     TraceTransaction,
-    TypedTracer,
     TypedTracers,
-    VmSteps,
 )
-from astralink_node.evm.tracing.hooks import MAX_KEPT_BYTES
+from astralink_node.evm.tracing.kept_bytes import MAX_KEPT_BYTES
+from astralink_node.evm.tracing.options import CallFrames, Selectors, StructLogs, TouchedAccounts, TypedTracer, VmSteps
 from astralink_node.evm.tracing.records import CallTrace, Prestate, SelectorCounts, VmTrace
 from astralink_node.evm.transactions import decode_transaction
 from contracts.places import STAKING

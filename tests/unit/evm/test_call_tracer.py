@@ -13,7 +13,8 @@ from astralink_node.evm.created_addresses import contract_address, create2_addre
 from astralink_node.evm.fork_rules import PRAGUE
 from astralink_node.evm.revert_reason import ERROR_SELECTOR
 from astralink_node.evm.tracing.call_json import call_trace_json
-from astralink_node.evm.tracing.calls import CallTraceOptions, CallTracer
+from astralink_node.evm.tracing.calls import CallTracer
+from astralink_node.evm.tracing.options import CallFrames
 from astralink_node.evm.tracing.records import CallTrace
 from tests.support.evm_code import (
     STOP,
@@ -40,8 +41,8 @@ def traced(codes: dict[bytes, str], to: bytes = CONTRACT, **fields: Any) -> Call
     return trace_in(World(codes), to, **fields)
 
 
-def trace_in(world: World, to: bytes, options: CallTraceOptions | None = None, **fields: Any) -> CallTrace:
-    tracer = CallTracer(options or CallTraceOptions(with_log=True))
+def trace_in(world: World, to: bytes, options: CallFrames | None = None, **fields: Any) -> CallTrace:
+    tracer = CallTracer(options or CallFrames(with_logs=True))
     world.execution.set_tracer(tracer)
     world.send(to, **fields)
     trace = tracer.result()
@@ -254,13 +255,13 @@ def test_logs_of_reverted_calls_are_absent_those_of_their_own_calls_too() -> Non
 
 
 def test_without_with_log_there_are_none() -> None:
-    trace = trace_in(World({CONTRACT: LOG_NOTHING}), CONTRACT, CallTraceOptions())
+    trace = trace_in(World({CONTRACT: LOG_NOTHING}), CONTRACT, CallFrames())
     assert trace.frames[0].logs == ()
 
 
 def test_only_the_top_call_is_shown_if_asked_for() -> None:
     codes = {CONTRACT: call(INNER) + LOG_NOTHING, INNER: LOG_NOTHING + push(INNERMOST) + "ff"}
-    trace = trace_in(World(codes), CONTRACT, CallTraceOptions(only_top_call=True, with_log=True))
+    trace = trace_in(World(codes), CONTRACT, CallFrames(only_top_call=True, with_logs=True))
     assert shape(trace) == [(0, "CALL", "")]
     assert len(trace.frames[0].logs) == 1
 

@@ -9,7 +9,8 @@ from eth.exceptions import VMError
 
 from astralink_node.evm.tracing.costs import LARGEST_COST, Asked
 from astralink_node.evm.tracing.eip3155 import Eip3155Tracer
-from astralink_node.evm.tracing.hooks import ALL_OPCODES, CALLS, SilentTracer
+from astralink_node.evm.tracing.hooks import SilentTracer
+from astralink_node.evm.tracing.instructions import ALL_OPCODES, CALLS
 from astralink_node.evm.vm import Computation
 from tests.support.evm_code import call, callcode, create, create2, delegatecall, deploying, push, put, staticcall
 from tests.support.evm_worlds import World, address

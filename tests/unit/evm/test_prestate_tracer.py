@@ -7,7 +7,8 @@ from typing import Any
 from astralink_node.chain import codec
 from astralink_node.evm.created_addresses import contract_address
 from astralink_node.evm.tracing.account_json import prestate_fields
-from astralink_node.evm.tracing.prestate import PrestateOptions, PrestateTracer
+from astralink_node.evm.tracing.options import TouchedAccounts
+from astralink_node.evm.tracing.prestate import PrestateTracer
 from astralink_node.evm.tracing.records import Prestate
 from tests.support.evm_code import STOP, call, create, deploying, push, reverting
 from tests.support.evm_worlds import BALANCE, COINBASE, SENDER, World, address
@@ -16,7 +17,7 @@ CONTRACT, INNER, OTHER = address(1), address(2), address(3)
 SLOT = "0x" + "00" * 32
 
 
-def traced(world: World, to: bytes = CONTRACT, options: PrestateOptions | None = None, **fields: Any) -> dict[str, Any]:
+def traced(world: World, to: bytes = CONTRACT, options: TouchedAccounts | None = None, **fields: Any) -> dict[str, Any]:
     tracer = PrestateTracer(options)
     world.execution.set_tracer(tracer)
     world.send(to, **fields)
@@ -26,7 +27,7 @@ def traced(world: World, to: bytes = CONTRACT, options: PrestateOptions | None =
 
 
 def difference(world: World, to: bytes = CONTRACT, **fields: Any) -> tuple[dict[str, Any], dict[str, Any]]:
-    found = traced(world, to, PrestateOptions(diff_mode=True), **fields)
+    found = traced(world, to, TouchedAccounts(diff_mode=True), **fields)
     return found["pre"], found["post"]
 
 
@@ -52,7 +53,7 @@ def test_accounts_that_nothing_names_are_absent() -> None:
 
 def test_accounts_that_did_not_exist_are_absent_unless_asked_for() -> None:
     assert set(traced(World(), OTHER, value=1)) == {text(SENDER)}
-    everything = traced(World(), OTHER, PrestateOptions(include_empty=True), value=1)
+    everything = traced(World(), OTHER, TouchedAccounts(with_empty=True), value=1)
     assert everything[text(OTHER)] == {"balance": "0x0"}
     assert text(COINBASE) in everything
 
@@ -83,7 +84,7 @@ def test_a_delegations_target_is_touched() -> None:
 
 
 def test_code_and_storage_can_be_left_out() -> None:
-    found = traced(World(alloc=storing(7)), options=PrestateOptions(disable_code=True, disable_storage=True))
+    found = traced(World(alloc=storing(7)), options=TouchedAccounts(with_code=False, with_storage=False))
     assert found[text(CONTRACT)] == {"balance": "0x0", "nonce": 1}
 
 

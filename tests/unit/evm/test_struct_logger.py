@@ -9,7 +9,12 @@ from typing import Any
 import orjson
 import pytest
 
-from astralink_node.evm.tracing.struct_logger import StructLogger, StructLogOptions, StructLogResult, struct_log_head
+from astralink_node.chain.json_stream import JsonStream
+from astralink_node.chain.trace_messages import StreamChunk, TracePart
+from astralink_node.chain.tracers import stream_struct_logs
+from astralink_node.evm.tracing.hooks import Tracer
+from astralink_node.evm.tracing.options import StructLogs
+from astralink_node.evm.tracing.struct_logger import StructLogger, StructLogResult
 from tests.support.evm_code import STOP, call, push, put, returning, reverting
 from tests.support.evm_worlds import World, address
 from tests.support.json_schema import violations
@@ -19,21 +24,41 @@ OPENRPC = Path(__file__).parents[2] / "fixtures" / "unpacked" / "openrpc" / "ope
 CONTRACT, INNER = address(1), address(2)
 
 
-def lines_of(codes: dict[bytes, str], options: StructLogOptions | None = None, **fields: Any) -> list[dict[str, Any]]:
+def lines_of(codes: dict[bytes, str], options: StructLogs | None = None, **fields: Any) -> list[dict[str, Any]]:
     return run(codes, options, **fields)[0]
 
 
 def run(
-    codes: dict[bytes, str], options: StructLogOptions | None = None, **fields: Any
+    codes: dict[bytes, str], options: StructLogs | None = None, **fields: Any
 ) -> tuple[list[dict[str, Any]], StructLogResult]:
     written: list[bytes] = []
-    logger = StructLogger(written.append, options or StructLogOptions())
+    logger = StructLogger(written.append, options or StructLogs())
     world = World(codes)
     world.execution.set_tracer(logger)
     world.send(CONTRACT, **fields)
     result = logger.result()
     assert result is not None
     return [orjson.loads(line) for line in written], result
+
+
+def streamed(codes: dict[bytes, str], options: StructLogs) -> dict[str, Any]:
+    """The object as a client gets it."""
+    chunks: list[bytes] = []
+
+    def keep(part: TracePart) -> None:
+        assert isinstance(part, StreamChunk)
+        chunks.append(part.data)
+
+    def send(tracer: Tracer) -> None:
+        world = World(codes)
+        world.execution.set_tracer(tracer)
+        world.send(CONTRACT)
+
+    stream = JsonStream(keep)
+    stream_struct_logs(stream, options, send)
+    stream.flush()
+    found: dict[str, Any] = orjson.loads(b"".join(chunks))
+    return found
 
 
 def test_a_line_has_numbers_names_and_the_stack() -> None:
@@ -49,7 +74,7 @@ def test_a_line_has_numbers_names_and_the_stack() -> None:
 
 def test_a_plain_transfer_has_no_lines_but_a_result() -> None:
     written: list[bytes] = []
-    logger = StructLogger(written.append, StructLogOptions())
+    logger = StructLogger(written.append, StructLogs())
     world = World()
     world.execution.set_tracer(logger)
     world.send(address(9), value=1)
@@ -75,19 +100,19 @@ def test_each_contract_has_its_own_slots() -> None:
 
 
 def test_storage_and_stack_can_be_left_out() -> None:
-    lines = lines_of({CONTRACT: "60075f55"}, StructLogOptions(disable_stack=True, disable_storage=True))
+    lines = lines_of({CONTRACT: "60075f55"}, StructLogs(with_stack=False, with_storage=False))
     assert all("stack" not in line and "storage" not in line for line in lines)
 
 
 def test_memory_comes_in_words_and_only_if_asked_for_and_there() -> None:
-    lines = lines_of({CONTRACT: put(b"\x01") + "00"}, StructLogOptions(enable_memory=True))
+    lines = lines_of({CONTRACT: put(b"\x01") + "00"}, StructLogs(with_memory=True))
     assert [line.get("memory") for line in lines] == [None, None, None, ["0x01" + "00" * 31]]
     assert all("memory" not in line for line in lines_of({CONTRACT: put(b"\x01") + "00"}))
 
 
 def test_return_data_is_that_of_the_last_call_and_only_if_asked_for() -> None:
     codes = {CONTRACT: call(INNER) + "50", INNER: returning(b"\xaa")}
-    lines = lines_of(codes, StructLogOptions(enable_return_data=True))
+    lines = lines_of(codes, StructLogs(with_return_data=True))
     assert [line.get("returnData") for line in lines if line["op"] in ("CALL", "POP")] == [None, "0xaa"]
     assert all("returnData" not in line for line in lines_of(codes))
 
@@ -119,7 +144,7 @@ def test_a_cost_beyond_64_bits_is_shown_as_the_largest() -> None:
 
 
 def test_a_limit_ends_the_lines_and_not_the_transaction() -> None:
-    lines, result = run({CONTRACT: "60015f55" + returning(b"done")}, StructLogOptions(limit=2))
+    lines, result = run({CONTRACT: "60015f55" + returning(b"done")}, StructLogs(limit=2))
     assert [line["op"] for line in lines] == ["PUSH1", "PUSH0"]
     assert result.return_value == b"done"
 
@@ -131,22 +156,15 @@ def test_the_result_of_a_revert_has_its_data_and_of_another_failure_none() -> No
     assert halted == StructLogResult(50_000, failed=True, return_value=b"")
 
 
-def test_the_head_and_the_lines_make_geths_object() -> None:
-    head = struct_log_head(StructLogResult(21_003, failed=False, return_value=b"\x01"))
-    assert orjson.loads(head + b"]}") == {"gas": 21_003, "failed": False, "returnValue": "0x01", "structLogs": []}
-
-
 def test_a_trace_conforms_to_the_openrpc_schema() -> None:
     (method,) = [
         method for method in json.loads(OPENRPC.read_text())["methods"] if method["name"] == "debug_traceTransaction"
     ]
     schema = method["result"]["schema"]["anyOf"][0]
-    everything = StructLogOptions(enable_memory=True, enable_return_data=True)
     code = put(b"\x01") + "60075f55" + "5f5f55" + call(INNER) + "01" * 3
-    lines, result = run({CONTRACT: code, INNER: returning(b"\xaa")}, everything)
+    trace = streamed({CONTRACT: code, INNER: returning(b"\xaa")}, StructLogs(with_memory=True, with_return_data=True))
     fields = {"memory", "storage", "refund", "returnData", "error", "stack"}
-    assert fields <= {name for line in lines for name in line}
-    trace = orjson.loads(struct_log_head(result) + b",".join(orjson.dumps(line) for line in lines) + b"]}")
+    assert fields <= {name for line in trace["structLogs"] for name in line}
     assert violations(trace, schema) == []
     assert violations(trace | {"gas": "0x1"}, schema) != []
 
@@ -164,7 +182,7 @@ def test_a_write_that_raises_ends_the_transaction_and_leaves_no_trace_of_it() ->
 
     world = World({CONTRACT: "60015f55" + STOP})
     before = world.overlay.changes()
-    world.execution.set_tracer(StructLogger(write, StructLogOptions()))
+    world.execution.set_tracer(StructLogger(write, StructLogs()))
     with pytest.raises(EnoughError):
         world.send(CONTRACT)
     assert len(written) == 3

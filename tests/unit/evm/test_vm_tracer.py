@@ -8,7 +8,7 @@ import orjson
 import pytest
 
 from astralink_node.evm.fork_rules import PRAGUE
-from astralink_node.evm.tracing.hooks import KeptBytes, TraceTooLarge
+from astralink_node.evm.tracing.kept_bytes import KeptBytes, TraceTooLarge
 from astralink_node.evm.tracing.vm_trace import VmTracer
 from tests.support.evm_code import call, create, deploying, push, put, returning
 from tests.support.evm_worlds import World, address

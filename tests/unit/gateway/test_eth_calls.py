@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from astralink_node.crypto.eip55 import checksum_address
+from astralink_node.crypto.addresses import checksum_address
 from astralink_node.gateway.rpc_errors import SERVER_ERROR
 from tests.support.gateways import ALICE, BOB, COUNTER, ECHO, REVERTER, Client, hexed, with_client
 

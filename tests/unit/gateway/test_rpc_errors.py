@@ -4,7 +4,15 @@ import pytest
 from eth_abi.abi import encode
 
 from astralink_node.evm.revert_reason import ERROR_SELECTOR, PANIC_SELECTOR, revert_reason
-from astralink_node.gateway.rpc_errors import EXECUTION_REVERTED, execution_reverted
+from astralink_node.gateway.reading.errors import CallRefused, SimulationRefused
+from astralink_node.gateway.rpc_errors import (
+    EXECUTION_REVERTED,
+    INTERNAL_ERROR,
+    INVALID_PARAMS,
+    SERVER_ERROR,
+    execution_reverted,
+    of_read_error,
+)
 
 
 @pytest.mark.parametrize("reason", ["", "module: reason", "ünïcode", "x" * 100])
@@ -46,3 +54,14 @@ def test_custom_errors_and_rubbish_have_no_reason_and_keep_their_bytes(output: b
 
 def test_text_that_is_not_utf8_is_shown_as_far_as_it_goes() -> None:
     assert revert_reason(ERROR_SELECTOR + encode(["bytes"], [b"ok\xff"])) == "ok\ufffd"
+
+
+@pytest.mark.parametrize("refused", [CallRefused, SimulationRefused])
+def test_what_is_no_fault_of_the_caller_is_an_internal_error(refused: type[CallRefused | SimulationRefused]) -> None:
+    error = of_read_error(refused("internal", "the database failed: see the node's log"))
+    assert (error.code, error.message) == (INTERNAL_ERROR, "the database failed: see the node's log")
+
+
+@pytest.mark.parametrize(("refused", "code"), [(CallRefused, SERVER_ERROR), (SimulationRefused, INVALID_PARAMS)])
+def test_what_is_the_callers_fault_is_not(refused: type[CallRefused | SimulationRefused], code: int) -> None:
+    assert of_read_error(refused("invalid", "nonce: expected a 64-bit number")).code == code

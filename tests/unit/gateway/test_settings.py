@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
-from astralink_node.chain.process_config import ProcessConfig
+import pytest
+
+from astralink_node.chain.process_config import ProcessConfig, ProcessConfigError
 from astralink_node.chain.query_limits import QueryLimits, query_limits
 from astralink_node.config import NodeConfig, RpcConfig
 from astralink_node.gateway.config import DEFAULT_APIS, KNOWN_APIS, GatewayConfig, GatewayLimits
@@ -55,10 +58,30 @@ def test_every_limit_that_is_set_reaches_its_process() -> None:
     )
     wanted = query_limits(rpc)
     assert (wanted.call_gas, wanted.max_log_heights, wanted.max_unfiltered_log_heights) == (140_000, 1200, 60)
-    process = ProcessConfig(
-        "database", "", 3, "socket", None, 4, 140_000, wanted.max_log_heights, 60, logs=wanted.max_logs
-    )
-    assert ProcessConfig.from_json(process.to_json()).query_limits == wanted
+    process = ProcessConfig("database", "", 3, "socket", None, query_limits=wanted)
+    assert ProcessConfig.from_json(process.to_json()) == process
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"node_socket": "3"}, "node_socket: found '3'"),
+        ({"query_limits": {"max_logs": True}}, "query_limits.max_logs: found True"),
+        ({"query_limits": {"most_logs": 1}}, "most_logs"),
+        ({"query_limits": [1]}, "must be a mapping"),
+        ({"log_heights": 1}, "log_heights"),
+    ],
+)
+def test_what_is_no_configuration_of_an_execution_process_is_refused(change: dict[str, object], words: str) -> None:
+    values = json.loads(ProcessConfig("database", "", 3, "socket").to_json())
+    with pytest.raises(ProcessConfigError, match=words):
+        ProcessConfig.from_json(json.dumps(values | change))
+
+
+@pytest.mark.parametrize("text", ["", "[]", "7", "{}"])
+def test_what_is_not_even_an_object_with_its_fields_is_refused_too(text: str) -> None:
+    with pytest.raises(ProcessConfigError):
+        ProcessConfig.from_json(text)
 
 
 def test_settings_name_the_namespaces_that_there_are() -> None:

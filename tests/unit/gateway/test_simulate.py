@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from astralink_node.crypto.eip55 import checksum_address
+from astralink_node.crypto.addresses import checksum_address
 from astralink_node.evm.transaction_execution import contract_address
 from astralink_node.types import Address
 from tests.support.gateways import (

@@ -4,7 +4,8 @@ from typing import Any
 
 import pytest
 
-from astralink_node.chain.trace_messages import CallFrames, Selectors, StructLogs, TouchedAccounts, TypedTracers
+from astralink_node.chain.trace_messages import TypedTracers
+from astralink_node.evm.tracing.options import CallFrames, Selectors, StructLogs, TouchedAccounts
 from astralink_node.gateway.parameters import BadValue
 from astralink_node.gateway.rpc_errors import RpcError
 from astralink_node.gateway.traces.trace_parameters import DEFAULT_TRACE_CONFIG, MAX_TIME_MS, Presentation, trace_config

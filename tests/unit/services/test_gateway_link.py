@@ -253,7 +253,7 @@ def test_the_state_of_consensus_is_what_its_source_says_now() -> None:
 
 def pending(data: bytes = b"") -> tuple[PoolTransaction, SubmittedTransaction]:
     sent = candidate(0, 0, data=data, gas=30_000_000)
-    entry = PoolTransaction(decode_transaction(sent.raw_transaction), Address(sent.sender), 0, 0)
+    entry = PoolTransaction(decode_transaction(sent.raw_transaction), Address(sent.sender), 0)
     return entry, SubmittedTransaction(sent.raw_transaction, sent.sender)
 
 

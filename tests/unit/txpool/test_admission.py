@@ -24,7 +24,7 @@ def check(tx, *, min_tip_wei=0, allow_unprotected=False):
 
 
 def entry(tx, arrival=0):
-    return PoolTransaction(tx, address(1), arrival, 0)
+    return PoolTransaction(tx, address(1), arrival)
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from astralink_node.evm.fork_rules import OSAKA
 from astralink_node.txpool.admission import AccountView, ChainView
+from astralink_node.txpool.fate import Dropped
 from astralink_node.txpool.long_runs import MAX_WAITING, PAUSE_BLOCKS, LongRuns
 from astralink_node.txpool.pool import AccountUpdate, Pool, PoolLimits
 from tests.support.transactions import CHAIN_ID, GWEI, address, transaction
@@ -173,7 +174,9 @@ def test_what_is_stopped_when_too_many_wait_leaves_the_pool_with_a_reason():
     heavy = bench.add(ALICE)
     bench.pool.put_off(heavy)
     assert heavy not in bench.pool
-    assert "too many" in bench.pool.drop_reason(heavy)
+    fate = bench.pool.fate(heavy)
+    assert isinstance(fate, Dropped)
+    assert "too many" in fate.reason
 
 
 def test_a_sender_that_waits_already_keeps_its_place():
