@@ -195,14 +195,17 @@ class RpcEndpoint:
             connection.close()
 
     async def _converse(self, connection: Connection, receive: Receive, allowance: Allowance) -> None:
-        """Answer messages as they come, so many at once; beyond that the socket is not read. Raises ClientGone."""
+        """Answer messages as they come, so many at once, while one more waits; beyond that the socket is not read.
+
+        Raises ClientGone, also while so many are at work: what works for a client that left is cancelled.
+        """
         gate = asyncio.Semaphore(self._limits.requests_per_connection)
         async with asyncio.TaskGroup() as answers:
             while True:
-                await gate.acquire()
                 message = await receive()
                 if message["type"] == "websocket.disconnect":
                     raise ClientGone
+                await gate.acquire()
                 answers.create_task(self._answer(connection, _payload(message), allowance, gate))
 
     async def _answer(self, connection: Connection, body: bytes, allowance: Allowance, gate: asyncio.Semaphore) -> None:

@@ -44,8 +44,10 @@ from astralink_node.gateway.streamed import Streamed, answer_in_parts, collected
 
 logger = logging.getLogger(__name__)
 
-BATCH_CONCURRENCY = 16
-"""Calls of one batch that run at once; they start in their order, so that transactions reach the pool in it."""
+BATCH_CONCURRENCY = 4
+"""Calls of one batch that run at once; they start in their order, so that transactions reach the pool in it.
+
+No more than the execution process has threads for queries: others then wait for one query of the batch, not for many."""
 
 
 class RateLimited(AstraLinkError):

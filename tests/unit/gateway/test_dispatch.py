@@ -9,6 +9,7 @@ from typing import Any, cast
 import orjson
 import pytest
 
+from astralink_node.chain.process_config import DEFAULT_QUERY_THREADS
 from astralink_node.gateway.config import GatewayLimits
 from astralink_node.gateway.context import RpcContext
 from astralink_node.gateway.dispatch import BATCH_CONCURRENCY, Dispatcher
@@ -53,6 +54,12 @@ async def forever(context: RpcContext) -> Json:
     return None
 
 
+async def silent(context: RpcContext, value: str) -> Json:
+    seen.append(value)
+    await asyncio.Event().wait()
+    return None
+
+
 async def broken(context: RpcContext, value: str) -> Json:
     raise KeyError("a bug")
 
@@ -72,6 +79,7 @@ TABLE = method_table(
             Method("double", double, (Parameter("number", quantity), Parameter("fallback", quantity, 7))),
             Method("long", long, (Parameter("size", quantity),)),
             Method("forever", forever),
+            Method("silent", silent, (Parameter("value", text),)),
             Method("broken", broken, (Parameter("value", text),)),
             Method("refused", refused),
             Method("away", away),
@@ -178,6 +186,12 @@ def test_one_slow_call_of_a_batch_does_not_take_the_others_down() -> None:
     answers = ask([call("echo", "a"), call("forever"), call("echo", "b")], request_timeout_ms=20)
     assert [answers[0].get("result"), answers[2].get("result")] == ["a", "b"]
     assert answers[1]["error"]["code"] == TIMEOUT
+
+
+def test_a_batch_has_no_more_at_execution_than_that_has_threads() -> None:
+    seen.clear()
+    ask([call("silent", "begun")] * 100, request_timeout_ms=50)
+    assert 0 < len(seen) <= DEFAULT_QUERY_THREADS
 
 
 def test_a_call_of_a_batch_whose_time_is_over_does_not_start() -> None:
