@@ -6,6 +6,7 @@ below 2**256 only (py-evm's mixes in byte strings), so that nothing is converted
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Final
 
 from eth.exceptions import FullStack, InsufficientStack, OutOfGas
@@ -16,6 +17,8 @@ STACK_LIMIT: Final = 1_024
 WORD_BYTES: Final = 32
 MEMORY_WORD_GAS: Final = 3
 MEMORY_QUADRATIC_DENOMINATOR: Final = 512
+BULK_BYTES: Final = 16 * 1024
+"""An opcode that hashes, copies or hands on so many is preceded by a look at the interrupt."""
 CALL_STIPEND: Final = 2_300
 """Gas that a call gets on top if it moves value; EIP-2200: an SSTORE with no more left fails before it asks for any."""
 _ADDRESS_MASK: Final = (1 << 160) - 1
@@ -88,6 +91,31 @@ class Memory:
     def copy(self, destination: int, source: int, size: int) -> None:
         if size:
             self.content[destination : destination + size] = self.content[source : source + size]
+
+
+class WatchedMemory(Memory):
+    """One that calls the interrupt before it reads or writes much: the loop counts opcodes, however long each takes."""
+
+    __slots__ = ("_interrupt",)
+
+    def __init__(self, interrupt: Callable[[], None]) -> None:
+        super().__init__()
+        self._interrupt = interrupt
+
+    def write(self, start: int, size: int, value: bytes) -> None:
+        if size >= BULK_BYTES:
+            self._interrupt()
+        super().write(start, size, value)
+
+    def read_bytes(self, start: int, size: int) -> bytes:
+        if size >= BULK_BYTES:
+            self._interrupt()
+        return super().read_bytes(start, size)
+
+    def copy(self, destination: int, source: int, size: int) -> None:
+        if size >= BULK_BYTES:
+            self._interrupt()
+        super().copy(destination, source, size)
 
 
 class Meter:

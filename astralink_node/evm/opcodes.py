@@ -184,8 +184,7 @@ def mcopy(computation: Computation) -> None:
     if size:
         computation.extend_memory(max(to, start), size)
         computation.consume_gas(_COPY_WORD_GAS * ((size + 31) >> 5), "MCOPY")
-        content = computation.memory_content
-        content[to : to + size] = content[start : start + size]
+        computation.memory_copy(to, start, size)
 
 
 def _copy_to_memory(computation: Computation, source: bytes, reason: str) -> None:
@@ -194,7 +193,7 @@ def _copy_to_memory(computation: Computation, source: bytes, reason: str) -> Non
     if size:
         computation.extend_memory(to, size)
         computation.consume_gas(_COPY_WORD_GAS * ((size + 31) >> 5), reason)
-        computation.memory_content[to : to + size] = source[start : start + size].ljust(size, b"\0")
+        computation.memory_write(to, size, source[start : start + size].ljust(size, b"\0"))
 
 
 def _jump_to(computation: Computation, destination: int) -> None:

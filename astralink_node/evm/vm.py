@@ -31,7 +31,7 @@ from astralink_node.evm.code import Code
 from astralink_node.evm.execution_context import BlockEnvironment, ExecutionContext, TransactionContext
 from astralink_node.evm.fee_rules import blob_base_fee
 from astralink_node.evm.fork_rules import ForkRules
-from astralink_node.evm.machine import STACK_LIMIT, Memory, Message, Meter, Stack, memory_gas
+from astralink_node.evm.machine import STACK_LIMIT, Memory, Message, Meter, Stack, WatchedMemory, memory_gas
 from astralink_node.evm.opcodes import (
     JUMPI,
     ON_COMPUTATION,
@@ -59,7 +59,7 @@ DEEP_CALL: Final = 48
 Precompiles = Mapping[Address, PrecompileCall]
 
 OPCODES_PER_CHECK: Final = 1024
-"""How many opcodes one call runs between two looks at the interrupt."""
+"""How many opcodes one call runs between two looks at the interrupt; one that works on much memory looks by itself."""
 
 MAX_CODE_BYTES: Final = 24_576
 """EIP-170."""
@@ -212,7 +212,8 @@ class Computation(PragueComputation):
         self.accounts_to_delete: list[Address] = []
         self.beneficiaries: list[Address] = []
         self._gas_meter = meter = Meter(message.gas)
-        self._memory = memory = Memory()
+        memory = Memory() if state.interrupt is None else WatchedMemory(state.interrupt)
+        self._memory = memory
         self._stack = stack = Stack()
         self.stack_values = stack.values
         self.memory_content = memory.content

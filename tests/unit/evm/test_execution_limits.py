@@ -7,6 +7,8 @@ from collections.abc import Callable
 import pytest
 
 from astralink_node.evm.fork_rules import PRAGUE
+from astralink_node.evm.machine import BULK_BYTES
+from astralink_node.evm.transfer_tracer import TransferTracer
 from astralink_node.evm.vm import OPCODES_PER_CHECK, RECURSION_LIMIT, allow_deep_calls
 from tests.support.evm_worlds import SENDER, World, address
 
@@ -143,3 +145,34 @@ def test_an_interrupt_is_asked_every_so_many_opcodes() -> None:
     assert not world.send(CONTRACT, gas_limit=21_000 + 11 * 100_000)
     opcodes = 3 * 100_000
     assert abs(len(calls) - opcodes // OPCODES_PER_CHECK) <= 1
+
+
+BULK = "61" + BULK_BYTES.to_bytes(2, "big").hex()
+LITTLE_LESS = "61" + (BULK_BYTES - 1).to_bytes(2, "big").hex()
+ON_MEMORY = {
+    "KECCAK256": "{size}5f20",
+    "CALLDATACOPY": "{size}5f5f37",
+    "CODECOPY": "{size}5f5f39",
+    "EXTCODECOPY": "{size}5f5f303c",
+    "MCOPY": "{size}5f60205e",
+    "LOG0": "{size}5fa0",
+    "CALL": "5f5f{size}5f5f60045af1",
+    "RETURN": "{size}5ff3",
+    "REVERT": "{size}5ffd",
+}
+
+
+@pytest.mark.parametrize("opcode", ON_MEMORY)
+@pytest.mark.parametrize("traced", [False, True])
+def test_an_opcode_that_works_on_much_memory_looks_at_the_interrupt(opcode: str, *, traced: bool) -> None:
+    """However few opcodes have run."""
+    looks: dict[str, int] = {}
+    for size in (BULK, LITTLE_LESS):
+        world = World({CONTRACT: ON_MEMORY[opcode].format(size=size) + "00"})
+        interrupt, calls = counting_interrupt(100)
+        world.execution.set_interrupt(interrupt)
+        world.execution.set_tracer(TransferTracer() if traced else None)
+        world.send(CONTRACT, gas_limit=1_000_000)
+        looks[size] = len(calls)
+    assert looks[LITTLE_LESS] == 1, "the beginning of the call"
+    assert looks[BULK] >= 2
