@@ -106,20 +106,18 @@ class BlockSimulation:
         """`state` holds the keys of the state after `base`; `ancestor_hash` knows `base` and those before it."""
         self._rules = rules
         self._base = base
-        self._state = UncommittedState(state, base.state_root)
+        self._state = UncommittedState(state, base.state_root, interrupt)
         self._base_ancestor_hash = ancestor_hash
         self._gas_left = gas_cap
         self._validation = validation
         self._trace_transfers = trace_transfers
-        self._interrupt = interrupt
+        self._interrupt = no_interrupt if interrupt is None else interrupt
         self._headers: dict[int, Header] = {}
 
     def run(self, blocks: Sequence[BlockToSimulate]) -> tuple[SimulatedBlock, ...]:
         """All blocks, those that fill gaps too. Raises :class:`CallRefused`, and whatever the interrupt raises."""
         parent, simulated = self._base, []
         for block in in_sequence(self._base, blocks):
-            if self._interrupt is not None:
-                self._interrupt()
             done = self._block(block, parent)
             parent = done.block.header
             self._headers[parent.number] = parent
@@ -138,10 +136,13 @@ class BlockSimulation:
         execution.set_tracer(TransferTracer() if self._trace_transfers else None)
         transactions, calls = [], []
         for call in block.calls:
+            # Many short calls take long, too, and so does what comes after them.
+            self._interrupt()
             transaction, done = self._call(execution, call)
             transactions.append(transaction.raw)
             calls.append(done)
         execution.set_tracer(None)
+        self._interrupt()
         executed = execution.finish()
         changes = overlay.changes()
         _check_ranges(changes)
@@ -235,6 +236,10 @@ class BlockSimulation:
         check_authorizations(transaction)
         check_funds(transaction, sender, execution.overlay.get_balance(sender))
         return check_gas(transaction, execution.fork)
+
+
+def no_interrupt() -> None:
+    """For callers that wait for however long it takes."""
 
 
 def in_sequence(base: Header, blocks: Sequence[BlockToSimulate]) -> list[BlockToSimulate]:

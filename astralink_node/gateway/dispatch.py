@@ -47,7 +47,7 @@ logger = logging.getLogger(__name__)
 BATCH_CONCURRENCY = 4
 """Calls of one batch that run at once; they start in their order, so that transactions reach the pool in it.
 
-No more than the execution process has threads for queries: others then wait for one query of the batch, not for many."""
+No more than the execution process has threads for queries: others then wait for one query of it, not for many."""
 
 
 class RateLimited(AstraLinkError):

@@ -2,7 +2,8 @@
 
 Block and log filters keep only a height, so a poll costs a read and an idle filter nothing; pending-transaction
 filters keep a bounded list of hashes. A filter that nobody polls expires, sooner when others need its place, and all
-are forgotten when the gateway restarts: clients then see "filter not found", as they would from geth, and make a new one.
+are forgotten when the gateway restarts: clients then see "filter not found", as they would from geth, and make a new
+one.
 """
 
 from __future__ import annotations

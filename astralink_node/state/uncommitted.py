@@ -4,7 +4,8 @@ Roots and tries are computed by the code that commits a block, so that a simulat
 same block would have. What it holds follows what those blocks touch, not the size of the state.
 """
 
-from collections.abc import Iterator, Set
+from collections.abc import Callable, Iterator, Set
+from typing import Final
 
 from astralink_node.crypto.keccak import keccak256
 from astralink_node.state.commitment import commit_changes
@@ -13,15 +14,23 @@ from astralink_node.storage.keys import STORAGE, STORAGE_NODES
 from astralink_node.storage.store import PointReader
 from astralink_node.types import Hash32
 
+READS_PER_CHECK: Final = 64
+"""How many reads, of which computing a root makes one for each thing that it changes, between two looks at the
+interrupt."""
 _ADDRESS_HASH = slice(1, 33)
 
 
 class UncommittedState:
     """A reader of the state's keys (storage.store.Reader, so far as the state needs one)."""
 
-    def __init__(self, base: PointReader, state_root: Hash32) -> None:
-        """`base` holds the state with `state_root`, be it the head's or an earlier one's."""
+    def __init__(self, base: PointReader, state_root: Hash32, interrupt: Callable[[], None] | None = None) -> None:
+        """`base` holds the state with `state_root`, be it the head's or an earlier one's.
+
+        `interrupt` is called now and then by whatever reads; when it raises, the state is void.
+        """
         self._base = base
+        self._interrupt = interrupt
+        self._reads = 0
         self._writes: dict[bytes, bytes | None] = {}
         self._dropped: set[bytes] = set()
         """Hashes of the addresses whose storage in the base is no more."""
@@ -45,6 +54,9 @@ class UncommittedState:
             del self._writes[key]
 
     def get(self, key: bytes) -> bytes | None:
+        self._reads += 1
+        if self._interrupt is not None and self._reads % READS_PER_CHECK == 0:
+            self._interrupt()
         try:
             return self._writes[key]
         except KeyError:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -9,7 +10,8 @@ from functools import lru_cache
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from astralink_node.chain.call_messages import BlockOverride, CallRequest
+from astralink_node.chain.call_messages import BlockOverride, CallFailed, CallRequest
+from astralink_node.chain.execution import ExecutionConfig
 from astralink_node.chain.messages import (
     AccountsAnswer,
     AccountsQuestion,
@@ -19,6 +21,8 @@ from astralink_node.chain.messages import (
     BlockSelector,
     Query,
 )
+from astralink_node.chain.queries import NANOSECONDS_PER_MS
+from astralink_node.chain.query_limits import QueryLimits
 from astralink_node.chain.simulate_messages import BlockCalls, SimulateAnswer, SimulateQuestion
 from astralink_node.evm.blocks import Header, decode_header
 from astralink_node.types import ZERO_HASH
@@ -143,3 +147,12 @@ def test_empty_simulated_blocks_are_the_built_ones_hash_and_all() -> None:
     for start in range(4):
         answer = simulated(chain, AtHeight(start), [BlockCalls(as_overrides(header)) for header in built[start:]])
         assert [block.block_hash for block in answer.blocks] == [header.hash for header in built[start:]]
+
+
+def test_many_simulated_calls_that_run_no_code_end_with_the_time_of_an_answer() -> None:
+    """The clock moves when it is looked at: what looks at it once a call runs out of time."""
+    ticks = itertools.count(step=NANOSECONDS_PER_MS)
+    chain = LocalChain(config=ExecutionConfig(query_limits=QueryLimits(time_ms=50)), now_ns=lambda: next(ticks))
+    transfer = as_call(Step(0, DEVNET_ACCOUNTS[1].address, 1, b"", 21_000, 0))
+    answer = chain.execution.query(Query(AtLatest(), SimulateQuestion((BlockCalls(calls=(transfer,) * 100),))))
+    assert answer == CallFailed("timeout", "execution aborted (timeout = 0.05s)")

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from astralink_node.state.commitment import commit_changes
 from astralink_node.state.flat_state import HeadState
 from astralink_node.state.overlay import Overlay
-from astralink_node.state.uncommitted import UncommittedState
+from astralink_node.state.uncommitted import READS_PER_CHECK, UncommittedState
 from astralink_node.storage.memory import MemoryStore
 from astralink_node.types import EMPTY_TRIE_ROOT, Address, Hash32
 
@@ -74,3 +75,21 @@ def test_uncommitted_blocks_are_as_committed_ones(base: list, blocks: list[list]
             assert ours.account(address) == theirs.account(address)
             assert [ours.storage(address, slot) for slot in SLOTS] == [theirs.storage(address, slot) for slot in SLOTS]
     assert list(untouched.store.iterate(b"\x00", b"\xff")) == before
+
+
+@pytest.mark.parametrize("accounts", [1, 100])
+def test_computing_a_root_looks_at_the_interrupt_all_along(accounts: int) -> None:
+    looks: list[None] = []
+    state = UncommittedState(MemoryStore(), EMPTY_TRIE_ROOT, lambda: looks.append(None))
+    overlay = Overlay(HeadState(state))
+    slots = 20 * READS_PER_CHECK // accounts
+    for number in range(accounts):
+        address = Address(number.to_bytes(20, "big"))
+        overlay.set_balance(address, 1)
+        for slot in range(slots):
+            overlay.set_storage(address, slot, 1)
+    overlay.begin_transaction()
+    changes = overlay.changes()
+    looks.clear()
+    state.add(changes)
+    assert len(looks) >= accounts * slots // READS_PER_CHECK
