@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import AsyncGenerator, Mapping, Sequence
-from contextlib import aclosing
+from contextlib import aclosing, nullcontext
 from functools import partial
 
 from astralink_node.errors import AstraLinkError
@@ -44,10 +44,11 @@ from astralink_node.gateway.streamed import Streamed, answer_in_parts, collected
 
 logger = logging.getLogger(__name__)
 
-BATCH_CONCURRENCY = 4
-"""Calls of one batch that run at once; they start in their order, so that transactions reach the pool in it.
-
-No more than the execution process has threads for queries: others then wait for one query of it, not for many."""
+BATCH_CONCURRENCY = 16
+"""Calls of one batch that run at once; they start in their order, so that transactions reach the pool in it."""
+BATCH_QUERIES = 4
+"""Of those, the ones that may ask the execution process: no more than that has threads for queries. Others then wait for
+one query of a batch, not for many."""
 
 
 class RateLimited(AstraLinkError):
@@ -158,12 +159,12 @@ class Dispatcher:
     async def _answer_batch(self, items: Sequence[Call | Malformed], context: RpcContext) -> bytes | None:
         """The time limit covers the batch; calls that would make the answer too large get an error instead."""
         deadline = asyncio.get_running_loop().time() + self._limits.request_timeout_ms / 1000
-        gate = asyncio.Semaphore(BATCH_CONCURRENCY)
+        gate, queries = asyncio.Semaphore(BATCH_CONCURRENCY), asyncio.Semaphore(BATCH_QUERIES)
         size = 0
 
         async def run(item: Call | Malformed) -> bytes | None:
             nonlocal size
-            async with gate:
+            async with gate, nullcontext() if self._submits(item) else queries:
                 if size > self._limits.response_bytes:
                     return _unless_notification(item, response_too_large(self._limits.response_bytes))
                 answer = await self._answer_item(item, context, deadline)
@@ -216,6 +217,10 @@ class Dispatcher:
     def _takes_long(self, item: Call | Malformed) -> bool:
         method = self._table.get(item.method) if isinstance(item, Call) else None
         return method is not None and method.takes_long
+
+    def _submits(self, item: Call | Malformed) -> bool:
+        method = self._table.get(item.method) if isinstance(item, Call) else None
+        return method is not None and method.submits
 
     def _deadline(self, item: Call | Malformed) -> float:
         """Of a message with this one call."""

@@ -107,6 +107,7 @@ METHODS = (
         send_raw_transaction,
         (Parameter("transaction", byte_string),),
         note="Types 0, 1, 2 and 4; blob transactions do not exist on this chain.",
+        submits=True,
     ),
     Method("eth_getTransactionByHash", get_transaction_by_hash, (TRANSACTION_HASH,)),
     Method("eth_getRawTransactionByHash", get_raw_transaction_by_hash, (TRANSACTION_HASH,), Specification.GETH),

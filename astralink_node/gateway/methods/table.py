@@ -62,6 +62,8 @@ class Method:
     """Where this node deviates from it, in a sentence for docs/rpc.md; empty: nowhere."""
     takes_long: bool = False
     """It runs a transaction under a tracer, or many: such calls have places, and a time, of their own."""
+    submits: bool = False
+    """It hands a transaction to the mempool and asks the execution process nothing; many come in one batch."""
 
 
 def method_table(namespaces: Iterable[Sequence[Method]]) -> Mapping[str, Method]:
