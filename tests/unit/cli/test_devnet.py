@@ -142,6 +142,7 @@ def test_the_screen_of_several_lists_their_nodes(genesis: GenesisFile) -> None:
     keys = [bytes(48), bytes([1]) * 48]
     shown = network_screen(nodes, "/data", keys, genesis, NodeConfig(), chain_at_genesis(genesis), unlocked=True)
     rows = shown[shown.index("  (0) http") :].splitlines()
+    assert all(len(row) <= 80 for row in shown.splitlines() if not row.strip().startswith("/ip4"))
     assert [row.strip() for row in rows[2:6:3]] == [node["p2pAddress"] for node in nodes]
     assert rows[3] == f"  (1) http://127.0.0.1:18546  0x{'01' * 8}..."
 
