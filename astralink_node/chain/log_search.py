@@ -26,6 +26,9 @@ READ_AT_ONCE = 32
 MAX_POINT_READS = 4_096
 """Blocks times values of a clause; beyond, its entries in the slice are read through."""
 MAX_TOPIC_POSITIONS = 4
+MAX_LOG_DATA_BYTES = 12 * 1024 * 1024
+"""Of the logs found: as hex it is about the longest answer that a gateway gives. Eight gas buy a byte of it, so that
+a few blocks may hold more than anybody can be sent."""
 
 Matches = dict[int, set[int]]
 """Height -> positions of logs within the block."""
@@ -36,8 +39,8 @@ Clause = list[bytes]
 class LogLimitReached(Exception):
     """More logs match than may be answered. `height` is where the search stood."""
 
-    def __init__(self, height: int) -> None:
-        super().__init__(height)
+    def __init__(self, too_much: str, height: int) -> None:
+        super().__init__(f"more than {too_much} match, the last one at height {height}: ask for less")
         self.height = height
 
 
@@ -47,6 +50,7 @@ def search_logs(
     last_height: int,
     *,
     max_logs: int,
+    max_data_bytes: int = MAX_LOG_DATA_BYTES,
     check_time: Callable[[], None],
 ) -> tuple[LogRecord, ...]:
     """The matching logs up to `last_height`, in chain order. Raises LogLimitReached, and whatever `check_time` does."""
@@ -65,16 +69,21 @@ def search_logs(
             # The index counts: what is too much is refused before any of it is loaded.
             count += 1 if positions is None else len(positions)
             if count > max_logs:
-                raise LogLimitReached(height)
+                raise LogLimitReached(f"{max_logs} logs", height)
             matches.append((height, positions))
         width = min(2 * width, WIDEST_SLICE_HEIGHTS) if len(matches) - before < FEW_BLOCKS else SLICE_HEIGHTS
         start = end
     found: list[LogRecord] = []
+    data_bytes = 0
     for height, positions in matches:
         check_time()
-        found.extend(load_logs(ledger, height, positions))
+        loaded = load_logs(ledger, height, positions)
+        data_bytes += sum(len(log.data) for log in loaded)
+        found.extend(loaded)
         if len(found) > max_logs:
-            raise LogLimitReached(height)
+            raise LogLimitReached(f"{max_logs} logs", height)
+        if data_bytes > max_data_bytes:
+            raise LogLimitReached(f"{max_data_bytes} bytes of logs", height)
     return tuple(found)
 
 

@@ -148,9 +148,7 @@ class Queries:
         except DeadlinePassed:
             return LimitExceeded(f"the answer takes longer than {time_ms} ms")
         except LogLimitReached as error:
-            return LimitExceeded(
-                f"more than {self._limits.max_logs} logs match, the last one at height {error.height}: ask for less"
-            )
+            return LimitExceeded(str(error))
 
     def _time_ms(self, question: Question) -> int:
         if not isinstance(question, LongQuestion):

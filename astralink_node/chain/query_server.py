@@ -6,7 +6,8 @@ in flight, threads and the time of one answer are all bounded; a reader stops re
 
 Traces take long and have a pool of their own, so that other questions find a thread. An answer in several frames
 goes as fast as the gateway takes it. A connection that closes ends the work for all that was asked over it: the
-reader thread sees the end, and work in progress looks for it as often as it looks at the clock.
+reader thread sees the end, and work in progress looks for it as often as it looks at the clock. So does an empty frame
+end the work for the one request that it names.
 """
 
 import os
@@ -87,6 +88,8 @@ class _Connection:
         self.link = link
         self.in_flight = threading.BoundedSemaphore(MAX_IN_FLIGHT)
         self.is_gone = False
+        self.wanted: set[int] = set()
+        """Requests that wait or run; those that the gateway gave up are in it no more."""
         self._sending = threading.Lock()
 
     def send(self, request_id: int, payload: bytes) -> None:
@@ -183,7 +186,11 @@ class QueryServer:
         try:
             while data := link.recv(RECEIVE_BYTES):
                 for frame in frames.feed(data):
+                    if not frame.payload:
+                        connection.wanted.discard(frame.request_id)
+                        continue
                     connection.in_flight.acquire()
+                    connection.wanted.add(frame.request_id)
                     self._submit(connection, frame)
         except (FrameError, OSError, RuntimeError):
             pass  # a broken gateway, or the pool is shutting down: the connection ends
@@ -211,6 +218,7 @@ class QueryServer:
             self._pool.submit(self._refuse, connection, frame.request_id, "too many traces at once; try again")
 
     def _refuse(self, connection: _Connection, request_id: int, reason: str) -> None:
+        connection.wanted.discard(request_id)
         connection.in_flight.release()
         with suppress(_Unwanted):
             connection.send(request_id, encode(LimitExceeded(reason)))
@@ -224,7 +232,7 @@ class QueryServer:
 
     def _answer(self, connection: _Connection, request_id: int, query: Query) -> None:
         def interrupt() -> None:
-            if self._closing or connection.is_gone:
+            if self._closing or connection.is_gone or request_id not in connection.wanted:
                 raise _Unwanted
             self._gate.give_way()
 
@@ -246,6 +254,7 @@ class QueryServer:
             self._complain(f"ERROR execution: a query failed, {type(error).__name__}: {error}\n{trace}")
             payload = encode(CallFailed("internal", "internal error: see the node's log"))
         finally:
+            connection.wanted.discard(request_id)
             connection.in_flight.release()
         with suppress(_Unwanted):
             connection.send(request_id, payload)

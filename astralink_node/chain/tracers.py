@@ -10,6 +10,7 @@ from astralink_node.chain.trace_messages import RunTrace, TraceResult, TypedTrac
 from astralink_node.evm.simulate import result_of
 from astralink_node.evm.tracing.calls import CallTracer
 from astralink_node.evm.tracing.hooks import SilentTracer, Tracer
+from astralink_node.evm.tracing.kept_bytes import KeptBytes
 from astralink_node.evm.tracing.options import CallFrames, Selectors, StructLogs, TouchedAccounts, TypedTracer, VmSteps
 from astralink_node.evm.tracing.prestate import PrestateTracer
 from astralink_node.evm.tracing.selectors import SelectorTracer
@@ -24,8 +25,8 @@ Result = Callable[[], TraceResult]
 class TypedRun:
     """One run's tracers. Watches the run through :attr:`tracer`; :meth:`trace` then says what they found."""
 
-    def __init__(self, how: TypedTracers) -> None:
-        made = [_made(choice) for choice in how.tracers]
+    def __init__(self, how: TypedTracers, kept: KeptBytes) -> None:
+        made = [_made(choice, kept) for choice in how.tracers]
         self._results = [result for _, result in made]
         tracers = [tracer for tracer, _ in made]
         self.tracer: Tracer = SilentTracer() if not tracers else tracers[0]
@@ -56,19 +57,19 @@ def _run_trace(
     )
 
 
-def _made(choice: TypedTracer) -> tuple[Tracer, Result]:
+def _made(choice: TypedTracer, kept: KeptBytes) -> tuple[Tracer, Result]:
     match choice:
         case CallFrames():
-            calls = CallTracer(choice)
+            calls = CallTracer(choice, kept)
             return calls, calls.result
         case TouchedAccounts():
-            accounts = PrestateTracer(choice)
+            accounts = PrestateTracer(choice, kept)
             return accounts, accounts.result
         case Selectors():
-            selectors = SelectorTracer()
+            selectors = SelectorTracer(kept)
             return selectors, selectors.result
         case VmSteps():
-            steps = VmTracer()
+            steps = VmTracer(kept)
             return steps, steps.result
         case _:
             assert_never(choice)

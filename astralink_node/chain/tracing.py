@@ -1,12 +1,14 @@
 """Transactions, blocks and calls run under tracers, on the state and under the block that they belong to.
 
 A committed transaction is traced by executing its block again up to it (chain.replay); a call, on the state that the
-question names. Answers leave run by run, or step by step, so that little of them is held here; each tracer bounds
-what it keeps of one run, and every question has its time, which includes waiting for whoever reads the answer.
+question names. Answers leave run by run, or step by step, so that little of them is held here. What the tracers of a
+transaction keep is bounded, and what those of all calls of one question do; every question has its time, which
+includes waiting for whoever reads the answer.
 """
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import tee
 from typing import assert_never
 
 from astralink_node.chain.call_messages import CallFailed
@@ -28,7 +30,7 @@ from astralink_node.chain.trace_messages import StreamEnd, TraceBlock, TraceCall
 from astralink_node.chain.tracers import TypedRun, failed_run, stream_struct_logs
 from astralink_node.evm.pipeline import BlockContext
 from astralink_node.evm.simulate import Simulation
-from astralink_node.evm.tracing.kept_bytes import TraceTooLarge
+from astralink_node.evm.tracing.kept_bytes import KeptBytes, TraceTooLarge
 from astralink_node.evm.tracing.options import StructLogs
 from astralink_node.state.flat_state import StateReader
 from astralink_node.state.overlaid import OverlaidState
@@ -87,7 +89,7 @@ class Tracing:
         return None
 
     def _emit_run(self, replay: BlockReplay, index: int, how: TypedTracers) -> None:
-        run = TypedRun(how)
+        run = TypedRun(how, KeptBytes())
         transaction_hash = replay.transactions[index].hash
         try:
             outcome = replay.apply_next(run.tracer)
@@ -165,9 +167,11 @@ class Tracing:
                 stream_struct_logs(stream, how, lambda tracer: next(simulation.trace([(calls[0], tracer)])))
                 stream.flush()
             case tracers:
-                runs = [TypedRun(how) for how in tracers if isinstance(how, TypedTracers)]
-                pairs = zip(calls, (run.tracer for run in runs), strict=True)
-                for index, (run, outcome) in enumerate(zip(runs, simulation.trace(pairs), strict=True)):
+                kept = KeptBytes()
+                # Made one by one, so that none is held here once it was handed on.
+                watching, telling = tee(TypedRun(how, kept) for how in tracers if isinstance(how, TypedTracers))
+                pairs = zip(calls, (run.tracer for run in watching), strict=True)
+                for index, (run, outcome) in enumerate(zip(telling, simulation.trace(pairs), strict=True)):
                     self.emit(run.trace(outcome, index))
 
     # --- Both ------------------------------------------------------------------------------------------------------

@@ -159,10 +159,10 @@ class RpcEndpoint:
             return
         except ClientGone:
             return
-        # HTTP/1.0 knows no chunks.
-        answering = self._gateway.answer if scope["http_version"] == "1.0" else self._gateway.answer_in_parts
+        allowance = cast(Allowance, scope["state"][ALLOWANCE])
         try:
-            answer = await answering(body, cast(Allowance, scope["state"][ALLOWANCE]))
+            # HTTP/1.0 knows no chunks.
+            answer = await self._gateway.answer_in_parts(body, allowance, whole=scope["http_version"] == "1.0")
         except RateLimited as refusal:
             after_s = -(-refusal.retry_after_ms // 1000)
             retry = (b"retry-after", str(after_s).encode("ascii"))

@@ -37,9 +37,10 @@ from astralink_node.gateway.rpc_errors import (
     RpcError,
     method_not_found,
     of_read_error,
+    response_too_large,
     too_many_requests,
 )
-from astralink_node.gateway.streamed import Streamed, answer_in_parts, collected, response_too_large
+from astralink_node.gateway.streamed import Streamed, answer_in_parts, collected
 
 logger = logging.getLogger(__name__)
 
@@ -68,16 +69,19 @@ class Dispatcher:
         return await self._answer(self._admitted(body, allowance), context)
 
     async def answer_in_parts(
-        self, body: bytes, context: RpcContext, allowance: Allowance | None = None
+        self, body: bytes, context: RpcContext, allowance: Allowance | None = None, *, whole: bool = False
     ) -> bytes | AsyncGenerator[bytes] | None:
-        """As :meth:`answer`; but what a single call that takes long gets comes in parts, as they are ready.
+        """As :meth:`answer`; but of a message with calls that take long the answer comes as a generator.
 
-        Closing the generator ends the work for it.
+        Closing the generator ends the work for it. What a single call gets comes in parts, as they are ready, unless it
+        is to be `whole`.
         """
         message = self._admitted(body, allowance)
         match message:
-            case Single(Call(is_notification=False) as call) if self._takes_long(call):
+            case Single(Call(is_notification=False) as call) if self._takes_long(call) and not whole:
                 return self._answer_long(call, context)
+            case _ if self._has_long(message):
+                return self._answer_whole(message, context)
             case _:
                 return await self._answer(message, context)
 
@@ -93,8 +97,7 @@ class Dispatcher:
         return message
 
     async def _answer(self, message: Single | Batch, context: RpcContext) -> bytes | None:
-        items = (message.item,) if isinstance(message, Single) else message.items
-        if any(self._takes_long(item) for item in items):
+        if self._has_long(message):
             # It would hold a place of the others for too long.
             try:
                 with self._long_calls.message():
@@ -117,6 +120,11 @@ class Dispatcher:
                 return await self._answer_single(item, context)
             case Batch(items):
                 return await self._answer_batch(items, context)
+
+    async def _answer_whole(self, message: Single | Batch, context: RpcContext) -> AsyncGenerator[bytes]:
+        answer = await self._answer(message, context)
+        assert answer is not None, "one of its calls wants an answer"
+        yield answer
 
     async def _answer_long(self, call: Call, context: RpcContext) -> AsyncGenerator[bytes]:
         max_bytes = self._limits.response_bytes
@@ -171,6 +179,12 @@ class Dispatcher:
     async def _answer_item(self, item: Call | Malformed, context: RpcContext, deadline: float) -> bytes | None:
         if isinstance(item, Malformed):
             return encode_error(item.id, item.error)
+        if item.is_notification and self._takes_long(item):
+            # It would run for nobody: what takes long has no effect but its answer.
+            return None
+        if asyncio.get_running_loop().time() >= deadline:
+            # It would begin all the same, up to where it first waits.
+            return _unless_notification(item, _failure(item, TimeoutError()))
         try:
             async with asyncio.timeout_at(deadline):
                 if self._takes_long(item):
@@ -191,6 +205,11 @@ class Dispatcher:
     async def _run_whole(self, call: Call, context: RpcContext) -> Json:
         result = await self._run(call, context)
         return await collected(result, self._limits.response_bytes) if isinstance(result, Streamed) else result
+
+    def _has_long(self, message: Single | Batch) -> bool:
+        """A call that takes long, and runs because somebody waits for its answer."""
+        items = (message.item,) if isinstance(message, Single) else message.items
+        return any(self._takes_long(item) and not _is_notification(item) for item in items)
 
     def _takes_long(self, item: Call | Malformed) -> bool:
         method = self._table.get(item.method) if isinstance(item, Call) else None
@@ -220,15 +239,15 @@ def _failure(call: Call, error: Exception) -> RpcError:
 def _refuse(message: Single | Batch, error: RpcError) -> bytes | None:
     """The same error for each call that wants an answer."""
     items = (message.item,) if isinstance(message, Single) else message.items
-    answers = [
-        encode_error(item.id, error) for item in items if isinstance(item, Malformed) or not item.is_notification
-    ]
+    answers = [encode_error(item.id, error) for item in items if not _is_notification(item)]
     if not answers:
         return None
     return answers[0] if isinstance(message, Single) else encode_batch(answers)
 
 
+def _is_notification(item: Call | Malformed) -> bool:
+    return isinstance(item, Call) and item.is_notification
+
+
 def _unless_notification(item: Call | Malformed, error: RpcError) -> bytes | None:
-    if isinstance(item, Call) and item.is_notification:
-        return None
-    return encode_error(item.id, error)
+    return None if _is_notification(item) else encode_error(item.id, error)

@@ -81,10 +81,10 @@ class Gateway:
         return await self._dispatcher.answer(body, self._context, allowance)
 
     async def answer_in_parts(
-        self, body: bytes, allowance: Allowance | None = None
+        self, body: bytes, allowance: Allowance | None = None, *, whole: bool = False
     ) -> bytes | AsyncGenerator[bytes] | None:
-        """Likewise, of one that can take the answer to a long call part by part."""
-        return await self._dispatcher.answer_in_parts(body, self._context, allowance)
+        """Likewise, of one that may leave meanwhile, and takes what is long part by part, or whole."""
+        return await self._dispatcher.answer_in_parts(body, self._context, allowance, whole=whole)
 
     def open_connection(self, wire: Wire) -> Connection:
         """For a WebSocket client, until :meth:`Connection.close`."""

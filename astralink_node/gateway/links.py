@@ -23,6 +23,8 @@ logger = logging.getLogger(__name__)
 FIRST_RETRY_S = 0.05
 LAST_RETRY_S = 2.0
 MAX_REQUESTS_AT_NODE = 4096
+INLINE_BYTES = 128 * 1024
+"""Longer answers to long questions are decoded in a thread, beside the event loop."""
 STREAM_BUFFER_BYTES = 128 * 1024
 """Of a streamed answer: twice as much waits here at most; beyond it the socket is not read."""
 
@@ -30,8 +32,10 @@ STREAM_BUFFER_BYTES = 128 * 1024
 class FramedLink(asyncio.Protocol):
     """Requests and replies matched by id over one socket, and pushes as they come."""
 
-    def __init__(self, peer: str, on_push: Callable[[bytes], None] | None = None) -> None:
+    def __init__(self, peer: str, on_push: Callable[[bytes], None] | None = None, *, can_give_up: bool = False) -> None:
         self._peer = peer
+        self._can_give_up = can_give_up
+        """The peer takes an empty frame for the end of interest in that request."""
         self._on_push = on_push
         self._decoder = FrameDecoder()
         self._transport: asyncio.WriteTransport | None = None
@@ -54,6 +58,11 @@ class FramedLink(asyncio.Protocol):
         try:
             self._transport.write(encode_frame(request_id, payload))
             return await reply
+        except asyncio.CancelledError:
+            # Otherwise what nobody waits for would keep everybody else waiting.
+            if self._can_give_up and not self.lost.is_set():
+                self._transport.write(encode_frame(request_id, b""))
+            raise
         finally:
             # A request that was given up leaves no trace; its late reply is dropped.
             self._waiting.pop(request_id, None)
@@ -127,7 +136,7 @@ class ExecutionLink:
         """Keep a connection until cancelled."""
         retry_s = FIRST_RETRY_S
         while True:
-            link = FramedLink("the execution process")
+            link = FramedLink("the execution process", can_give_up=True)
             try:
                 await asyncio.get_running_loop().create_unix_connection(partial(_same, link), self.path)
             except OSError as error:
@@ -177,7 +186,10 @@ async def ask_long(path: str, query: Query) -> AsyncGenerator[Answer]:
         frames = FrameDecoder()
         while data := await reader.read(STREAM_BUFFER_BYTES):
             for frame in frames.feed(data):
-                yield decode(Answer, frame.payload)
+                if len(frame.payload) > INLINE_BYTES:
+                    yield await asyncio.to_thread(decode, Answer, frame.payload)
+                else:
+                    yield decode(Answer, frame.payload)
     except OSError as error:
         raise Unavailable("the link to the execution process was lost") from error
     except (CodecError, FrameError) as error:

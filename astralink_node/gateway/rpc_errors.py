@@ -88,6 +88,10 @@ def of_read_error(error: ReadError) -> RpcError:
             return server_error(str(error))
 
 
+def response_too_large(limit: int) -> RpcError:
+    return RpcError(RESPONSE_TOO_LARGE, f"response too large: more than {limit} bytes")
+
+
 def too_many_requests(per_second: int, whose: str, retry_after_ms: int) -> RpcError:
     """`whose` rate: of one ``connection`` or one ``address``."""
     return RpcError(

@@ -17,7 +17,7 @@ import orjson
 
 from astralink_node.chain.trace_messages import StreamChunk
 from astralink_node.gateway.jsonrpc import RequestId, encode_error
-from astralink_node.gateway.rpc_errors import RESPONSE_TOO_LARGE, RpcError
+from astralink_node.gateway.rpc_errors import RpcError, response_too_large
 
 HELD_BACK_BYTES = 1 << 20
 
@@ -27,10 +27,6 @@ class Streamed:
     """A result in pieces; who takes it reads it to its end or closes it."""
 
     chunks: AsyncGenerator[StreamChunk]
-
-
-def response_too_large(limit: int) -> RpcError:
-    return RpcError(RESPONSE_TOO_LARGE, f"response too large: more than {limit} bytes")
 
 
 async def collected(streamed: Streamed, max_bytes: int) -> orjson.Fragment:

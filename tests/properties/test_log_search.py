@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from astralink_node.chain import log_search
-from astralink_node.chain.log_search import LogLimitReached, search_logs
+from astralink_node.chain.log_search import MAX_LOG_DATA_BYTES, LogLimitReached, search_logs
 from astralink_node.chain.messages import LogRecord, LogsQuestion
 from astralink_node.storage.memory import MemoryStore
 from astralink_node.types import Address
@@ -46,8 +46,17 @@ def chain_of_logs() -> LocalChain:
     return chain
 
 
-def search(question: LogsQuestion, max_logs: int = 100_000) -> tuple[LogRecord, ...]:
-    return search_logs(chain_of_logs().store, question, HEIGHTS, max_logs=max_logs, check_time=lambda: None)
+def search(
+    question: LogsQuestion, max_logs: int = 100_000, max_data_bytes: int = MAX_LOG_DATA_BYTES
+) -> tuple[LogRecord, ...]:
+    return search_logs(
+        chain_of_logs().store,
+        question,
+        HEIGHTS,
+        max_logs=max_logs,
+        max_data_bytes=max_data_bytes,
+        check_time=lambda: None,
+    )
 
 
 @cache
@@ -104,3 +113,13 @@ def test_more_logs_than_may_be_answered_are_refused_at_the_height_where_they_wer
     with pytest.raises(LogLimitReached) as refused:
         search(question, max_logs=len(found) - 1)
     assert refused.value.height == found[-1].height
+
+
+def test_logs_with_more_data_than_may_be_answered_are_refused() -> None:
+    question = LogsQuestion(0, HEIGHTS, (), ())
+    found = search(question)
+    size = sum(len(log.data) for log in found)
+    assert size
+    assert search(question, max_data_bytes=size) == found
+    with pytest.raises(LogLimitReached, match=f"more than {size - 1} bytes of logs match"):
+        search(question, max_data_bytes=size - 1)

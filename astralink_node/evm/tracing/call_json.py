@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import orjson
 
 from astralink_node.evm.revert_reason import revert_reason
@@ -10,17 +12,21 @@ from astralink_node.evm.tracing.records import CallFrame, CallTrace, FrameLog
 
 def call_trace_json(trace: CallTrace) -> bytes:
     """The root's gas is the transaction's, as geth has it."""
-    parts: list[bytes] = []
+    return b"".join(call_trace_pieces(trace))
+
+
+def call_trace_pieces(trace: CallTrace) -> Iterator[bytes]:
+    """The same text, frame by frame."""
     depth_now, frames = 0, trace.frames
     for position, frame in enumerate(frames):
         if position:
-            parts.append(b"" if frame.depth > depth_now else b"]}" * (depth_now - frame.depth) + b",")
+            yield b"" if frame.depth > depth_now else b"]}" * (depth_now - frame.depth) + b","
         depth_now = frame.depth
         gas, gas_used = (frame.gas, frame.gas_used) if position else (trace.gas_limit, trace.gas_used)
         encoded = orjson.dumps(frame_fields(frame, gas=gas, gas_used=gas_used))
         has_calls = position + 1 < len(frames) and frames[position + 1].depth > depth_now
-        parts.append(encoded[:-1] + b',"calls":[' if has_calls else encoded)
-    return b"".join(parts) + b"]}" * depth_now
+        yield encoded[:-1] + b',"calls":[' if has_calls else encoded
+    yield b"]}" * depth_now
 
 
 def frame_fields(frame: CallFrame, *, gas: int, gas_used: int) -> dict[str, object]:

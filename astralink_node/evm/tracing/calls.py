@@ -33,8 +33,8 @@ if TYPE_CHECKING:
     from astralink_node.evm.transactions import Transaction
     from astralink_node.evm.vm import Computation, ExecutionState
 
-FRAME_BYTES: Final = 200
-"""What a frame without data is counted as."""
+FRAME_BYTES: Final = 1000
+"""What a frame or a log is counted as, apart from its data."""
 
 
 @dataclass(slots=True)
@@ -48,12 +48,12 @@ class _OpenFrame:
 class CallTracer(SilentTracer):
     """One instance traces one transaction, or one root call."""
 
-    def __init__(self, options: CallFrames | None = None) -> None:
+    def __init__(self, options: CallFrames | None = None, kept: KeptBytes | None = None) -> None:
         self._options = options or CallFrames()
         self.watched = LOGS if self._options.with_logs else NO_OPCODES
         self._frames: list[CallFrame] = []
         self._open: list[_OpenFrame] = []
-        self._kept = KeptBytes()
+        self._kept = kept or KeptBytes()
         self._gas_limit = 0
         self._gas_used = 0
 

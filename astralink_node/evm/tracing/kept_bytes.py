@@ -1,4 +1,4 @@
-"""The bound on what a tracer keeps of one transaction for its result."""
+"""The bound on what tracers keep for their results."""
 
 from __future__ import annotations
 
@@ -6,9 +6,10 @@ from typing import Final
 
 from astralink_node.errors import AstraLinkError
 
-MAX_KEPT_BYTES: Final = 64 * 1024 * 1024
-"""Of call data, output, code and stack values that one tracer keeps for its result. A call's input costs its caller
-nothing once the memory is paid for, so gas alone does not bound it."""
+MAX_KEPT_BYTES: Final = 32 * 1024 * 1024
+"""What the tracers of a run, or of several that are asked for together, may keep for their results: data by its length,
+the objects around it by weights that are about what they take in memory. A call's input costs its caller nothing once
+the memory is paid for, so gas alone does not bound it."""
 
 
 class TraceTooLarge(AstraLinkError):
@@ -20,7 +21,7 @@ class TraceTooLarge(AstraLinkError):
 
 
 class KeptBytes:
-    """Counts what a tracer keeps, and stops it at its limit."""
+    """Counts what one or several tracers keep, and stops them at their limit."""
 
     __slots__ = ("_left", "_limit")
 

@@ -36,8 +36,8 @@ if TYPE_CHECKING:
     from astralink_node.evm.vm import Computation, ExecutionState
     from astralink_node.state.overlay import Overlay
 
-ACCOUNT_BYTES: Final = 200
-SLOT_BYTES: Final = 100
+ACCOUNT_BYTES: Final = 1000
+SLOT_BYTES: Final = 500
 """What an account without code and a slot are counted as."""
 
 
@@ -58,10 +58,10 @@ class PrestateTracer(SilentTracer):
 
     watched = SLOT_OPCODES | ACCOUNT_READS | {SELFDESTRUCT} | CALLS | CREATIONS
 
-    def __init__(self, options: TouchedAccounts | None = None) -> None:
+    def __init__(self, options: TouchedAccounts | None = None, kept: KeptBytes | None = None) -> None:
         self._options = options or TouchedAccounts()
         self._before: dict[Address, _Before] = {}
-        self._kept = KeptBytes()
+        self._kept = kept or KeptBytes()
         self._result = Prestate((), (), self._options.diff_mode)
 
     def result(self) -> Prestate:

@@ -111,51 +111,8 @@ class SelectorCounts:
 
 
 @dataclass(frozen=True, slots=True)
-class MemoryWrite:
-    offset: int
-    data: bytes
-
-
-@dataclass(frozen=True, slots=True)
-class StorageWrite:
-    slot: int
-    value: int
-
-
-@dataclass(frozen=True, slots=True)
-class Effects:
-    """Of an opcode that did not fail."""
-
-    memory: MemoryWrite | None
-    pushed: tuple[int, ...]
-    """The topmost items afterwards, the top last."""
-    storage: StorageWrite | None
-    gas_left: int
-    """Parity calls it ``used``."""
-
-
-@dataclass(frozen=True, slots=True)
-class Operation:
-    program_counter: int
-    opcode: int
-    cost: int
-    """What a call hands on included."""
-    effects: Effects | None
-    """None if the opcode failed."""
-    call: int | None
-    """The position of the call that it made."""
-
-
-@dataclass(frozen=True, slots=True)
-class TracedCode:
-    """A call's code, and what ran of it."""
-
-    code: bytes
-    operations: tuple[Operation, ...]
-
-
-@dataclass(frozen=True, slots=True)
 class VmTrace:
-    """Calls in the order in which they began; the first is the transaction's. Empty if none began."""
+    """Of every opcode that ran, as text: nothing looks into it, and as values it would take many times the room."""
 
-    calls: tuple[TracedCode, ...]
+    json: bytes
+    """Parity's nested JSON; ``null`` if no call began."""

@@ -13,16 +13,16 @@ if TYPE_CHECKING:
     from astralink_node.evm.vm import Computation
 
 SELECTOR_BYTES: Final = 4
-COUNT_BYTES: Final = 200
+COUNT_BYTES: Final = 500
 """What a selector with its size is counted as."""
 
 
 class SelectorTracer(SilentTracer):
     """Counts every call with at least a selector as data; creations and precompiles are not calls of functions."""
 
-    def __init__(self) -> None:
+    def __init__(self, kept: KeptBytes | None = None) -> None:
         self._counts: dict[tuple[bytes, int], int] = {}
-        self._kept = KeptBytes()
+        self._kept = kept or KeptBytes()
 
     def result(self) -> SelectorCounts:
         return SelectorCounts(

@@ -1,9 +1,9 @@
 """Parity's ``vmTrace``: for each opcode of each call its cost and effects on stack, memory and storage.
 
-OpenEthereum and Erigon are the models. The result is flat: calls in the order in which they began, each with its
-code and operations; an operation that made a call names it by its position. :func:`vm_trace_json` makes the nested
-JSON. As there, DUPn and SWAPn push all that they reach, an opcode that failed has no effects, and ``used`` is the gas
-that is left after the opcode.
+OpenEthereum and Erigon are the models. The nested JSON is written as the opcodes run, for there may be hundreds of
+thousands: an operation that makes a call begins with that call (``sub``), and goes on with what came of it. As there,
+DUPn and SWAPn push all that they reach, an opcode that failed has no effects, and ``used`` is the gas that is left
+after the opcode.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
+import orjson
 from eth.exceptions import VMError
 
 from astralink_node.evm.machine import WORD_BYTES
@@ -29,6 +30,7 @@ from astralink_node.evm.tracing.instructions import (
     MLOAD,
     MSTORE,
     MSTORE8,
+    OPCODE_NAMES,
     RETURNDATACOPY,
     SSTORE,
     STACK_LEFT,
@@ -36,7 +38,7 @@ from astralink_node.evm.tracing.instructions import (
     STATICCALL,
 )
 from astralink_node.evm.tracing.kept_bytes import KeptBytes
-from astralink_node.evm.tracing.records import Effects, MemoryWrite, Operation, StorageWrite, TracedCode, VmTrace
+from astralink_node.evm.tracing.records import VmTrace
 
 if TYPE_CHECKING:
     from astralink_node.evm.vm import Computation
@@ -44,8 +46,6 @@ if TYPE_CHECKING:
 _COPIES: Final = frozenset({CALLDATACOPY, CODECOPY, RETURNDATACOPY, MCOPY})
 _OUTPUT_PLACES: Final = {CALL: 5, CALLCODE: 5, DELEGATECALL: 4, STATICCALL: 4}
 """Where on the stack a call says where its output goes."""
-OPERATION_BYTES: Final = 100
-"""What an operation is counted as; each pushed item, as a word."""
 
 
 @dataclass(slots=True)
@@ -57,18 +57,18 @@ class _Pending:
     operands: tuple[int, ...]
     cost: int | None = None
     """Known once the call that it makes begins, or is refused."""
-    call: int | None = None
+    makes_call: bool = False
+    """The text has that call already."""
 
 
 class _Running:
     """A call that runs."""
 
-    __slots__ = ("computation", "operations", "pending", "position")
+    __slots__ = ("computation", "has_operations", "pending")
 
-    def __init__(self, computation: Computation, position: int) -> None:
+    def __init__(self, computation: Computation) -> None:
         self.computation = computation
-        self.position = position
-        self.operations: list[Operation] = []
+        self.has_operations = False
         self.pending: _Pending | None = None
 
 
@@ -77,29 +77,30 @@ class VmTracer(SilentTracer):
 
     watched = ALL_OPCODES
 
-    def __init__(self) -> None:
-        self._calls: list[TracedCode] = []
+    def __init__(self, kept: KeptBytes | None = None) -> None:
+        self._text = bytearray()
         self._running: list[_Running] = []
-        self._kept = KeptBytes()
+        self._kept = kept or KeptBytes()
 
     def result(self) -> VmTrace:
-        return VmTrace(tuple(self._calls))
+        return VmTrace(bytes(self._text) or b"null")
 
     def enter(self, computation: Computation) -> None:
-        position = len(self._calls)
         if self._running:
             caller = self._running[-1]
-            if caller.pending is not None:
-                caller.pending.call = position
-                caller.pending.cost = caller.pending.gas_before - caller.computation.gas_left
+            assert caller.pending is not None, "only an opcode makes a call"
+            caller.pending.makes_call = True
+            caller.pending.cost = caller.pending.gas_before - caller.computation.gas_left
+            self._begin_operation(caller)
+            self._write(b'"sub":')
         code = bytes(computation.msg.code)
-        self._kept.add(len(code))
-        self._calls.append(TracedCode(code, ()))
-        self._running.append(_Running(computation, position))
+        self._kept.add(2 * len(code))
+        self._text += b'{"code":"0x%b","ops":[' % code.hex().encode()
+        self._running.append(_Running(computation))
 
     def leave(self, computation: Computation) -> None:  # noqa: ARG002
-        running = self._running.pop()
-        self._calls[running.position] = TracedCode(self._calls[running.position].code, tuple(running.operations))
+        self._running.pop()
+        self._write(b"]}")
 
     def refuse(self, refused: RefusedCall) -> None:
         if self._running and self._running[-1].pending is not None:
@@ -115,39 +116,54 @@ class VmTracer(SilentTracer):
         running = self._running[-1]
         pending, running.pending = running.pending, None
         assert pending is not None, "an opcode ends after it began"
-        effects = None
-        if error is None:
-            effects = _effects(computation, opcode, pending.operands)
-            written = 0 if effects.memory is None else len(effects.memory.data)
-            self._kept.add(written + WORD_BYTES * len(effects.pushed))
-        self._kept.add(OPERATION_BYTES)
-        cost = pending.gas_before - computation.gas_left if pending.cost is None else pending.cost
-        running.operations.append(Operation(pending.program_counter, opcode, cost, effects, pending.call))
+        if not pending.makes_call:
+            self._begin_operation(running)
+        shown = {
+            "cost": pending.gas_before - computation.gas_left if pending.cost is None else pending.cost,
+            "ex": None if error is not None else self._effects(computation, opcode, pending.operands),
+            "pc": pending.program_counter,
+            "op": OPCODE_NAMES[opcode],
+        }
+        self._write((b"," if pending.makes_call else b'"sub":null,') + orjson.dumps(shown)[1:])
+
+    def _begin_operation(self, running: _Running) -> None:
+        self._write(b",{" if running.has_operations else b"{")
+        running.has_operations = True
+
+    def _write(self, text: bytes) -> None:
+        self._kept.add(len(text))
+        self._text += text
+
+    def _effects(self, computation: Computation, opcode: int, operands: tuple[int, ...]) -> dict[str, object]:
+        left, values = STACK_LEFT[opcode], computation.stack_values
+        return {
+            "mem": self._memory_write(computation, opcode, operands),
+            "push": [hex(value) for value in values[-left:]] if left else [],
+            "store": {"key": hex(operands[0]), "val": hex(operands[1])} if opcode == SSTORE else None,
+            "used": computation.gas_left,
+        }
+
+    def _memory_write(
+        self, computation: Computation, opcode: int, operands: tuple[int, ...]
+    ) -> dict[str, object] | None:
+        place = _written_memory(opcode, operands)
+        if place is None or not place[1]:
+            return None
+        offset, size = place
+        return {"data": "0x" + computation.memory_content[offset : offset + size].hex(), "off": offset}
 
 
-def _effects(computation: Computation, opcode: int, operands: tuple[int, ...]) -> Effects:
-    left, values = STACK_LEFT[opcode], computation.stack_values
-    return Effects(
-        memory=_memory_write(computation, opcode, operands),
-        pushed=tuple(values[-left:]) if left else (),
-        storage=StorageWrite(operands[0], operands[1]) if opcode == SSTORE else None,
-        gas_left=computation.gas_left,
-    )
-
-
-def _memory_write(computation: Computation, opcode: int, operands: tuple[int, ...]) -> MemoryWrite | None:
-    """A load counts as a write of what is there, as in OpenEthereum; an empty range is none."""
+def _written_memory(opcode: int, operands: tuple[int, ...]) -> tuple[int, int] | None:
+    """Offset and size. A load counts as a write of what is there, as in OpenEthereum; an empty range is none."""
     if opcode in (MLOAD, MSTORE):
-        offset, size = operands[0], WORD_BYTES
-    elif opcode == MSTORE8:
-        offset, size = operands[0], 1
-    elif opcode in _COPIES:
-        offset, size = operands[0], operands[2]
-    elif opcode == EXTCODECOPY:
-        offset, size = operands[1], operands[3]
-    elif opcode in CALLS:
+        return operands[0], WORD_BYTES
+    if opcode == MSTORE8:
+        return operands[0], 1
+    if opcode in _COPIES:
+        return operands[0], operands[2]
+    if opcode == EXTCODECOPY:
+        return operands[1], operands[3]
+    if opcode in CALLS:
         place = _OUTPUT_PLACES[opcode]
-        offset, size = operands[place], operands[place + 1]
-    else:
-        return None
-    return MemoryWrite(offset, bytes(computation.memory_content[offset : offset + size])) if size else None
+        return operands[place], operands[place + 1]
+    return None

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+import orjson
+
 from astralink_node.chain.messages import AtHash, AtHeight, AtLatest, AtPending, BlockSelector
 from astralink_node.chain.trace_messages import RunTrace
 from astralink_node.crypto.keccak import keccak256
@@ -14,7 +16,7 @@ from astralink_node.evm import rlp
 from astralink_node.evm.tracing.options import StructLogs
 from astralink_node.gateway.call_parameters import CallArguments
 from astralink_node.gateway.context import RpcContext
-from astralink_node.gateway.encoding import data
+from astralink_node.gateway.encoding import JsonObject, data
 from astralink_node.gateway.jsonrpc import Json
 from astralink_node.gateway.methods.arguments import (
     BLOCK,
@@ -30,8 +32,9 @@ from astralink_node.gateway.reading.block_view import BlockView
 from astralink_node.gateway.reading.traces import CallSetting
 from astralink_node.gateway.rpc_errors import RpcError, server_error
 from astralink_node.gateway.streamed import Streamed
+from astralink_node.gateway.traces.large_json import joined, json_text
 from astralink_node.gateway.traces.parity_json import TracePlace
-from astralink_node.gateway.traces.trace_json import listed, run_json
+from astralink_node.gateway.traces.trace_json import listed, run_pieces
 from astralink_node.gateway.traces.trace_parameters import (
     DEFAULT_CALL_TRACE_CONFIG,
     DEFAULT_TRACE_CONFIG,
@@ -52,7 +55,11 @@ async def trace_transaction(context: RpcContext, transaction_hash: bytes, config
     if isinstance(config.how, StructLogs):
         return Streamed(context.read.traces.transaction_steps(transaction_hash, config.how, config.time_ms))
     run = await context.read.traces.transaction(transaction_hash, config.how, config.time_ms)
-    return run_json(config.shown, run, await _place(context, config.shown, run))
+    return await _json(context, config.shown, run, await _place(context, config.shown, run))
+
+
+async def _json(context: RpcContext, shown: Presentation, run: RunTrace, place: TracePlace | None) -> Json:
+    return await json_text(lambda: run_pieces(shown, run, place), context.limits.response_bytes)
 
 
 async def _place(context: RpcContext, shown: Presentation, run: RunTrace) -> TracePlace | None:
@@ -111,15 +118,18 @@ def _trace_block(context: RpcContext, view: BlockView, config: TraceConfig) -> S
     if isinstance(config.how, StructLogs):
         return Streamed(context.read.traces.block_steps(view.block_hash, config.how, config.time_ms))
 
-    def entries(run: RunTrace) -> Iterable[Json]:
-        transaction_hash = data(run.transaction_hash)
+    max_bytes = context.limits.response_bytes
+
+    def entries(run: RunTrace) -> Iterable[bytes]:
+        fields: JsonObject = {"txHash": data(run.transaction_hash)}
         if run.failure:
-            yield {"txHash": transaction_hash, "error": run.failure}
+            fields["error"] = run.failure
         else:
             place = TracePlace(view.block_hash, view.height, run.transaction_hash, run.index)
-            yield {"txHash": transaction_hash, "result": run_json(config.shown, run, place)}
+            fields["result"] = orjson.Fragment(joined(run_pieces(config.shown, run, place), max_bytes))
+        yield orjson.dumps(fields)
 
-    return listed(context.read.traces.block(view.block_hash, config.how, config.time_ms), entries)
+    return listed(context.read.traces.block(view.block_hash, config.how, config.time_ms), entries, max_bytes)
 
 
 async def trace_call(
@@ -129,7 +139,7 @@ async def trace_call(
     setting = CallSetting(config.overrides, config.block, config.transaction_index, trace.time_ms)
     if isinstance(trace.how, StructLogs):
         return Streamed(context.read.traces.call_steps(request, at, trace.how, setting))
-    return run_json(trace.shown, await context.read.traces.call(request, at, trace.how, setting), None)
+    return await _json(context, trace.shown, await context.read.traces.call(request, at, trace.how, setting), None)
 
 
 METHODS = (

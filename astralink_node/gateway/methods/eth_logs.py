@@ -4,6 +4,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 from astralink_node.chain.messages import AtHash, AtHeight, AtLatest, AtPending, BlockSelector
 from astralink_node.gateway.context import RpcContext
 from astralink_node.gateway.encoding import data, log_fields
@@ -12,6 +15,7 @@ from astralink_node.gateway.jsonrpc import Json
 from astralink_node.gateway.log_filters import LogFilter, check_bounds, log_filter
 from astralink_node.gateway.methods.table import Method, Parameter, Specification
 from astralink_node.gateway.parameters import BadValue, anything, hash32, text
+from astralink_node.gateway.reading.errors import TooMuch
 from astralink_node.gateway.reading.log_pattern import LogPattern
 from astralink_node.gateway.rpc_errors import (
     invalid_argument,
@@ -124,11 +128,22 @@ async def _new_block_hashes(context: RpcContext, poll: BlockPoll) -> Json:
     # Moved before anything is awaited, so that two polls at once share the blocks between them.
     poll.next_height = max(first, last + 1)
     hashes: list[Json] = []
-    for height in range(first, last + 1):
-        view = await context.read.blocks.block(AtHeight(height))
-        if view is not None:
-            hashes.append(data(view.block_hash))
+    with _untold_if_it_fails(poll, first):
+        for height in range(first, last + 1):
+            view = await context.read.blocks.block(AtHeight(height))
+            if view is not None:
+                hashes.append(data(view.block_hash))
     return hashes
+
+
+@contextmanager
+def _untold_if_it_fails(poll: BlockPoll | LogPoll, first: int) -> Iterator[None]:
+    """The next poll begins there again: rather twice than never. Whoever asks may also leave, or run out of time."""
+    try:
+        yield
+    except BaseException:
+        poll.next_height = min(poll.next_height, first)
+        raise
 
 
 async def _new_logs(context: RpcContext, poll: LogPoll) -> Json:
@@ -142,7 +157,16 @@ async def _new_logs(context: RpcContext, poll: LogPoll) -> Json:
     if first > last:
         return []
     poll.next_height = last + 1
-    return await _logs_between(context, first, last, poll.log_filter.pattern)
+    with _untold_if_it_fails(poll, first):
+        while True:
+            try:
+                return await _logs_between(context, first, last, poll.log_filter.pattern)
+            except TooMuch:
+                if first == last:
+                    raise
+                # The rest is for the next poll.
+                last = (first + last) // 2
+                poll.next_height = min(poll.next_height, last + 1)
 
 
 async def get_filter_logs(context: RpcContext, filter_id: str) -> Json:

@@ -5,7 +5,10 @@ Shapes are Erigon's: calls that failed or were undone are listed like the others
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from typing import Final
+
+import orjson
 
 from astralink_node.chain.trace_messages import TypedTracers
 from astralink_node.evm.tracing.records import CallFrame, CallTrace
@@ -15,6 +18,7 @@ from astralink_node.gateway.jsonrpc import Json
 from astralink_node.gateway.methods.arguments import TRANSACTION_HASH
 from astralink_node.gateway.methods.table import Method, Specification
 from astralink_node.gateway.reading.traces import FRAMES
+from astralink_node.gateway.traces.large_json import json_list
 from astralink_node.gateway.traces.parity_json import REVERTED
 
 OUTCOME: Final = TypedTracers(())
@@ -25,16 +29,16 @@ _VALUED: Final = frozenset({"CALL", "CALLCODE", "CREATE", "CREATE2", "SELFDESTRU
 
 async def trace_transaction(context: RpcContext, transaction_hash: bytes) -> Json:
     """The tree of calls as a list with depths."""
-    return [_entry(frame) for frame in await _frames(context, transaction_hash) if not frame.precompile]
+    frames = await _frames(context, transaction_hash)
+    return await json_list(
+        lambda: (orjson.dumps(_entry(frame)) for frame in frames if not frame.precompile), context.limits.response_bytes
+    )
 
 
 async def get_internal_operations(context: RpcContext, transaction_hash: bytes) -> Json:
     """What moved value, created or destroyed within the transaction, other than the transaction itself."""
-    return [
-        {"type": kind, "from": data(frame.sender), "to": data(frame.to), "value": quantity(frame.value or 0)}
-        for frame in (await _frames(context, transaction_hash))[1:]
-        if (kind := _operation(frame)) is not None
-    ]
+    frames = await _frames(context, transaction_hash)
+    return await json_list(lambda: _operations(frames[1:]), context.limits.response_bytes)
 
 
 async def get_transaction_error(context: RpcContext, transaction_hash: bytes) -> Json:
@@ -60,6 +64,14 @@ def _entry(frame: CallFrame) -> JsonObject:
         "input": data(frame.input),
         "output": data(frame.output),
     }
+
+
+def _operations(frames: Sequence[CallFrame]) -> Iterator[bytes]:
+    for frame in frames:
+        kind = _operation(frame)
+        if kind is not None:
+            addresses = {"from": data(frame.sender), "to": data(frame.to)}
+            yield orjson.dumps({"type": kind, **addresses, "value": quantity(frame.value or 0)})
 
 
 def _operation(frame: CallFrame) -> int | None:

@@ -6,13 +6,12 @@ kept. What protocol calls do between transactions leaves no traces here: astrali
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 from astralink_node.chain.messages import AtLatest, BlockSelector
 from astralink_node.chain.trace_messages import RunTrace
 from astralink_node.gateway.call_parameters import CallArguments
 from astralink_node.gateway.context import RpcContext
-from astralink_node.gateway.encoding import data
 from astralink_node.gateway.jsonrpc import Json
 from astralink_node.gateway.methods.arguments import BLOCK, TRANSACTION, TRANSACTION_HASH, request_of
 from astralink_node.gateway.methods.table import Handler, Method, Parameter, Specification
@@ -20,6 +19,7 @@ from astralink_node.gateway.parameters import byte_string
 from astralink_node.gateway.reading.traces import FRAMES, CallSetting
 from astralink_node.gateway.streamed import Streamed
 from astralink_node.gateway.submission import read_transaction
+from astralink_node.gateway.traces.large_json import joined, json_list, json_text
 from astralink_node.gateway.traces.parity_json import FlatTrace, TracePlace
 from astralink_node.gateway.traces.parity_parameters import (
     ParityKinds,
@@ -29,7 +29,7 @@ from astralink_node.gateway.traces.parity_parameters import (
     trace_path,
     traced_calls,
 )
-from astralink_node.gateway.traces.parity_runs import flat_traces_of, parity_run_json
+from astralink_node.gateway.traces.parity_runs import flat_json, flat_traces_of, parity_run_pieces
 from astralink_node.gateway.traces.trace_json import listed
 
 KINDS = Parameter("traceTypes", kinds)
@@ -45,24 +45,30 @@ async def trace_block(context: RpcContext, at: BlockSelector) -> Json | Streamed
     if not view.record.raw_transactions:
         return []
 
-    def entries(run: RunTrace) -> Iterable[Json]:
+    def entries(run: RunTrace) -> Iterable[bytes]:
         place = TracePlace(view.block_hash, view.height, run.transaction_hash, run.index)
-        return (flat.fields for flat in flat_traces_of(run, place))
+        return flat_json(flat_traces_of(run, place))
 
-    return listed(context.read.traces.block(view.block_hash, FRAMES), entries)
+    return listed(context.read.traces.block(view.block_hash, FRAMES), entries, context.limits.response_bytes)
 
 
 async def trace_transaction(context: RpcContext, transaction_hash: bytes) -> Json:
     traces = await _traces_of(context, transaction_hash)
-    return None if traces is None else [flat.fields for flat in traces]
+    return None if traces is None else await json_list(lambda: flat_json(traces), context.limits.response_bytes)
 
 
 async def trace_get(context: RpcContext, transaction_hash: bytes, path: tuple[int, ...]) -> Json:
-    traces = await _traces_of(context, transaction_hash) or ()
-    return next((flat.fields for flat in traces if flat.trace_address == path), None)
+    traces = await _traces_of(context, transaction_hash)
+    if traces is None:
+        return None
+
+    def found() -> Iterator[bytes]:
+        yield next(flat_json(flat for flat in traces if flat.trace_address == path), b"null")
+
+    return await json_text(found, context.limits.response_bytes)
 
 
-async def _traces_of(context: RpcContext, transaction_hash: bytes) -> list[FlatTrace] | None:
+async def _traces_of(context: RpcContext, transaction_hash: bytes) -> Iterator[FlatTrace] | None:
     found = await context.read.blocks.transaction(transaction_hash)
     if found is None:
         return None
@@ -75,7 +81,8 @@ async def _traces_of(context: RpcContext, transaction_hash: bytes) -> list[FlatT
 
 
 async def replay_transaction(context: RpcContext, transaction_hash: bytes, wanted: ParityKinds) -> Json:
-    return parity_run_json(wanted, await context.read.traces.transaction(transaction_hash, wanted.how))
+    run = await context.read.traces.transaction(transaction_hash, wanted.how)
+    return await _parity_json(context, wanted, run)
 
 
 async def replay_block_transactions(context: RpcContext, at: BlockSelector, wanted: ParityKinds) -> Json | Streamed:
@@ -85,10 +92,12 @@ async def replay_block_transactions(context: RpcContext, at: BlockSelector, want
     if not view.record.raw_transactions:
         return []
 
-    def entries(run: RunTrace) -> Iterable[Json]:
-        yield {**parity_run_json(wanted, run), "transactionHash": data(run.transaction_hash)}
+    max_bytes = context.limits.response_bytes
 
-    return listed(context.read.traces.block(view.block_hash, wanted.how), entries)
+    def entries(run: RunTrace) -> Iterable[bytes]:
+        yield joined(parity_run_pieces(wanted, run, with_hash=True), max_bytes)
+
+    return listed(context.read.traces.block(view.block_hash, wanted.how), entries, max_bytes)
 
 
 # --- What never happens ----------------------------------------------------------------------------------------
@@ -96,18 +105,27 @@ async def replay_block_transactions(context: RpcContext, at: BlockSelector, want
 
 async def trace_call(context: RpcContext, arguments: CallArguments, wanted: ParityKinds, at: BlockSelector) -> Json:
     run = await context.read.traces.call(request_of(context, arguments), at, wanted.how, CallSetting())
-    return parity_run_json(wanted, run)
+    return await _parity_json(context, wanted, run)
 
 
-async def trace_call_many(context: RpcContext, calls: tuple[TracedCall, ...], at: BlockSelector) -> Json:
+async def trace_call_many(context: RpcContext, calls: tuple[TracedCall, ...], at: BlockSelector) -> Streamed:
     requests = tuple(request_of(context, call.arguments) for call in calls)
-    runs = await context.read.traces.calls(requests, at, tuple(call.kinds.how for call in calls))
-    return [parity_run_json(call.kinds, run) for call, run in zip(calls, runs, strict=True)]
+    max_bytes = context.limits.response_bytes
+
+    def entries(run: RunTrace) -> Iterable[bytes]:
+        yield joined(parity_run_pieces(calls[run.index].kinds, run), max_bytes)
+
+    return listed(context.read.traces.calls(requests, at, tuple(call.kinds.how for call in calls)), entries, max_bytes)
 
 
 async def trace_raw_transaction(context: RpcContext, raw: bytes, wanted: ParityKinds) -> Json:
     request = request_of_transaction(*read_transaction(raw, context.identity.chain_id))
-    return parity_run_json(wanted, await context.read.traces.call(request, AtLatest(), wanted.how, CallSetting()))
+    run = await context.read.traces.call(request, AtLatest(), wanted.how, CallSetting())
+    return await _parity_json(context, wanted, run)
+
+
+async def _parity_json(context: RpcContext, wanted: ParityKinds, run: RunTrace) -> Json:
+    return await json_text(lambda: parity_run_pieces(wanted, run), context.limits.response_bytes)
 
 
 NO_REWARDS = "No traces of block rewards: the protocol's own calls are astralink_getProtocolLog's."

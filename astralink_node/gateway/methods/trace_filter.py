@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from typing import Final
 
+import orjson
+
 from astralink_node.chain.messages import AtHeight
+from astralink_node.chain.trace_messages import RunTrace
 from astralink_node.gateway.context import RpcContext
-from astralink_node.gateway.encoding import JsonObject
 from astralink_node.gateway.jsonrpc import Json
 from astralink_node.gateway.methods.table import Method, Parameter, Specification
 from astralink_node.gateway.reading.errors import IndexGap
 from astralink_node.gateway.reading.traces import FRAMES
-from astralink_node.gateway.rpc_errors import LIMIT_EXCEEDED, RpcError, server_error
+from astralink_node.gateway.rpc_errors import LIMIT_EXCEEDED, RpcError, response_too_large, server_error
+from astralink_node.gateway.traces.large_json import bounded
 from astralink_node.gateway.traces.parity_json import TracePlace
 from astralink_node.gateway.traces.parity_parameters import TraceFilter, trace_filter_argument
-from astralink_node.gateway.traces.parity_runs import flat_traces_of
+from astralink_node.gateway.traces.parity_runs import flat_json, flat_traces_of
 
 MAX_INDEXED_ADDRESSES: Final = 8
 """Whose blocks are looked up in the index for one filter."""
@@ -30,36 +34,48 @@ async def trace_filter(context: RpcContext, wanted: TraceFilter) -> Json:
         raise server_error("invalid parameters: fromBlock cannot be greater than toBlock")
     if wanted.count == 0:
         return []
-    found: list[JsonObject] = []
+    found: list[bytes] = []
+    found_bytes = 0
     skip = wanted.after
     for height in await _heights(context, wanted, first, last):
         async with aclosing(_matches(context, wanted, height)) as matches:
-            async for fields in matches:
+            async for text in matches:
                 if skip:
                     skip -= 1
                     continue
-                found.append(fields)
+                found.append(text)
+                found_bytes += len(text)
+                if found_bytes > limits.response_bytes:
+                    raise response_too_large(limits.response_bytes)
                 if len(found) == wanted.count:
-                    return found
+                    return _list(found)
                 if len(found) > limits.trace_filter_results:
                     raise RpcError(
                         LIMIT_EXCEEDED,
                         f"more than {limits.trace_filter_results} traces match: ask for less, or in pages with "
                         "after and count",
                     )
-    return found
+    return _list(found)
 
 
-async def _matches(context: RpcContext, wanted: TraceFilter, height: int) -> AsyncGenerator[JsonObject]:
+def _list(found: Sequence[bytes]) -> orjson.Fragment:
+    return orjson.Fragment(b"[" + b",".join(found) + b"]")
+
+
+async def _matches(context: RpcContext, wanted: TraceFilter, height: int) -> AsyncGenerator[bytes]:
     """Of one block, which is executed again; a block without transactions costs a look."""
+
+    def of_run(run: RunTrace, place: TracePlace) -> list[bytes]:
+        return bounded(flat_json(filter(wanted.matches, flat_traces_of(run, place))), context.limits.response_bytes)
+
     view = await context.read.blocks.block(AtHeight(height))
     if view is None or not view.record.raw_transactions:
         return
     async with aclosing(context.read.traces.block(view.block_hash, FRAMES)) as runs:
         async for run in runs:
-            for flat in flat_traces_of(run, TracePlace(view.block_hash, height, run.transaction_hash, run.index)):
-                if wanted.matches(flat):
-                    yield flat.fields
+            place = TracePlace(view.block_hash, height, run.transaction_hash, run.index)
+            for text in await asyncio.to_thread(of_run, run, place):
+                yield text
 
 
 # --- Which blocks ----------------------------------------------------------------------------------------------

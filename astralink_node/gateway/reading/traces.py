@@ -69,12 +69,11 @@ class TraceReader:
     ) -> AsyncGenerator[StreamChunk]:
         return self._source.parts(at, more.question((request,), (options,)), StreamChunk)
 
-    async def calls(
+    def calls(
         self, requests: tuple[CallRequest, ...], at: BlockSelector, tracers: tuple[TypedTracers, ...]
-    ) -> list[RunTrace]:
+    ) -> AsyncGenerator[RunTrace]:
         """Each call on what the one before left."""
-        async with aclosing(self._source.parts(at, TraceCalls(requests, tracers), RunTrace)) as runs:
-            return [run async for run in runs]
+        return self._source.parts(at, TraceCalls(requests, tracers), RunTrace)
 
 
 @dataclass(frozen=True, slots=True)

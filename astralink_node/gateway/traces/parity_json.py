@@ -7,7 +7,7 @@ OpenEthereum's; block rewards, which its traces have, do not exist on this chain
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -76,13 +76,14 @@ class FlatTrace:
     fields: JsonObject
 
 
-def flat_traces(trace: CallTrace, place: TracePlace | None = None, options: FlatOptions = PARITY) -> list[FlatTrace]:
+def flat_traces(
+    trace: CallTrace, place: TracePlace | None = None, options: FlatOptions = PARITY
+) -> Iterator[FlatTrace]:
     """In the order in which the calls began. `trace_address` is the path to a call through its callers' calls."""
     shown = [frame for frame in trace.frames if options.with_precompiles or not _is_silent(frame)]
-    addresses, subtraces = _tree(shown)
+    subtraces = _subtraces(shown)
     context = {} if place is None else place.fields()
-    traces = []
-    for position, frame in enumerate(shown):
+    for position, (frame, address) in enumerate(zip(shown, _addresses(shown), strict=True)):
         gas, gas_used = frame.gas, frame.gas_used
         if options.as_geth and not position:
             gas, gas_used = trace.gas_limit, trace.gas_used
@@ -94,11 +95,10 @@ def flat_traces(trace: CallTrace, place: TracePlace | None = None, options: Flat
         if result is not None or not options.as_geth:
             fields["result"] = result
         fields["subtraces"] = subtraces[position]
-        fields["traceAddress"] = list(addresses[position])
+        fields["traceAddress"] = address
         fields["type"] = _type(frame)
         to = b"" if frame.is_creation and frame.error else frame.to
-        traces.append(FlatTrace(frame.sender, to, addresses[position], fields))
-    return traces
+        yield FlatTrace(frame.sender, to, address, fields)
 
 
 def parity_error(frame: CallFrame) -> str:
@@ -114,22 +114,31 @@ def _is_silent(frame: CallFrame) -> bool:
     return frame.precompile and frame.depth > 0 and not (frame.kind == "CALL" and frame.value)
 
 
-def _tree(frames: Sequence[CallFrame]) -> tuple[list[tuple[int, ...]], list[int]]:
-    """(path, number of direct calls) of each frame, from the depths of frames that stand in order."""
-    addresses: list[tuple[int, ...]] = []
-    children = [0] * len(frames)
-    path: list[int] = []
-    """Positions of the frames that are open, the outermost first."""
+def _subtraces(frames: Sequence[CallFrame]) -> list[int]:
+    """Each frame's direct calls, from the depths of frames that stand in order."""
+    counts = [0] * len(frames)
+    open_frames: list[int] = []
     for position, frame in enumerate(frames):
-        del path[frame.depth :]
-        if path:
-            parent = path[-1]
-            addresses.append((*addresses[parent], children[parent]))
-            children[parent] += 1
-        else:
-            addresses.append(())
-        path.append(position)
-    return addresses, children
+        del open_frames[frame.depth :]
+        if open_frames:
+            counts[open_frames[-1]] += 1
+        open_frames.append(position)
+    return counts
+
+
+def _addresses(frames: Sequence[CallFrame]) -> Iterator[tuple[int, ...]]:
+    """Each frame's path. One at a time: those of many deep calls would take far more room than the frames."""
+    address: list[int] = []
+    made: list[int] = []
+    """Calls that each of the open frames has made so far, the outermost first."""
+    for frame in frames:
+        del made[frame.depth :]
+        if made:
+            del address[len(made) - 1 :]
+            address.append(made[-1])
+            made[-1] += 1
+        made.append(0)
+        yield tuple(address)
 
 
 def _type(frame: CallFrame) -> str:

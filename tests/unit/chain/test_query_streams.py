@@ -7,6 +7,7 @@ import pytest
 
 from astralink_node.chain.call_messages import CallFailed, CallQuestion, CallRequest
 from astralink_node.chain.execution import ExecutionConfig
+from astralink_node.chain.frames import encode_frame
 from astralink_node.chain.json_stream import CHUNK_BYTES, Emit
 from astralink_node.chain.messages import Answer, AtHeight, AtLatest, GetStatus, LimitExceeded, NotFound, Query, Status
 from astralink_node.chain.queries import Interrupt
@@ -87,6 +88,20 @@ def test_an_ordinary_question_of_a_gateway_that_died_ends_too() -> None:
         asker.close()
         assert watched.ended.acquire(timeout=PATIENCE_S)
         assert watched.endings == ["_Unwanted"]
+
+
+def test_an_empty_frame_ends_one_question_and_no_other() -> None:
+    chain, _ = chain_with(to=LOOPER, gas=50_000)
+    request = CallRequest(bytes(20), LOOPER, None, None, None, None, 0, b"", (), ())
+    with query_server(chain.execution) as (watched, connect):
+        asker = connect()
+        asker.send(Query(AtLatest(), CallQuestion(request)), request_id=7)
+        assert watched.began.acquire(timeout=PATIENCE_S)
+        asker.link.sendall(encode_frame(7, b""))
+        assert watched.ended.acquire(timeout=PATIENCE_S)
+        assert watched.endings == ["_Unwanted"]
+        asker.send(Query(AtLatest(), TraceTransaction(b"\x01" * 32, StructLogs())), request_id=8)
+        assert isinstance(asker.receive(), NotFound)
 
 
 def test_closing_the_connection_ends_what_still_waits_for_a_thread() -> None:

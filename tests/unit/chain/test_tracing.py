@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import orjson
 import pytest
 
 from astralink_node.chain.call_messages import CallFailed, CallRequest
+from astralink_node.chain.codec import decode, encode
 from astralink_node.chain.commits import HistoryWindow
 from astralink_node.chain.execution import ExecutionConfig
 from astralink_node.chain.ledger import Ledger
@@ -32,7 +34,8 @@ from astralink_node.chain.trace_messages import (
     TraceTransaction,
     TypedTracers,
 )
-from astralink_node.evm.tracing.options import CallFrames, Selectors, StructLogs, TouchedAccounts, VmSteps
+from astralink_node.evm.tracing.kept_bytes import MAX_KEPT_BYTES
+from astralink_node.evm.tracing.options import CallFrames, Selectors, StructLogs, TouchedAccounts, TypedTracer, VmSteps
 from astralink_node.evm.tracing.records import CallTrace, Prestate, SelectorCounts, VmTrace
 from astralink_node.evm.transactions import decode_transaction
 from contracts.places import STAKING
@@ -179,3 +182,55 @@ def test_who_takes_no_parts_is_not_given_any() -> None:
     chain = counting_chain(1)
     with pytest.raises(TypeError, match="nobody takes"):
         chain.execution.query(Query(AtHeight(1), TraceBlock(FRAMES)))
+
+
+# --- How much is kept ------------------------------------------------------------------------------------------
+
+LARGE_CALLS = bytes.fromhex("5f62200000525f" + "5f5f622000005f60cc610100fa" * 4)
+"""Initcode: four static calls, each with two mebibytes of the same memory as its data."""
+
+
+def large_calls(count: int, *tracers: TypedTracer) -> TraceCalls:
+    call = replace(CALL, to=b"", gas=9_000_000, data=LARGE_CALLS)
+    return TraceCalls((call,) * count, (TypedTracers(tracers),) * count)
+
+
+def test_the_calls_of_one_question_keep_so_much_together() -> None:
+    chain = counting_chain(1)
+    parts, ending = ask(chain, large_calls(3, CallFrames()))
+    assert (len(parts), ending) == (3, StreamEnd())
+    parts, ending = ask(chain, large_calls(5, CallFrames()))
+    assert len(parts) == 3
+    assert ending == LimitExceeded(f"the trace is larger than {MAX_KEPT_BYTES} bytes")
+
+
+def test_the_tracers_of_one_run_keep_so_much_together() -> None:
+    parts, ending = ask(counting_chain(1), large_calls(1, *(CallFrames() for _ in range(5))))
+    assert (parts, ending) == ([], LimitExceeded(f"the trace is larger than {MAX_KEPT_BYTES} bytes"))
+
+
+def test_a_call_is_handed_on_before_the_next_one_runs() -> None:
+    """So that nothing collects them here, and whoever has had enough ends the work."""
+
+    class EnoughError(Exception):
+        pass
+
+    chain = counting_chain(1)
+    given: list[TracePart] = []
+
+    def emit(part: TracePart) -> None:
+        given.append(part)
+        raise EnoughError
+
+    with pytest.raises(EnoughError):
+        chain.execution.query(Query(AtLatest(), large_calls(5, CallFrames())), emit=emit)
+    assert len(given) == 1
+
+
+def test_the_opcodes_of_a_run_come_as_text() -> None:
+    (part,), _ = ask(counting_chain(1), TraceCalls((CALL,), (TypedTracers((VmSteps(),)),)))
+    assert isinstance(part, RunTrace)
+    (trace,) = part.results
+    assert isinstance(trace, VmTrace)
+    assert decode(RunTrace, encode(part)) == part
+    assert [op["op"] for op in orjson.loads(trace.json)["ops"]][-1] == "STOP"

@@ -5,12 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 import orjson
+import pytest
 
-from astralink_node.chain import codec
 from astralink_node.evm.fork_rules import PRAGUE
-from astralink_node.evm.tracing.records import VmTrace
+from astralink_node.evm.tracing.kept_bytes import KeptBytes, TraceTooLarge
 from astralink_node.evm.tracing.vm_trace import VmTracer
-from astralink_node.evm.tracing.vm_trace_json import vm_trace_json
 from tests.support.evm_code import call, create, deploying, push, put, returning
 from tests.support.evm_worlds import World, address
 
@@ -22,9 +21,7 @@ def traced(codes: dict[bytes, str], **fields: Any) -> dict[str, Any]:
     world = World(codes)
     world.execution.set_tracer(tracer)
     world.send(CONTRACT, **fields)
-    trace = tracer.result()
-    assert codec.decode(VmTrace, codec.encode(trace)) == trace
-    found: dict[str, Any] = orjson.loads(vm_trace_json(trace))
+    found: dict[str, Any] = orjson.loads(tracer.result().json)
     return found
 
 
@@ -83,11 +80,11 @@ def test_a_transfer_has_no_operations() -> None:
     world = World()
     world.execution.set_tracer(tracer)
     world.send(address(9), value=1)
-    assert orjson.loads(vm_trace_json(tracer.result())) == {"code": "0x", "ops": []}
+    assert orjson.loads(tracer.result().json) == {"code": "0x", "ops": []}
 
 
 def test_without_a_call_there_is_no_trace() -> None:
-    assert vm_trace_json(VmTrace(())) == b"null"
+    assert VmTracer().result().json == b"null"
 
 
 def test_calls_1024_deep_have_their_json() -> None:
@@ -95,9 +92,26 @@ def test_calls_1024_deep_have_their_json() -> None:
     world = World({CONTRACT: call(CONTRACT)}, fork=PRAGUE, gas_limit=10**15, sender_balance=10**40)
     world.execution.set_tracer(tracer)
     world.send(CONTRACT, gas_limit=10**14)
-    assert vm_trace_json(tracer.result()).count(b'"code"') == 1025
+    assert tracer.result().json.count(b'"code"') == 1025
 
 
 def test_text_in_pushed_data_does_not_disturb_the_json() -> None:
     code = push(b'},]}"') + "50"
     assert traced({CONTRACT: code})["code"] == "0x" + code
+
+
+def test_the_text_is_what_is_counted_as_kept() -> None:
+    """Nested: what an inner call writes belongs to the same text."""
+    codes = {CONTRACT: call(INNER, gas="61ffff") + "50", INNER: returning(b"")}
+    whole = VmTracer()
+    world = World(codes)
+    world.execution.set_tracer(whole)
+    world.send(CONTRACT)
+    size = len(whole.result().json)
+    world = World(codes)
+    world.execution.set_tracer(VmTracer(KeptBytes(size)))
+    world.send(CONTRACT)
+    world = World(codes)
+    world.execution.set_tracer(VmTracer(KeptBytes(size // 2)))
+    with pytest.raises(TraceTooLarge):
+        world.send(CONTRACT)

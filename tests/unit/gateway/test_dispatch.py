@@ -11,7 +11,7 @@ import pytest
 
 from astralink_node.gateway.config import GatewayLimits
 from astralink_node.gateway.context import RpcContext
-from astralink_node.gateway.dispatch import Dispatcher
+from astralink_node.gateway.dispatch import BATCH_CONCURRENCY, Dispatcher
 from astralink_node.gateway.jsonrpc import Json
 from astralink_node.gateway.methods.table import Method, Parameter, method_table
 from astralink_node.gateway.parameters import quantity, text
@@ -178,6 +178,13 @@ def test_one_slow_call_of_a_batch_does_not_take_the_others_down() -> None:
     answers = ask([call("echo", "a"), call("forever"), call("echo", "b")], request_timeout_ms=20)
     assert [answers[0].get("result"), answers[2].get("result")] == ["a", "b"]
     assert answers[1]["error"]["code"] == TIMEOUT
+
+
+def test_a_call_of_a_batch_whose_time_is_over_does_not_start() -> None:
+    seen.clear()
+    answers = ask([call("forever")] * BATCH_CONCURRENCY + [call("echo", "late")], request_timeout_ms=20)
+    assert answers[-1]["error"]["code"] == TIMEOUT
+    assert seen == []
 
 
 def test_an_empty_batch_and_one_too_large_are_invalid_requests() -> None:

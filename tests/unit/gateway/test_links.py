@@ -169,3 +169,25 @@ def test_queries_at_execution_are_bounded_and_the_rest_wait_then_are_refused(tmp
         await peer.stop()
 
     run(main)
+
+
+def test_execution_is_told_of_a_query_that_was_given_up(tmp_path: Path) -> None:
+    """It would go on with it for as long as a query may take, while others wait for its threads."""
+
+    async def main() -> None:
+        peer = Peer(tmp_path / "e")
+        await peer.start()
+        link = ExecutionLink(peer.path, max_in_flight=2, max_waiting=3)
+        running = asyncio.create_task(link.run())
+        await _eventually(link)
+        await peer.frames.get()
+        peer.silent = True
+        query = asyncio.create_task(link.query(QUESTION))
+        assert await peer.frames.get() == encode(QUESTION)
+        query.cancel()
+        assert await peer.frames.get() == b""
+        running.cancel()
+        await asyncio.gather(query, running, return_exceptions=True)
+        await peer.stop()
+
+    run(main)

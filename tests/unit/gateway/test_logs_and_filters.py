@@ -7,8 +7,10 @@ from typing import Any
 import orjson
 import pytest
 
+from astralink_node.chain.messages import Answer, Query
 from astralink_node.gateway.config import GatewayLimits
 from astralink_node.gateway.link_messages import GetNetworkView, Reply, Request, SyncProgress
+from astralink_node.gateway.reading.errors import Unavailable
 from astralink_node.gateway.rpc_errors import INVALID_PARAMS, LIMIT_EXCEEDED, METHOD_NOT_FOUND, SERVER_ERROR
 from tests.support.gateways import ALICE, BOB, ECHO, Client, SmallNode, hexed, signed, with_client
 from tests.support.networks import network_of
@@ -130,6 +132,42 @@ def test_a_filter_stays_within_its_range() -> None:
         assert await client.call("eth_getFilterChanges", bounded) == []
 
     with_client(body)
+
+
+def test_a_poll_that_would_be_too_long_is_told_block_by_block() -> None:
+    async def body(client: Client) -> None:
+        logs = await client.call("eth_newFilter", {})
+        for _ in range(3):
+            emit(client.node, ONE, TWO)
+        found = [await client.call("eth_getFilterChanges", logs) for _ in range(4)]
+        assert [[log["blockNumber"] for log in part] for part in found] == [["0x1"] * 2, ["0x2"] * 2, ["0x3"] * 2, []]
+
+    with_client(body, limits=GatewayLimits(log_results=3))
+
+
+@pytest.mark.parametrize("kind", ["eth_newFilter", "eth_newBlockFilter"])
+def test_what_a_poll_that_failed_would_have_told_is_told_by_the_next(kind: str) -> None:
+    class Failing(SmallNode):
+        is_down = False
+
+        async def query(self, query: Query) -> Answer:
+            if self.is_down:
+                raise Unavailable("the execution process is temporarily unavailable")
+            return await super().query(query)
+
+    node = Failing()
+
+    async def body(client: Client) -> None:
+        polled = await client.call(kind, *([{}] if kind == "eth_newFilter" else []))
+        emit(node, ONE)
+        emit(node)
+        emit(node)
+        node.is_down = True
+        await client.error("eth_getFilterChanges", polled)
+        node.is_down = False
+        assert len(await client.call("eth_getFilterChanges", polled)) == (1 if kind == "eth_newFilter" else 3)
+
+    with_client(body, node=node, limits=GatewayLimits(cached_blocks=1))
 
 
 def test_filter_logs_are_for_log_filters_and_filters_for_the_future() -> None:

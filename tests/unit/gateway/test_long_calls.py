@@ -7,6 +7,7 @@ from collections.abc import AsyncGenerator
 from typing import Any, cast
 
 import orjson
+import pytest
 
 from astralink_node.chain.trace_messages import StreamChunk
 from astralink_node.gateway.config import GatewayLimits
@@ -30,6 +31,8 @@ class Work:
     def __init__(self) -> None:
         self.running = 0
         self.most_running = 0
+        self.runs = 0
+        self.began = asyncio.Semaphore(0)
         self.closed = 0
         self.may_go_on = asyncio.Event()
         self.may_go_on.set()
@@ -45,6 +48,8 @@ class Work:
 
     async def whole(self, context: RpcContext, count: int) -> Json:
         self.running += 1
+        self.runs += 1
+        self.began.release()
         self.most_running = max(self.most_running, self.running)
         try:
             await self.may_go_on.wait()
@@ -218,5 +223,41 @@ def test_long_calls_take_no_place_of_short_ones() -> None:
         assert (await whole_of(rpc, call("short")))["result"] == "short"
         work.may_go_on.set()
         await asyncio.gather(*long)
+
+    run(main)
+
+
+def test_a_notification_that_would_take_long_does_not_run() -> None:
+    """Nothing reads what it finds, so that it would hold its place for nobody."""
+
+    async def main() -> None:
+        work = Work()
+        served = dispatcher(work)
+        notification = {"jsonrpc": "2.0", "method": "whole", "params": ["0x1"]}
+        assert await served.answer_in_parts(orjson.dumps(notification), NO_CONTEXT) is None
+        assert await served.answer(orjson.dumps([notification, notification]), NO_CONTEXT) is None
+        mixed = [notification, {**notification, "id": 1}]
+        answer = await served.answer(orjson.dumps(mixed), NO_CONTEXT)
+        assert orjson.loads(answer or b"") == [{"jsonrpc": "2.0", "id": 1, "result": "x"}]
+        assert work.runs == 1
+
+    run(main)
+
+
+@pytest.mark.parametrize(("calls", "running"), [(100, 2), (0, 1)], ids=["batch", "a call whose answer is to be whole"])
+def test_whoever_closes_an_answer_that_comes_whole_ends_the_work_for_it(calls: int, running: int) -> None:
+    async def main() -> None:
+        work = Work()
+        work.may_go_on.clear()
+        call = {"jsonrpc": "2.0", "id": 1, "method": "whole", "params": ["0x1"]}
+        body = orjson.dumps([call] * calls or call)
+        parts = await dispatcher(work, long_in_flight=2).answer_in_parts(body, NO_CONTEXT, whole=True)
+        assert isinstance(parts, AsyncGenerator)
+        reading = asyncio.ensure_future(anext(parts))
+        for _ in range(running):
+            await work.began.acquire()
+        reading.cancel()
+        await asyncio.gather(reading, return_exceptions=True)
+        assert (work.running, work.runs) == (0, running)
 
     run(main)

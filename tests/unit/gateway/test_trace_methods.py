@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
 from typing import Any
 
 import pytest
 
+from astralink_node.chain.messages import Answer, Query
 from astralink_node.evm.transactions import decode_transaction
 from astralink_node.gateway.config import GatewayLimits
+from astralink_node.gateway.rpc_errors import RESPONSE_TOO_LARGE
 from astralink_node.storage import keys
 from tests.support.gateways import ALICE, BOB, COUNTER, REVERTER, Client, SmallNode, hexed, signed, with_client
 from tests.support.traced_chains import CALLER, DESTROYER, HOARDER, HOARDER_GAS, traced_block, traced_node
@@ -394,3 +398,42 @@ def test_a_trace_that_would_be_too_large_is_refused() -> None:
         assert "cannot be traced" in (await client.error("trace_block", "latest"))["message"]
 
     with_client(body, node=node, apis=APIS)
+
+
+LARGE = "0x5f62020000525f" + "5f5f620200005f60cc610100fa" * 4
+"""Initcode: four static calls, each with 128 KiB of the same memory as its data."""
+
+
+@pytest.mark.parametrize("kind", ["trace", "vmTrace"])
+def test_a_call_whose_json_is_longer_than_the_limit_of_answers_is_refused(kind: str) -> None:
+    async def body(client: Client, hashes: list[str]) -> None:
+        call = {"data": LARGE if kind == "trace" else "0x5b5f56", "gas": hex(300_000)}
+        error = await client.error("trace_call", call, [kind], "latest")
+        assert error["code"] == RESPONSE_TOO_LARGE
+        error = await client.error("trace_callMany", [[call, [kind]]], "latest")
+        assert error["code"] == RESPONSE_TOO_LARGE
+
+    traced(body, limits=GatewayLimits(response_bytes=100_000))
+
+
+def test_of_many_calls_none_runs_after_the_answer_has_reached_its_limit() -> None:
+    node = traced_node()
+    read = 0
+
+    async def main(client: Client) -> None:
+        nonlocal read
+        stream = node.stream
+
+        async def counted(query: Query) -> AsyncGenerator[Answer]:
+            nonlocal read
+            async with aclosing(stream(query)) as answers:
+                async for answer in answers:
+                    read += 1
+                    yield answer
+
+        node.stream = counted  # type: ignore[method-assign]
+        calls = [[{"data": LARGE, "gas": hex(300_000)}, ["trace"]]] * 128
+        assert (await client.error("trace_callMany", calls, "latest"))["code"] == RESPONSE_TOO_LARGE
+
+    with_client(main, node=node, apis=APIS, limits=GatewayLimits(response_bytes=3_000_000))
+    assert read == 3

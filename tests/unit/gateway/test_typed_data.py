@@ -10,7 +10,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from astralink_node.gateway.parameters import BadValue
-from astralink_node.gateway.typed_data import MAX_DEPTH, encode_type, typed_data_digest
+from astralink_node.gateway.typed_data import (
+    MAX_DEPTH,
+    MAX_FIELDS,
+    MAX_NAME_LENGTH,
+    MAX_TYPES,
+    MAX_VALUES,
+    encode_type,
+    typed_data_digest,
+)
 
 DOMAIN = [
     {"name": "name", "type": "string"},
@@ -104,7 +112,7 @@ def test_data_nested_deeper_than_the_bound_is_refused() -> None:
     held: dict[str, Any] | None = None
     for _ in range(MAX_DEPTH + 2):
         held = {"held": held}
-    with pytest.raises(BadValue, match="nested deeper than 64"):
+    with pytest.raises(BadValue, match=f"nested deeper than {MAX_DEPTH}"):
         typed_data_digest("t", of_one("Box", held))
 
 
@@ -144,7 +152,7 @@ def test_a_value_that_does_not_fit_its_type_is_named(kind: str, value: object, w
         ({"types": []}, "t.types: expected an object"),
         ({"types": {"EIP712Domain": [], "Mail": [{"name": "a"}]}}, r"t.types.Mail\[0\]: expected a name and a type"),
         ({"types": {"EIP712Domain": [], "Mail": [], "No name": []}}, "expected a type's name"),
-        ({"types": {f"T{n}": [] for n in range(257)}}, "expected at most 256 types"),
+        ({"types": {f"T{n}": [] for n in range(MAX_TYPES + 1)}}, "types: expected at most"),
         ({"domain": None}, "t.domain: expected an object"),
     ],
 )
@@ -156,3 +164,50 @@ def test_what_is_no_typed_data_is_named(change: dict[str, Any], words: str) -> N
 def test_the_domain_alone_may_be_signed() -> None:
     data = {**MAIL, "primaryType": "EIP712Domain"}
     assert typed_data_digest("t", data) != typed_data_digest("t", MAIL)
+
+
+def of_itself(fields: int, kind: str = "Node") -> dict[str, Any]:
+    names = [{"name": f"n{number}", "type": kind} for number in range(fields)]
+    return {"types": {"EIP712Domain": [], "Node": names}, "primaryType": "Node", "domain": {}, "message": {}}
+
+
+def test_a_type_with_two_fields_of_one_name_is_refused() -> None:
+    """The work would double with every level of the message."""
+    data = of_itself(1)
+    data["types"]["Node"] *= 2
+    with pytest.raises(BadValue, match=r"types\.Node\[1\]: the name of another field"):
+        typed_data_digest("data", data)
+
+
+def test_so_many_values_are_hashed_and_no_more() -> None:
+    data = of_itself(1, "Node[]")
+    data["message"] = {"n0": [None] * (MAX_VALUES - 1)}
+    assert typed_data_digest("data", data)
+    data["message"]["n0"].append(None)
+    with pytest.raises(BadValue, match=f"more than {MAX_VALUES} values"):
+        typed_data_digest("data", data)
+
+
+def test_values_of_wide_structs_within_one_another_are_counted_together() -> None:
+    data = of_itself(100)
+    leaf: dict[str, Any] = {}
+    data["message"] = {f"n{outer}": {f"n{inner}": leaf for inner in range(100)} for outer in range(100)}
+    with pytest.raises(BadValue, match="values"):
+        typed_data_digest("data", data)
+
+
+@pytest.mark.parametrize(
+    ("types", "words"),
+    [
+        ({"A": [{"name": f"n{number}", "type": "bool"} for number in range(MAX_FIELDS + 1)]}, "fields"),
+        ({"A": [{"name": "n" * (MAX_NAME_LENGTH + 1), "type": "bool"}]}, "characters"),
+        ({"A": [{"name": "n", "type": "b" * (MAX_NAME_LENGTH + 1)}]}, "characters"),
+        ({"A" * (MAX_NAME_LENGTH + 1): []}, "a type's name"),
+        ({"A": [{"name": f"{number:0{MAX_NAME_LENGTH}}", "type": "bool"} for number in range(100)]}, "of names"),
+    ],
+)
+def test_types_are_bounded(types: dict[str, Any], words: str) -> None:
+    data = of_itself(0)
+    data["types"].update(types)
+    with pytest.raises(BadValue, match=words):
+        typed_data_digest("data", data)
