@@ -81,6 +81,17 @@ set_up_clients() {
     printf '== set-up: client packages ready in %s s\n' "$(($(date +%s) - started))"
 }
 
+# Two at once in one folder would delete each other's half. The lock is on this script, so nothing is left behind, and
+# ends with the process, however that ends.
+take_turn() {
+    command -v flock >/dev/null 2>&1 || return 0
+    exec 9<"$0"
+    flock -n 9 && return 0
+    printf '== set-up: waiting for another set-up of this folder to end\n'
+    flock 9
+}
+
+case "${1:-}" in python | clients) take_turn ;; esac
 case "${1:-}" in
 python) set_up_python "$2" ;;
 clients) set_up_clients "$2" ;;

@@ -62,6 +62,7 @@ from astralink_node.services.transaction_pool import OnPending, TransactionPool
 from astralink_node.txpool.admission import PoolTransaction
 from astralink_node.txpool.pool import PoolLimits
 from astralink_node.types import Address
+from astralink_node.validator.keys import load_public_keys
 from astralink_node.validator.local_signer import Signer
 from genesis.presets import is_devnet
 from genesis.schema import GenesisFile
@@ -128,9 +129,14 @@ def run(setup: NodeSetup, on_ready: OnReady) -> None:
     configure(setup.config.log.level, setup.config.log.format)
     setup.folder.check_prepared()
     tune_interpreter()
-    with FolderLock(setup.folder):
+    with FolderLock(setup.folder) as lock:
+
+        def note_and_tell(ready: NodeReady) -> None:
+            lock.note_url(ready.serving.rpc_url)
+            on_ready(ready)
+
         try:
-            trio.run(partial(run_node, setup, on_ready), strict_exception_groups=True)
+            trio.run(partial(run_node, setup, note_and_tell), strict_exception_groups=True)
         except BaseExceptionGroup as group:
             raise _cause_of(group) from group
 
@@ -192,7 +198,12 @@ async def _run_services(
     with ExitStack() as resources:
         async with trio.open_nursery() as services:
             ready = _ReadyOnce(on_ready)
-            gateway = gateway_config(config, sockets, dev_accounts=setup.unlocks_dev_accounts)
+            gateway = gateway_config(
+                config,
+                sockets,
+                dev_accounts=setup.unlocks_dev_accounts,
+                faucet_turn=_genesis_place(setup.folder, genesis) if setup.unlocks_dev_accounts else 0,
+            )
             keeper = GatewayKeeper(gateway, ready.serving)
             shutdown.before = keeper.stop
             # Its imports take a second: it starts while keys are decrypted and the database opens. It connects
@@ -299,6 +310,14 @@ async def _run_services(
 
 
 # --- Parts -------------------------------------------------------------------------------------------------------
+
+
+def _genesis_place(folder: DataFolder, genesis: GenesisFile) -> int:
+    """Which of the genesis validators has the folder's keys; 0 where none has, or they are elsewhere."""
+    if not folder.validator_keys.is_dir():
+        return 0
+    own = load_public_keys(folder.validator_keys).voting_key
+    return next((place for place, each in enumerate(genesis.validators) if each.voting_key == own), 0)
 
 
 async def _open_signer(setup: NodeSetup, status: Status, resources: ExitStack) -> Signer | None:

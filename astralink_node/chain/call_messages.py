@@ -39,7 +39,8 @@ class CallRequest:
     value_wei: int
     data: bytes
     access_list: tuple[AccessListEntry, ...]
-    authorizations: tuple[AuthorizationEntry, ...]
+    authorizations: tuple[AuthorizationEntry, ...] | None
+    """None: not given. A list, if only an empty one, asks for a transaction of type 4."""
     nonce: int | None = None
     """Of simulated blocks alone; one call does not look at it."""
 

@@ -50,7 +50,9 @@ def parameters_of(request: CallRequest) -> CallParameters:
         max_fee_per_gas=request.max_fee_wei,
         max_priority_fee_per_gas=request.max_priority_fee_wei,
         access_list=tuple((Address(entry.address), entry.slots) for entry in request.access_list),
-        authorizations=tuple(
+        authorizations=None
+        if request.authorizations is None
+        else tuple(
             Authorization(entry.chain_id, Address(entry.address), entry.nonce, entry.y_parity, entry.r, entry.s)
             for entry in request.authorizations
         ),
@@ -99,7 +101,7 @@ def problem_of_request(request: CallRequest) -> str:
     for entry in request.access_list:
         if len(entry.address) != ADDRESS_BYTES or not all(0 <= slot <= U256_MAX for slot in entry.slots):
             return "access list: expected addresses of 20 bytes and 256-bit slots"
-    for authorization in request.authorizations:
+    for authorization in request.authorizations or ():
         if len(authorization.address) != ADDRESS_BYTES:
             return "authorizations: expected addresses of 20 bytes"
     return ""

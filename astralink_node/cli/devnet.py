@@ -33,7 +33,8 @@ from astralink_node.cli.start import ready_object
 from astralink_node.config import RPC_APIS, NodeConfig, Value
 from astralink_node.errors import UserError
 from astralink_node.listening import listen_tcp
-from astralink_node.services.data_folder import DataFolder, FolderLock
+from astralink_node.log import LEVELS
+from astralink_node.services.data_folder import DataFolder, FolderLock, LockHolder
 from genesis.schema import GenesisFile
 
 DEFAULT_DIR: Final = Path("devnet")
@@ -96,13 +97,15 @@ def devnet(
     config = settings_from(folder.root, None, flags, defaults=defaults).config
     running = running_on(folder) if is_watching else None
     if running is not None:
-        _watch_running(config, running, as_json=as_json)
+        _watch_running(running, as_json=as_json)
         return
     with Console(is_watching=is_watching, as_json=as_json) as console:
         if alone:
             _run_alone(folder, config, console, reset=reset, unlocked=unlocked, accept_lost_history=new_signing_history)
         else:
             _run_several(folder, validators, config, console, reset=reset, unlocked=unlocked)
+    if alone and LEVELS.index(config.log.level) > LEVELS.index("info"):
+        click.echo("stopped", err=True)  # which the log leaves out at this level
 
 
 def mining_flags(flags: Mapping[str, Any], *, instant: bool, block_time_s: float | None) -> dict[str, Any]:
@@ -198,7 +201,7 @@ def _run_several(
             lambda now: network_screen(lines, str(folder.root), voting_keys, genesis, config, now, unlocked=unlocked),
         )
 
-    run_network(members, config, Welcome(count, tell))
+    run_network(members, config, Welcome(count, tell), console.close)
 
 
 def _warn_of_interval(genesis: GenesisFile, config: NodeConfig) -> None:
@@ -214,9 +217,15 @@ def _warn_of_interval(genesis: GenesisFile, config: NodeConfig) -> None:
 # --- Watching one that runs already -----------------------------------------------------------------------------------
 
 
-def _watch_running(config: NodeConfig, process: str, *, as_json: bool) -> None:
-    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(config.rpc.host, config.rpc.host)
-    url = f"http://[{host}]:{config.rpc.port}" if ":" in host else f"http://{host}:{config.rpc.port}"
+def _watch_running(running: LockHolder, *, as_json: bool) -> None:
+    """Where it says that it answers: what this command's flags and settings say is about nodes that it starts."""
+    if not running.rpc_url:
+        raise UserError(
+            f"the devnet that runs already (process {running.process}) answers nobody yet: try again when it does"
+        )
+    url = running.rpc_url.replace("//0.0.0.0:", "//127.0.0.1:").replace("//[::]:", "//[::1]:")
     if not as_json:
-        click.echo(f"watching the devnet that runs already (process {process}) at {url}; Ctrl-C leaves it running")
+        click.echo(
+            f"watching the devnet that runs already (process {running.process}) at {url}; Ctrl-C leaves it running"
+        )
     watch_until_interrupted(RpcClient(url), as_json=as_json)

@@ -33,6 +33,10 @@ class Console:
         return self
 
     def __exit__(self, *_exception: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Show nothing more. What is said afterwards begins on a line of its own."""
         self._stop.set()
         if self._thread is not None:
             self._thread.join(CONSOLE_STOP_S)

@@ -19,7 +19,7 @@ from astralink_node.crypto.keccak import keccak256
 from astralink_node.crypto.keystore_envelope import Scrypt
 from astralink_node.crypto.secret_files import create_secret_file
 from astralink_node.errors import UserError
-from astralink_node.services.data_folder import DataFolder, node_on
+from astralink_node.services.data_folder import DataFolder, LockHolder, node_on
 from astralink_node.storage import keys
 from astralink_node.storage.store import StorageError
 from astralink_node.types import Address
@@ -37,10 +37,11 @@ def member_name(number: int) -> str:
     return f"node{number}"
 
 
-def running_on(folder: DataFolder) -> str | None:
-    """The process whose node runs on this devnet, of one validator or several; None: none does."""
+def running_on(folder: DataFolder) -> LockHolder | None:
+    """A node that runs on this devnet, of one validator or several, one that answers if any; None: none runs."""
     places = [folder, *(DataFolder(path) for path in sorted(folder.root.glob("node*")) if path.is_dir())]
-    return next((process for place in places if (process := node_on(place)) is not None), None)
+    running = [node for place in places if (node := node_on(place)) is not None]
+    return next((node for node in running if node.rpc_url), running[0] if running else None)
 
 
 def check_is_ours(folder: DataFolder) -> None:

@@ -11,7 +11,7 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from itertools import chain
@@ -33,6 +33,8 @@ STOP_TIMEOUT_S: Final = 10.0
 _LINE_BYTES: Final = 65_536
 _LAST_PORT: Final = 65_535
 _HOST: Final = "127.0.0.1"
+_OVER_LIVE_LINE: Final = "\033[K"
+"""Clears what a live view left of the line that a message takes; click leaves it out where there is no terminal."""
 
 
 class NetworkFailed(AstraLinkError):
@@ -115,10 +117,12 @@ def members_of(
     return members
 
 
-def run_network(members: Sequence[Member], config: NodeConfig, welcome: "Welcome") -> None:
-    """Until SIGINT or SIGTERM. Raises NetworkFailed where a node does not start."""
+def run_network(
+    members: Sequence[Member], config: NodeConfig, welcome: "Welcome", before_stop: Callable[[], None]
+) -> None:
+    """Until SIGINT or SIGTERM; `before_stop` ends a live view. Raises NetworkFailed where a node does not start."""
     try:
-        trio.run(_run, members, config, welcome)
+        trio.run(_run, members, config, welcome, before_stop)
     except BaseExceptionGroup as group:
         failed, others = group.split(NetworkFailed)
         if failed is None or others is not None:
@@ -132,9 +136,9 @@ def left_running(members: Sequence[Member]) -> list[str]:
     """Nodes on the network's folders that others started, when its own have stopped."""
     found = ((member, node_on(member.folder)) for member in members)
     return [
-        f"process {process} still runs on {member.folder.root}: it was started by hand, and is stopped by itself"
-        for member, process in found
-        if process is not None
+        f"process {node.process} still runs on {member.folder.root}: it was started by hand, and is stopped by itself"
+        for member, node in found
+        if node is not None
     ]
 
 
@@ -172,7 +176,9 @@ class Welcome:
         return f"of those that this command started, the {left} that are left are too few to make blocks"
 
 
-async def _run(members: Sequence[Member], config: NodeConfig, welcome: Welcome) -> None:
+async def _run(
+    members: Sequence[Member], config: NodeConfig, welcome: Welcome, before_stop: Callable[[], None]
+) -> None:
     with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
         async with trio.open_nursery() as nursery:
             for member in members:
@@ -181,6 +187,7 @@ async def _run(members: Sequence[Member], config: NodeConfig, welcome: Welcome) 
                 nursery.start_soon(_run_member, member, member.command(others, config), by_hand, welcome)
             nursery.start_soon(_expect_ready, welcome)
             async for _ in signals:
+                await trio.to_thread.run_sync(before_stop)
                 click.echo("stopping the network", err=True)
                 nursery.cancel_scope.cancel()
                 break
@@ -213,7 +220,8 @@ async def _run_member(member: Member, command: list[str], by_hand: list[str], we
                 raise NetworkFailed(f"node {member.number} ended with code {code} before the network was up")
             welcome.ended += 1
             click.echo(
-                f"node {member.number} ended with code {code}; {welcome.others()}. To start it again:\n"
+                f"{_OVER_LIVE_LINE}node {member.number} ended with code {code}; {welcome.others()}. "
+                "To start it again:\n"
                 f"  {shlex.join(by_hand)}\n"
                 "It then belongs to whoever started it: Ctrl-C here does not stop it.",
                 err=True,
@@ -240,7 +248,7 @@ async def _read_ready(stream: trio.abc.ReceiveStream, number: int, welcome: Welc
 
 async def _pass_on(stream: trio.abc.ReceiveStream, number: int) -> None:
     async for line in _lines(stream):
-        click.echo(f"[{number}] {line}", err=True)
+        click.echo(f"{_OVER_LIVE_LINE}[{number}] {line}", err=True)
 
 
 async def _lines(stream: trio.abc.ReceiveStream) -> Any:

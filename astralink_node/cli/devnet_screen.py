@@ -87,7 +87,7 @@ def network_screen(
         for number, (node, key) in enumerate(zip(nodes, voting_keys, strict=True))
     )
     rows = [*_chain_rows(genesis, config, now), ("Folder", folder)]
-    middle = f"\nNodes, each a process of its own: RPC URL, voting key; folder; where others connect\n{listed}"
+    middle = f"\nNodes, a process each: RPC URL, voting key; folder; where others connect\n{listed}"
     title = f"{TITLE} of {len(nodes)} validators"
     last_line = "Ctrl-C stops all of them and keeps their chain."
     return _screen(title, rows, middle, str(nodes[0]["rpcUrl"]), now, last_line, unlocked=unlocked)

@@ -38,7 +38,7 @@ def _flag(setting: str, *names: str, **attributes: Any) -> Decorator:
 _NODE_FLAGS: Final = (
     _flag("rpc.host", "--rpc-host", help="Address for JSON-RPC.  [default: 127.0.0.1]"),
     _flag("rpc.port", "--rpc-port", type=int, help="Port for HTTP and WebSocket; 0 chooses.  [default: 8545]"),
-    _flag("rpc.api", "--rpc-api", help="Namespaces, with commas.  [default: eth,net,web3,astralink]"),
+    _flag("rpc.api", "--rpc-api", help="Namespaces, with commas.  [default: eth,net,web3,astralink; devnet: all]"),
     _flag("rpc.cors_origins", "--rpc-cors-origins", help="Pages that may read answers.  [default: loopback]"),
     _flag("rpc.vhosts", "--rpc-vhosts", help="Names that requests may be addressed to.  [default: localhost]"),
     _flag(

@@ -147,11 +147,11 @@ def _ready_text(ready: node.NodeReady, folder: DataFolder, *, as_json: bool) -> 
 
 def ready_object(ready: node.NodeReady, folder: DataFolder) -> dict[str, object]:
     """What a script wants to know of a node that has started."""
-    host = f"[{ready.serving.host}]" if ":" in ready.serving.host else ready.serving.host
+    url = ready.serving.rpc_url
     return {
         "ready": True,
-        "rpcUrl": f"http://{host}:{ready.serving.port}",
-        "wsUrl": f"ws://{host}:{ready.serving.port}",
+        "rpcUrl": url,
+        "wsUrl": f"ws{url.removeprefix('http')}",
         "chainId": ready.chain_id,
         "genesisHash": f"0x{ready.genesis_hash.hex()}",
         "headHeight": ready.head_height,

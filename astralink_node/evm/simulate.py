@@ -87,7 +87,8 @@ class CallParameters:
     max_fee_per_gas: int | None = None
     max_priority_fee_per_gas: int | None = None
     access_list: AccessList = ()
-    authorizations: tuple[Authorization, ...] = ()
+    authorizations: tuple[Authorization, ...] | None = None
+    """A list, if only an empty one, asks for a transaction of type 4 (EIP-7702)."""
     nonce: int | None = None
     """Of simulated blocks alone; one call does not look at it."""
 
@@ -233,7 +234,7 @@ class Simulation:
     ) -> tuple[int, int]:
         """In geth's order, which decides what a call with several faults is told."""
         check_fees(transaction, call.sender, base_fee)
-        check_authorizations(transaction)
+        check_authorizations(transaction, call.sender)
         check_funds(transaction, call.sender, overlay.get_balance(call.sender))
         return check_gas(transaction, self._fork)
 
@@ -267,7 +268,7 @@ class Simulation:
         return highest
 
     def _is_plain_transfer(self, call: CallParameters) -> bool:
-        if call.data or not call.to or call.authorizations:
+        if call.data or not call.to or call.authorizations is not None:
             return False
         return not self._overlay().get_code(Address(call.to))
 
@@ -310,13 +311,13 @@ class _CachedState:
 
 def _all_of(call: CallParameters, gas: int) -> Transaction:
     """Of the type that carries all of it."""
-    tx_type = SET_CODE_TYPE if call.authorizations else DYNAMIC_FEE_TYPE
+    tx_type = SET_CODE_TYPE if call.authorizations is not None else DYNAMIC_FEE_TYPE
     return unsigned_transaction(call, tx_type=tx_type, chain_id=None, nonce=0, gas=gas)
 
 
 def transaction_type(call: CallParameters, *, has_access_list: bool) -> int:
     """The type that the call's fields ask for, as geth has it."""
-    if call.authorizations:
+    if call.authorizations is not None:
         return SET_CODE_TYPE
     if call.gas_price is None:
         return DYNAMIC_FEE_TYPE
@@ -342,7 +343,7 @@ def unsigned_transaction(
         value=call.value,
         data=call.data,
         access_list=call.access_list,
-        authorizations=call.authorizations,
+        authorizations=call.authorizations or (),
     )
 
 
@@ -365,10 +366,15 @@ def check_fees(transaction: Transaction, sender: Address, base_fee: int) -> None
         )
 
 
-def check_authorizations(transaction: Transaction) -> None:
+def check_authorizations(transaction: Transaction, sender: Address) -> None:
     """EIP-7702."""
-    if transaction.is_create and transaction.authorizations:
-        raise CallRefused("invalid", "EIP-7702 transaction cannot be used to create contract")
+    if transaction.tx_type != SET_CODE_TYPE:
+        return
+    who = f"(sender {checksum_address(sender)})"
+    if transaction.is_create:
+        raise CallRefused("invalid", f"EIP-7702 transaction cannot be used to create contract {who}")
+    if not transaction.authorizations:
+        raise CallRefused("invalid", f"EIP-7702 transaction with empty auth list {who}")
 
 
 def check_funds(transaction: Transaction, sender: Address, balance: int) -> None:

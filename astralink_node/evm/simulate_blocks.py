@@ -233,7 +233,7 @@ class BlockSimulation:
             raise CallRefused("nonce_max", f"nonce has max value: address {checksum_address(sender)}, nonce: {nonce}")
         if self._validation or transaction.max_fee_per_gas or transaction.max_priority_fee_per_gas:
             check_fees(transaction, sender, execution.context.base_fee_per_gas)
-        check_authorizations(transaction)
+        check_authorizations(transaction, sender)
         check_funds(transaction, sender, execution.overlay.get_balance(sender))
         return check_gas(transaction, execution.fork)
 

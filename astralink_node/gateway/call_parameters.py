@@ -177,8 +177,10 @@ def _access_list(path: str, value: object) -> tuple[AccessListEntry, ...]:
     return tuple(entries)
 
 
-def _authorizations(path: str, value: object) -> tuple[AuthorizationEntry, ...]:
-    """EIP-7702 tuples. Some clients say ``v`` for ``yParity``."""
+def _authorizations(path: str, value: object) -> tuple[AuthorizationEntry, ...] | None:
+    """EIP-7702 tuples, None if there is no list. Some clients say ``v`` for ``yParity``."""
+    if value is None:
+        return None
     entries = []
     for index, item in enumerate(optional_array(path, value)):
         place = f"{path}[{index}]"

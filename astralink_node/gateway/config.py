@@ -129,6 +129,8 @@ class GatewayConfig:
     """Serve the node's metrics at /metrics."""
     dev_accounts: bool = False
     """Sign for the public test accounts of genesis.dev_accounts, and serve a faucet: on a devnet alone."""
+    faucet_turn: int = 0
+    """Which validator of a devnet's genesis this is: the faucet of each pays from another account."""
     mined_wait_ms: int = 0
     """How long a transaction's sender is left to wait for its block (gateway.mined_wait); 0: not at all."""
     limits: GatewayLimits = field(default_factory=GatewayLimits)
@@ -167,6 +169,7 @@ class GatewayConfig:
             log_level=fields.text("log_level", "info"),
             metrics=fields.boolean("metrics", default=False),
             dev_accounts=fields.boolean("dev_accounts", default=False),
+            faucet_turn=fields.integer("faucet_turn", 0),
             mined_wait_ms=fields.integer("mined_wait_ms", 0),
             limits=_limits(fields.take("limits", {})),
         )

@@ -22,9 +22,19 @@ _PERSONAL_MESSAGE = b"\x19Ethereum Signed Message:\n"
 class DevAccounts:
     """One turn an account orders its nonces. How many may wait for it, the requests in flight bound."""
 
-    def __init__(self) -> None:
+    def __init__(self, faucet_turn: int = 0) -> None:
+        """`faucet_turn`: which validator of the devnet this is."""
         self._keys = {bytes(account.address): account.private_key for account in DEVNET_ACCOUNTS}
         self._turns = {address: asyncio.Lock() for address in self._keys}
+
+        payers = self.addresses[::-1]
+        first = faucet_turn % len(payers)
+        self.payers = payers[first:] + payers[:first]
+        """In the order in which the faucet asks them: the last one first, since developers begin with the first ones.
+
+        Nodes of one network do not know of each other's turns and would choose the same nonces. So each begins with
+        another account; only a network of more validators than accounts has two that share one.
+        """
 
     @property
     def addresses(self) -> tuple[bytes, ...]:

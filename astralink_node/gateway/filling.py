@@ -89,7 +89,7 @@ def unsigned(draft: Draft, chain_id: int) -> Transaction:
     assert request.gas is not None, "filled"
     assert nonce is not None, "filled"
     price = request.gas_price_wei
-    if request.authorizations:
+    if request.authorizations is not None:
         tx_type = SET_CODE_TYPE
     elif price is None:
         tx_type = DYNAMIC_FEE_TYPE
@@ -117,6 +117,6 @@ def unsigned(draft: Draft, chain_id: int) -> Transaction:
                 r=each.r,
                 s=each.s,
             )
-            for each in request.authorizations
+            for each in request.authorizations or ()
         ),
     )

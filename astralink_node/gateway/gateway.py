@@ -71,7 +71,7 @@ class Gateway:
             submissions=self.submissions,
             filters=feed.filters,
             limits=limits,
-            accounts=DevAccounts() if config.dev_accounts else None,
+            accounts=DevAccounts(config.faucet_turn) if config.dev_accounts else None,
             mined_wait_ms=config.mined_wait_ms,
             apis=apis,
         )

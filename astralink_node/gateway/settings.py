@@ -12,7 +12,9 @@ MINED_WAIT_MS: Final = 1000
 """On a devnet that mines at once; many times what a block takes."""
 
 
-def gateway_config(config: NodeConfig, sockets: Path, *, dev_accounts: bool = False) -> GatewayConfig:
+def gateway_config(
+    config: NodeConfig, sockets: Path, *, dev_accounts: bool = False, faucet_turn: int = 0
+) -> GatewayConfig:
     """`sockets` is the folder of the node's Unix sockets; `dev_accounts`: it signs for a devnet's test accounts."""
     return GatewayConfig(
         node_socket=str(sockets / "node.sock"),
@@ -25,6 +27,7 @@ def gateway_config(config: NodeConfig, sockets: Path, *, dev_accounts: bool = Fa
         log_level=config.log.level,
         metrics=config.metrics.enabled,
         dev_accounts=dev_accounts,
+        faucet_turn=faucet_turn,
         mined_wait_ms=MINED_WAIT_MS if dev_accounts and config.blocks.builds_on_demand else 0,
         limits=gateway_limits(config.rpc),
     )

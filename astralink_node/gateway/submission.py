@@ -140,7 +140,7 @@ def read_transaction(raw: bytes, chain_id: int) -> tuple[Transaction, Address]:
 def _check_chain(transaction: Transaction, chain_id: int) -> None:
     """Another chain's signature recovers to a stranger, so say what is wrong before the pool says "no funds"."""
     if transaction.chain_id is not None and transaction.chain_id != chain_id:
-        raise server_error(f"invalid chain id for signer: have {transaction.chain_id} want {chain_id}")
+        raise server_error(f"invalid sender: invalid chain id for signer: have {transaction.chain_id} want {chain_id}")
 
 
 def _fail(batch: list[_Waiting], error: RpcError) -> None:

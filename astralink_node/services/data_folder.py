@@ -22,6 +22,8 @@ from astralink_node.log import Log
 
 LOCK_WAIT_S: Final = 10
 """The execution process of a killed node ends within a few seconds and frees the database."""
+_MAX_LOCK_TEXT: Final = 512
+"""Bytes of the lock file: a process id and a URL, a line each."""
 _MAX_SOCKET_PATH: Final = 107
 _DATABASE_LOCK: Final = "astralink.lock"
 """The file in the database's folder that storage.leveldb locks."""
@@ -121,16 +123,21 @@ class FolderLock:
         try:
             fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
-            holder = os.read(self._descriptor, 32).decode(errors="replace").strip()
+            holder = _read_holder(self._descriptor)
             os.close(self._descriptor)
             raise FolderInUse(
-                f"{folder.root} is in use by another node (process {holder or 'unknown'}): stop it, or give this one "
+                f"{folder.root} is in use by another node (process {holder.process}): stop it, or give this one "
                 "another folder (--data-dir; of a devnet --dir)"
             ) from error
         # The number is for people; the lock holds without it, also where the disk has no room for it.
         with suppress(OSError):
             os.ftruncate(self._descriptor, 0)
             os.write(self._descriptor, f"{os.getpid()}\n".encode())
+
+    def note_url(self, url: str) -> None:
+        """Where the holder answers JSON-RPC. It stands beside the process id, and is worth as little once it ended."""
+        with suppress(OSError):
+            os.write(self._descriptor, f"{url}\n".encode())
 
     def __enter__(self) -> Self:
         return self
@@ -141,8 +148,24 @@ class FolderLock:
         os.close(self._descriptor)
 
 
-def node_on(folder: DataFolder) -> str | None:
-    """The id of the process whose node runs on the folder, "unknown" if it could not say; None: no node does."""
+@dataclass(frozen=True, slots=True)
+class LockHolder:
+    """A node that runs on a data folder, as its lock file says."""
+
+    process: str
+    """Its id; "unknown" if it could not say."""
+    rpc_url: str
+    """Where it answers; empty until it does, and of a node that could not say."""
+
+
+def _read_holder(descriptor: int) -> LockHolder:
+    process, _, rest = os.read(descriptor, _MAX_LOCK_TEXT).decode(errors="replace").partition("\n")
+    url, ended, _ = rest.partition("\n")
+    return LockHolder(process.strip() or "unknown", url if ended else "")
+
+
+def node_on(folder: DataFolder) -> LockHolder | None:
+    """The node that runs on the folder; None: no node does."""
     try:
         descriptor = os.open(folder.lock_file, os.O_RDONLY | os.O_CLOEXEC)
     except FileNotFoundError:
@@ -150,7 +173,7 @@ def node_on(folder: DataFolder) -> str | None:
     try:
         fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except BlockingIOError:
-        return os.read(descriptor, 32).decode(errors="replace").strip() or "unknown"
+        return _read_holder(descriptor)
     finally:
         os.close(descriptor)
     return None

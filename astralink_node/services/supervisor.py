@@ -90,6 +90,10 @@ class Serving:
     host: str
     port: int
 
+    @property
+    def rpc_url(self) -> str:
+        return f"http://[{self.host}]:{self.port}" if ":" in self.host else f"http://{self.host}:{self.port}"
+
 
 class _Child:
     """A running process whose stderr is read line by line."""

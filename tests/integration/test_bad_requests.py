@@ -185,7 +185,10 @@ BAD_TRANSACTIONS: dict[str, tuple[bytes, str]] = {
     "a value beyond 256 bits": (rebuilt(6, b"\x01" + bytes(32)), "malformed transaction"),
     "a nonce beyond 64 bits": (rebuilt(1, b"\x01" + bytes(8)), "malformed transaction"),
     "a nonce that can never be reached": (signed(nonce=2**64 - 1), "nonce"),
-    "another chain": (signed(chain_id=1), f"invalid chain id for signer: have 1 want {DEVNET_CHAIN_ID}"),
+    "another chain": (
+        signed(chain_id=1),
+        f"invalid sender: invalid chain id for signer: have 1 want {DEVNET_CHAIN_ID}",
+    ),
     "a parity of 2": (rebuilt(9, b"\x02"), "malformed transaction|invalid sender"),
     "r of zero": (rebuilt(10, b""), "invalid sender"),
     "s of zero": (rebuilt(11, b""), "invalid sender"),

@@ -73,6 +73,18 @@ def test_blocks_are_followed_in_a_pipe_as_they_come(devnet: NodeProcess) -> None
         assert watch.wait(STOP_LIMIT_S) == 0
 
 
+def test_a_running_devnet_is_watched_where_it_answers_whatever_the_flags_say(devnet: NodeProcess) -> None:
+    folder = str(devnet.ready["dataDir"])
+    command = [sys.executable, "-m", NODE, "devnet", "--dir", folder, "--watch", "--rpc-port", "1", "--json"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as watch:
+        assert watch.stdout is not None
+        assert (
+            json.loads(watch.stdout.readline())["hash"] == devnet.call("eth_getBlockByNumber", "latest", False)["hash"]
+        )
+        watch.send_signal(signal.SIGINT)
+        assert watch.wait(STOP_LIMIT_S) == 0
+
+
 def test_accounts_are_unlocked_on_a_devnet_alone(tmp_path: Path) -> None:
     genesis = tmp_path / "genesis.json"
     genesis.write_bytes(genesis_text())
@@ -94,7 +106,7 @@ def test_ctrl_c_ends_a_watched_devnet_quickly_and_leaves_the_terminal_whole(tmp_
         assert process.wait(STOP_LIMIT_S) == 0
         written += read_until_closed(ours)
     os.close(ours)
-    assert written.endswith(b"\n")
+    assert written.endswith(b"ago\r\nstopped\r\n")
     assert b"asking again" not in written
     assert re.search(rb"\x1b\[\?", written) is None, "no mode of the terminal was changed"
 

@@ -152,7 +152,7 @@ async def ask(stream: trio.SocketStream, queries: list[Query]) -> list[Answer]:
 
 
 def call(to: bytes) -> CallQuestion:
-    return CallQuestion(CallRequest(bytes(20), to, None, None, None, None, 0, b"", (), ()))
+    return CallQuestion(CallRequest(bytes(20), to, None, None, None, None, 0, b"", (), None))
 
 
 def test_blocks_are_made_committed_and_asked_for(folder: Path) -> None:

@@ -85,7 +85,7 @@ def as_call(step: Step) -> CallRequest:
         value_wei=step.value,
         data=step.data,
         access_list=(),
-        authorizations=(),
+        authorizations=None,
     )
 
 

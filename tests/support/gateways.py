@@ -313,6 +313,7 @@ def with_client(
     limits: GatewayLimits | None = None,
     now: Callable[[], float] = time.monotonic,
     dev_accounts: bool = False,
+    faucet_turn: int = 0,
     mined_wait_ms: int = 0,
 ) -> None:
     """Run a test body against a gateway in front of a small node, all in this process."""
@@ -325,6 +326,7 @@ def with_client(
             apis=apis,
             limits=limits or GatewayLimits(),
             dev_accounts=dev_accounts,
+            faucet_turn=faucet_turn,
             mined_wait_ms=mined_wait_ms,
         )
         feed = HeadFeed(config, now)

@@ -140,7 +140,7 @@ class StakingChain(ServingChain):
 
     def view(self, function: str, *arguments: object) -> Any:
         data = encode_call(load("Staking"), function, arguments)
-        request = CallRequest(bytes(20), STAKING, 20_000_000, None, None, None, 0, data, (), ())
+        request = CallRequest(bytes(20), STAKING, 20_000_000, None, None, None, 0, data, (), None)
         answer = self.execution.query(Query(AtLatest(), CallQuestion(request)))
         assert isinstance(answer, CallAnswer), answer
         assert answer.status == "ok", answer

@@ -70,6 +70,11 @@ class Tracer(Protocol):
         """The opcodes to be shown."""
         ...
 
+    @property
+    def has_enough(self) -> bool:
+        """Nothing but :meth:`end` is of interest any more: the rest runs as it does without a tracer."""
+        ...
+
     def begin(self, state: ExecutionState, transaction: Transaction, sender: Address) -> None:
         """Before anything of the transaction is applied."""
         ...
@@ -100,6 +105,7 @@ class SilentTracer:
     """Watches nothing and remembers nothing."""
 
     watched: frozenset[int] = NO_OPCODES
+    has_enough: bool = False
 
     def begin(self, state: ExecutionState, transaction: Transaction, sender: Address) -> None:
         """Nothing to prepare."""

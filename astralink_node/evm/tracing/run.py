@@ -74,6 +74,10 @@ def run_traced(computation: Computation, tracer: Tracer) -> None:
     while True:
         if interrupt is not None:
             interrupt()
+        if tracer.has_enough:
+            state.tracer = None
+            computation.run_code()
+            return
         for _ in _CHECK_PERIOD:
             position = code.program_counter
             opcode = padded[position]
@@ -102,6 +106,8 @@ def run_traced(computation: Computation, tracer: Tracer) -> None:
                 if seen:
                     tracer.after_opcode(computation, opcode, error)
                 raise error from None
+            if state.tracer is None:
+                break  # it had enough in the call that has just returned
             if site is not None and site.frames_entered == state.frames_entered:
                 tracer.refuse(site.refusal(computation))
             if seen:

@@ -92,6 +92,7 @@ class StructLogger(OpcodeLines[dict[str, object]]):
         if isinstance(error, _BEFORE_IT_RUNS):
             line["error"] = describe(error)
         self._write(orjson.dumps(line))
+        self.has_enough = bool(self._options.limit) and self._lines >= self._options.limit
 
     def end(self, state: ExecutionState, outcome: Outcome) -> None:  # noqa: ARG002
         shown = outcome.error is None or isinstance(outcome.error, Revert)

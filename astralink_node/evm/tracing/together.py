@@ -23,6 +23,10 @@ class TracersTogether:
         self._tracers = tuple(tracers)
         self.watched: frozenset[int] = frozenset().union(*(tracer.watched for tracer in tracers))
 
+    @property
+    def has_enough(self) -> bool:
+        return all(tracer.has_enough for tracer in self._tracers)
+
     def begin(self, state: ExecutionState, transaction: Transaction, sender: Address) -> None:
         for tracer in self._tracers:
             tracer.begin(state, transaction, sender)

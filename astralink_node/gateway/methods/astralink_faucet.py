@@ -35,15 +35,15 @@ async def faucet(context: RpcContext, recipient: bytes, amount_wei: int) -> Json
         value_wei=amount_wei,
         data=b"",
         access_list=(),
-        authorizations=(),
+        authorizations=None,
     )
     draft = Draft(request, nonce=None, chain_id=None, has_access_list=False)
     return data(await send_as(context, ours, draft))
 
 
 async def _payer(context: RpcContext, ours: DevAccounts, amount_wei: int) -> bytes:
-    """The last account that can pay: developers begin with the first ones, and count on their balances and nonces."""
-    for account in reversed(ours.addresses):
+    """The first that can pay, in this node's own order (:class:`DevAccounts`)."""
+    for account in ours.payers:
         balance_wei = (await context.read.state.account(account, AtLatest())).balance_wei
         if balance_wei >= amount_wei + FEE_RESERVE_WEI:
             return account

@@ -163,7 +163,7 @@ METHODS = (
         trace_call,
         (TRANSACTION, BLOCK, CALL_CONFIG),
         source=Specification.GETH,
-        note=NO_JAVASCRIPT,
+        note=f"{NO_JAVASCRIPT} `pending`, which geth refuses, is the head's state under the next block's header.",
         takes_long=True,
     ),
 )

@@ -90,7 +90,9 @@ async def new_filter(context: RpcContext, wanted: LogFilter) -> Json:
     _check(context, wanted.pattern)
     if wanted.block_hash is not None:
         raise invalid_params("a filter follows blocks to come: blockHash is for eth_getLogs")
-    _range(context, wanted)
+    first, last = _range(context, wanted)
+    if first > last and isinstance(wanted.to_block, AtHeight):  # an open end moves on, past any first block
+        raise invalid_params("invalid block range params")
     return context.filters.add(LogPoll(wanted, context.read.blocks.head.height + 1))
 
 

@@ -10,7 +10,7 @@ from astralink_node.chain.call_messages import AccessListEntry, AuthorizationEnt
 from astralink_node.chain.messages import AtHeight
 from astralink_node.chain.trace_messages import MAX_TRACED_CALLS, TypedTracers
 from astralink_node.evm.tracing.options import CallFrames, TouchedAccounts, TypedTracer, VmSteps
-from astralink_node.evm.transactions import DYNAMIC_FEE_TYPE, Transaction
+from astralink_node.evm.transactions import DYNAMIC_FEE_TYPE, SET_CODE_TYPE, Transaction
 from astralink_node.gateway.call_parameters import CallArguments, call_arguments
 from astralink_node.gateway.parameters import (
     BadValue,
@@ -158,7 +158,9 @@ def request_of_transaction(transaction: Transaction, sender: Address) -> CallReq
         value_wei=transaction.value,
         data=transaction.data,
         access_list=tuple(AccessListEntry(account, slots) for account, slots in transaction.access_list),
-        authorizations=tuple(
+        authorizations=None
+        if transaction.tx_type != SET_CODE_TYPE
+        else tuple(
             AuthorizationEntry(each.chain_id, each.address, each.nonce, each.y_parity, each.r, each.s)
             for each in transaction.authorizations
         ),

@@ -150,7 +150,7 @@ def test_every_union_member_is_a_frozen_dataclass() -> None:
 
 
 def test_a_call_request_keeps_every_none() -> None:
-    request = CallRequest(bytes(20), b"", None, None, None, None, 0, b"", (), ())
+    request = CallRequest(bytes(20), b"", None, None, None, None, 0, b"", (), None)
     assert decode(CallRequest, encode(request)) == request
     record = AccountRecord(1, 2**255, bytes(32), bytes(32))
     assert decode(AccountRecord, encode(record)) == record

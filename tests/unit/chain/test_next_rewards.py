@@ -12,7 +12,7 @@ from tests.support.staking_chains import BWT, StakingChain, operator_of
 
 def estimate(chain: LocalChain, account: int, to: bytes, value: int, data: bytes) -> int:
     sender = DEVNET_ACCOUNTS[account].address
-    request = CallRequest(sender, to, None, None, None, None, value, data, (), ())
+    request = CallRequest(sender, to, None, None, None, None, value, data, (), None)
     answer = chain.execution.query(Query(AtLatest(), EstimateGasQuestion(request, ())))
     assert isinstance(answer, GasAnswer), answer
     return answer.gas

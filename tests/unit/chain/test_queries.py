@@ -73,7 +73,7 @@ def request(to: bytes, *, sender: bytes = DEVNET_ACCOUNTS[9].address, **changes:
         "value_wei": 0,
         "data": b"",
         "access_list": (),
-        "authorizations": (),
+        "authorizations": None,
     }
     return CallRequest(sender=sender, to=to, **{**fields, **changes})
 

@@ -80,7 +80,7 @@ def test_closing_the_connection_ends_the_work() -> None:
 
 def test_an_ordinary_question_of_a_gateway_that_died_ends_too() -> None:
     chain, _ = chain_with(to=LOOPER, gas=50_000)
-    request = CallRequest(bytes(20), LOOPER, None, None, None, None, 0, b"", (), ())
+    request = CallRequest(bytes(20), LOOPER, None, None, None, None, 0, b"", (), None)
     with query_server(chain.execution) as (watched, connect):
         asker = connect()
         asker.send(Query(AtLatest(), CallQuestion(request)))
@@ -92,7 +92,7 @@ def test_an_ordinary_question_of_a_gateway_that_died_ends_too() -> None:
 
 def test_an_empty_frame_ends_one_question_and_no_other() -> None:
     chain, _ = chain_with(to=LOOPER, gas=50_000)
-    request = CallRequest(bytes(20), LOOPER, None, None, None, None, 0, b"", (), ())
+    request = CallRequest(bytes(20), LOOPER, None, None, None, None, 0, b"", (), None)
     with query_server(chain.execution) as (watched, connect):
         asker = connect()
         asker.send(Query(AtLatest(), CallQuestion(request)), request_id=7)

@@ -43,7 +43,7 @@ from tests.support.chains import COUNTER, REVERTER, LocalChain, candidate
 from tests.support.staking_chains import BWT, StakingChain, eventful_chain
 
 FRAMES = TypedTracers((CallFrames(),))
-CALL = CallRequest(bytes(20), COUNTER, 100_000, None, None, None, 0, b"", (), ())
+CALL = CallRequest(bytes(20), COUNTER, 100_000, None, None, None, 0, b"", (), None)
 
 
 def ask(chain: LocalChain, question: LongQuestion, at: object = None) -> tuple[list[TracePart], Answer]:
@@ -168,7 +168,7 @@ def test_questions_that_make_no_sense_are_refused() -> None:
         (TraceCalls((CALL,), ()), CallFailed),
         (TraceCalls((CALL, CALL), (StructLogs(), FRAMES)), CallFailed),
         (TraceCalls((CALL,) * 3, (FRAMES,) * 3), LimitExceeded),
-        (TraceCalls((CallRequest(b"", COUNTER, 1, None, None, None, 0, b"", (), ()),), (FRAMES,)), CallFailed),
+        (TraceCalls((CallRequest(b"", COUNTER, 1, None, None, None, 0, b"", (), None),), (FRAMES,)), CallFailed),
         (TraceCalls((CALL,), (FRAMES,), transaction_index=0), CallFailed),
         (TraceBlock(FRAMES), CallFailed),
     ]

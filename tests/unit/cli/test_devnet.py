@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
+from click.testing import CliRunner
 
+from astralink_node.cli.devnet import devnet as devnet_verb
 from astralink_node.cli.devnet import mining_flags
+from astralink_node.cli.devnet_folder import running_on
 from astralink_node.cli.devnet_screen import (
     ChainNow,
     chain_at_genesis,
@@ -22,6 +27,7 @@ from astralink_node.cli.rpc_client import NodeUnreachable
 from astralink_node.config import BlocksConfig, NodeConfig
 from astralink_node.crypto.addresses import checksum_address
 from astralink_node.errors import UserError
+from astralink_node.services.data_folder import DataFolder, FolderLock, LockHolder
 from genesis.dev_accounts import DEVNET_ACCOUNTS, DEVNET_MNEMONIC
 from genesis.presets import DEVNET_MIN_BLOCK_INTERVAL_MS, devnet, is_devnet
 from genesis.schema import GenesisFile, parse_genesis
@@ -103,6 +109,25 @@ def test_only_a_devnet_is_one(genesis: GenesisFile) -> None:
     assert not is_devnet(replace(genesis, chain_id=1))
 
 
+# --- One that runs already ---------------------------------------------------------------------------------------
+
+
+def test_of_a_running_network_a_node_that_answers_is_found(tmp_path: Path) -> None:
+    folder = DataFolder(tmp_path)
+    assert running_on(folder) is None
+    with FolderLock(DataFolder(tmp_path / "node0")), FolderLock(DataFolder(tmp_path / "node1")) as second:
+        assert running_on(folder) == LockHolder(str(os.getpid()), "")
+        second.note_url("http://127.0.0.1:8546")
+        assert running_on(folder) == LockHolder(str(os.getpid()), "http://127.0.0.1:8546")
+
+
+def test_a_devnet_that_does_not_answer_yet_is_not_watched(tmp_path: Path) -> None:
+    with FolderLock(DataFolder(tmp_path)):
+        result = CliRunner().invoke(devnet_verb, ["--dir", str(tmp_path), "--watch"])
+    assert isinstance(result.exception, UserError)
+    assert f"(process {os.getpid()}) answers nobody yet" in str(result.exception)
+
+
 # --- The screen ----------------------------------------------------------------------------------------------------
 
 
@@ -142,6 +167,7 @@ def test_the_screen_of_several_lists_their_nodes(genesis: GenesisFile) -> None:
     keys = [bytes(48), bytes([1]) * 48]
     shown = network_screen(nodes, "/data", keys, genesis, NodeConfig(), chain_at_genesis(genesis), unlocked=True)
     rows = shown[shown.index("  (0) http") :].splitlines()
+    assert all(len(row) <= 80 for row in shown.splitlines() if not row.strip().startswith("/ip4"))
     assert [row.strip() for row in rows[2:6:3]] == [node["p2pAddress"] for node in nodes]
     assert rows[3] == f"  (1) http://127.0.0.1:18546  0x{'01' * 8}..."
 

@@ -216,7 +216,7 @@ def test_a_member_that_ends_before_the_network_is_up_fails_it_with_its_number_an
     monkeypatch.setattr(Member, "command", lambda *_: [sys.executable, "-c", "raise SystemExit(7)"])
     members = members_of(folders_in(tmp_path, 1), PASSWORD, NodeConfig(p2p=P2pConfig(port=0)))
     with pytest.raises(NetworkFailed, match="node 0 ended with code 7 before the network was up"):
-        run_network(members, NodeConfig(), Welcome(1, print))
+        run_network(members, NodeConfig(), Welcome(1, print), lambda: None)
 
 
 def test_who_is_left_of_the_network_is_said_and_none_is_an_error() -> None:

@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from astralink_node.crypto.addresses import checksum_address
 from astralink_node.evm.fork_rules import OSAKA, PRAGUE, TX_GAS_CAP, plain_ethereum
 from astralink_node.evm.overrides import AccountOverride
 from astralink_node.evm.scratch_state import ScratchState
@@ -266,3 +267,18 @@ def test_a_contract_that_always_finds_new_slots_ends_the_search() -> None:
 
 def test_simulations_read_any_state() -> None:
     assert isinstance(ScratchState({}).head(), HeadState)
+
+
+# --- EIP-7702 ------------------------------------------------------------------------------------------------------
+
+
+def test_an_empty_list_of_authorizations_is_refused_and_an_absent_one_is_none() -> None:
+    words = f"EIP-7702 transaction with empty auth list (sender {checksum_address(CALLER)})"
+    assert words in refusal(simulation().call, call(authorizations=())).message
+    assert words in refusal(simulation().estimate_gas, call(authorizations=())).message
+    assert simulation().call(call()).status == "ok"
+
+
+def test_a_creation_with_authorizations_is_refused() -> None:
+    words = "EIP-7702 transaction cannot be used to create contract"
+    assert words in refusal(simulation().call, call(b"", data=b"\x00", authorizations=())).message

@@ -14,8 +14,10 @@ from astralink_node.chain.trace_messages import StreamChunk, TracePart
 from astralink_node.chain.tracers import stream_struct_logs
 from astralink_node.evm.tracing.hooks import Tracer
 from astralink_node.evm.tracing.options import StructLogs
+from astralink_node.evm.tracing.run import TRACED_OPCODES_PER_CHECK
 from astralink_node.evm.tracing.struct_logger import StructLogger, StructLogResult
-from tests.support.evm_code import STOP, call, push, put, returning, reverting
+from astralink_node.evm.vm import Computation
+from tests.support.evm_code import STOP, call, create, push, put, returning, reverting
 from tests.support.evm_worlds import World, address
 from tests.support.json_schema import violations
 
@@ -141,6 +143,56 @@ def test_what_an_opcode_could_not_pay_is_its_cost() -> None:
 
 def test_a_cost_beyond_64_bits_is_shown_as_the_largest() -> None:
     assert lines_of({CONTRACT: "5f" + push(2**255) + "52"})[-1]["gasCost"] == 2**64 - 1
+
+
+class Counting(StructLogger):
+    """Knows how many opcodes it was shown."""
+
+    shown = 0
+
+    def before_opcode(self, computation: Computation, program_counter: int, opcode: int) -> None:
+        self.shown += 1
+        super().before_opcode(computation, program_counter, opcode)
+
+
+def looping(before: str = "") -> str:
+    """Then counts 200 down to nothing, in 7 opcodes each."""
+    return before + push(200) + "5b" + push(1) + "90" + "03" + "80" + push(len(before) // 2 + 2) + "57"
+
+
+@pytest.mark.parametrize("limit", [1, 9, 20, 150])
+@pytest.mark.parametrize(
+    "codes",
+    [
+        {CONTRACT: looping() + "60015f55" + returning(b"done")},
+        {CONTRACT: looping(call(INNER)) + "60025f55" + returning(b"done"), INNER: looping() + "60015f55"},
+        {CONTRACT: looping(call(INNER)) + reverting(b"no"), INNER: looping() + "fe"},
+        {CONTRACT: looping(create(looping() + STOP) + call(INNER)) + create("fe"), INNER: looping() + reverting(b"x")},
+        {CONTRACT: looping(call(INNER, value=2**90)) + call(INNER, value=2**90) + "fe", INNER: STOP},
+    ],
+)
+def test_once_the_limit_is_reached_the_rest_is_not_looked_at_and_ends_the_same(
+    codes: dict[bytes, str], limit: int
+) -> None:
+    lines, result = run(codes)
+    written: list[bytes] = []
+    logger = Counting(written.append, StructLogs(limit=limit))
+    world = World(codes)
+    world.execution.set_tracer(logger)
+    world.send(CONTRACT)
+    assert logger.result() == result
+    assert [orjson.loads(line) for line in written] == lines[:limit]
+    assert logger.shown < limit + 2 * TRACED_OPCODES_PER_CHECK < len(lines)
+
+
+def test_a_transaction_after_one_that_reached_its_limit_is_traced_anew() -> None:
+    world, counts = World({CONTRACT: looping()}), []
+    for _ in range(2):
+        written: list[bytes] = []
+        world.execution.set_tracer(StructLogger(written.append, StructLogs(limit=3)))
+        world.send(CONTRACT)
+        counts.append(len(written))
+    assert counts == [3, 3]
 
 
 def test_a_limit_ends_the_lines_and_not_the_transaction() -> None:

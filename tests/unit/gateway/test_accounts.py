@@ -126,6 +126,26 @@ def test_a_delegation_is_sent_as_type_four() -> None:
     with_client(body, dev_accounts=True)
 
 
+@pytest.mark.parametrize(
+    "method", ["eth_call", "eth_estimateGas", "eth_fillTransaction", "eth_sendTransaction", "eth_createAccessList"]
+)
+def test_an_empty_list_of_authorizations_asks_for_type_four_and_is_refused(method: str) -> None:
+    async def body(client: Client) -> None:
+        error = await client.error(method, {"from": A, "to": B, "authorizationList": []})
+        assert "EIP-7702 transaction with empty auth list" in error["message"]
+
+    with_client(body, dev_accounts=True)
+
+
+def test_with_gas_given_it_is_of_type_four_for_the_mempool_to_refuse() -> None:
+    async def body(client: Client) -> None:
+        request = {"from": A, "to": B, "gas": hex(50_000), "authorizationList": []}
+        assert (await client.call("eth_fillTransaction", request))["tx"]["type"] == "0x4"
+        assert (await sent(client, await client.call("eth_sendTransaction", request)))["type"] == "0x4"
+
+    with_client(body, dev_accounts=True)
+
+
 def test_nonces_of_concurrent_sends_from_one_account_follow_one_another() -> None:
     async def body(client: Client) -> None:
         request = {"from": A, "to": B, "value": "0x1"}
@@ -245,6 +265,15 @@ def test_the_faucet_sends_from_the_last_account_that_can_pay() -> None:
         assert int(await client.call("eth_getBalance", STRANGER, "latest"), 16) == 101 * BWT
 
     with_client(body, dev_accounts=True)
+
+
+@pytest.mark.parametrize(("turn", "payer"), [(1, 8), (9, 0), (10, 9)])
+def test_the_faucets_of_a_networks_nodes_pay_from_accounts_of_their_own(turn: int, payer: int) -> None:
+    async def body(client: Client) -> None:
+        found = await sent(client, await client.call("astralink_faucet", STRANGER))
+        assert found["from"] == hexed(DEVNET_ACCOUNTS[payer].address)
+
+    with_client(body, dev_accounts=True, faucet_turn=turn)
 
 
 def test_an_emptied_account_is_passed_over() -> None:

@@ -175,6 +175,10 @@ def test_filter_logs_are_for_log_filters_and_filters_for_the_future() -> None:
         blocks = await client.call("eth_newBlockFilter")
         assert (await client.error("eth_getFilterLogs", blocks))["message"] == "filter not found"
         assert (await client.error("eth_newFilter", {"blockHash": ONE}))["code"] == INVALID_PARAMS
+        error = await client.error("eth_newFilter", {"fromBlock": "0x5", "toBlock": "0x1"})
+        assert (error["code"], error["message"]) == (INVALID_PARAMS, "invalid block range params")
+        assert await client.call("eth_newFilter", {"fromBlock": "0x5", "toBlock": "0x5"})
+        assert await client.call("eth_newFilter", {"fromBlock": "0xffff"}), "blocks to come"
 
     with_client(body)
 

@@ -438,7 +438,7 @@ def test_a_head_announced_without_receipts_gets_them_from_execution() -> None:
         (b"\x03\xf8\x01", "transaction type not supported: this chain carries no blob transactions"),
         (b"\x05\xc0", "transaction type not supported"),
         (b"\x7f" * 1000, "transaction type not supported"),
-        (signed(ALICE, to=ECHO, nonce=0, chainId=1), "invalid chain id for signer: have 1 want"),
+        (signed(ALICE, to=ECHO, nonce=0, chainId=1), "invalid sender: invalid chain id for signer: have 1 want"),
         (signed(ALICE, to=ECHO, nonce=0) + b"\x00", "malformed transaction"),
     ],
 )

@@ -215,7 +215,13 @@ def test_a_call_object_is_read_whole() -> None:
     assert (request.max_fee_wei, request.max_priority_fee_wei, request.gas_price_wei) == (16, 2, None)
     assert request.data == b"\x12\x34"
     assert request.access_list == (AccessListEntry(b"\xcd" * 20, (int("ab" * 32, 16),)),)
+    assert request.authorizations is not None
     assert request.authorizations[0].y_parity == 1
+
+
+def test_an_empty_list_of_authorizations_is_not_an_absent_one() -> None:
+    assert call_arguments("t", {"authorizationList": []}).request.authorizations == ()
+    assert call_arguments("t", {"authorizationList": None}).request.authorizations is None
 
 
 def test_an_empty_call_object_creates_nothing_from_nobody() -> None:

@@ -11,9 +11,11 @@ from astralink_node.services.data_folder import (
     DataFolder,
     FolderInUse,
     FolderLock,
+    LockHolder,
     NotPrepared,
     UnsafeFolder,
     UnusableFolder,
+    node_on,
     runtime_folder,
 )
 
@@ -31,6 +33,28 @@ def test_second_lock_is_refused_and_names_the_holder(tmp_path: Path) -> None:
         FolderLock(folder)
     with FolderLock(folder):
         assert folder.lock_file.read_text() == f"{os.getpid()}\n"
+
+
+def test_the_lock_says_who_runs_and_where_it_answers_while_it_is_held(tmp_path: Path) -> None:
+    folder = DataFolder(tmp_path)
+    assert node_on(folder) is None
+    with FolderLock(folder) as lock:
+        assert node_on(folder) == LockHolder(str(os.getpid()), "")
+        lock.note_url("http://127.0.0.1:18545")
+        assert node_on(folder) == LockHolder(str(os.getpid()), "http://127.0.0.1:18545")
+        with pytest.raises(FolderInUse, match=rf"\(process {os.getpid()}\)"):
+            FolderLock(folder)
+    assert node_on(folder) is None, "what the file says is over"
+    with FolderLock(folder):
+        assert node_on(folder) == LockHolder(str(os.getpid()), "")
+
+
+@pytest.mark.parametrize(("text", "holder"), [("", ("unknown", "")), ("7\nhttp://127", ("7", ""))])
+def test_a_lock_file_that_is_cut_short_says_less(tmp_path: Path, text: str, holder: tuple[str, str]) -> None:
+    folder = DataFolder(tmp_path)
+    with FolderLock(folder):
+        folder.lock_file.write_text(text)
+        assert node_on(folder) == LockHolder(*holder)
 
 
 def test_sockets_get_a_private_short_and_empty_folder(
