@@ -47,8 +47,8 @@ logger = logging.getLogger(__name__)
 BATCH_CONCURRENCY = 16
 """Calls of one batch that run at once; they start in their order, so that transactions reach the pool in it."""
 BATCH_QUERIES = 4
-"""Of those, the ones that may ask the execution process: no more than that has threads for queries. Others then wait for
-one query of a batch, not for many."""
+"""Of those, the ones that may ask the execution process: no more than that has threads for queries. Others then wait
+for one query of a batch, not for many."""
 
 
 class RateLimited(AstraLinkError):
