@@ -16,7 +16,7 @@ from eth.vm.logic.system import Create, CreateOpcodeStackData
 
 from astralink_node.evm import stack_operations
 from astralink_node.evm.fork_rules import ForkRules
-from astralink_node.evm.machine import STACK_LIMIT, WORD_BYTES
+from astralink_node.evm.machine import BULK_BYTES, STACK_LIMIT, WORD_BYTES
 from astralink_node.evm.tracing.instructions import OPCODE_NAMES
 from astralink_node.evm.transactions import MAX_INITCODE_BYTES
 
@@ -184,7 +184,11 @@ def mcopy(computation: Computation) -> None:
     if size:
         computation.extend_memory(max(to, start), size)
         computation.consume_gas(_COPY_WORD_GAS * ((size + 31) >> 5), "MCOPY")
-        computation.memory_copy(to, start, size)
+        if size >= BULK_BYTES:
+            computation.memory_copy(to, start, size)  # looks at the interrupt
+            return
+        content = computation.memory_content
+        content[to : to + size] = content[start : start + size]
 
 
 def _copy_to_memory(computation: Computation, source: bytes, reason: str) -> None:
@@ -193,7 +197,11 @@ def _copy_to_memory(computation: Computation, source: bytes, reason: str) -> Non
     if size:
         computation.extend_memory(to, size)
         computation.consume_gas(_COPY_WORD_GAS * ((size + 31) >> 5), reason)
-        computation.memory_write(to, size, source[start : start + size].ljust(size, b"\0"))
+        value = source[start : start + size].ljust(size, b"\0")
+        if size >= BULK_BYTES:
+            computation.memory_write(to, size, value)  # looks at the interrupt
+            return
+        computation.memory_content[to : to + size] = value
 
 
 def _jump_to(computation: Computation, destination: int) -> None:
