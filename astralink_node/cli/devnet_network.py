@@ -49,7 +49,8 @@ class Member:
     rpc_port: int
     p2p: Address
     """With its peer id."""
-    unlocks_dev_accounts: bool
+    unlocks_dev_accounts: bool = False
+    """Whether it signs for the devnet's test accounts."""
 
     def command(self, others: Sequence["Member"], config: NodeConfig) -> list[str]:
         """What starts it; every setting is said, whatever a settings file or the environment would make of it."""
