@@ -15,14 +15,13 @@ from astralink_node.evm.execution_context import TransactionContext
 from astralink_node.evm.fork_rules import OSAKA
 from astralink_node.evm.machine import Message
 from astralink_node.evm.pipeline import BlockContext
-from astralink_node.evm.precompiles.registry import Precompile, precompiles_for
 from astralink_node.evm.scratch_state import ScratchState
 from astralink_node.evm.system_calls import SYSTEM_ADDRESS, SYSTEM_CALL_GAS
 from astralink_node.evm.transaction_execution import run_root_call
-from astralink_node.evm.vm import ExecutionState, computation_class
+from astralink_node.evm.vm import ExecutionState
 from astralink_node.types import ZERO_ADDRESS, ZERO_HASH, Address
 from contracts.artifacts import Artifact, decode_error, decode_event, decode_result, encode_call, load
-from contracts.places import CONTRACTS, GOVERNANCE, KEY_PROOFS, ML_DSA_PRECOMPILE, STAKING
+from contracts.places import CONTRACTS, GOVERNANCE, KEY_PROOFS, STAKING
 
 COIN = 10**18
 CHAIN_ID = 7_777
@@ -54,26 +53,6 @@ PARAMETERS = (
 )
 """The devnet's, with a downtime window of 20 heights."""
 INITIAL_BPS = 1_000
-
-
-def _run_ml_dsa(data: bytes) -> bytes:
-    key, rest = data[: ml_dsa.PUBLIC_KEY_BYTES], data[ml_dsa.PUBLIC_KEY_BYTES :]
-    signature, message = rest[: ml_dsa.SIGNATURE_BYTES], rest[ml_dsa.SIGNATURE_BYTES :]
-    return int(ml_dsa.verify(key, message, signature)).to_bytes(32, "big")
-
-
-def _ml_dsa_gas(data: bytes) -> int:
-    message = max(0, len(data) - ml_dsa.PUBLIC_KEY_BYTES - ml_dsa.SIGNATURE_BYTES)
-    return 9_000 + 6 * ((message + 31) // 32)
-
-
-ML_DSA = Precompile(Address(ML_DSA_PRECOMPILE), "ML_DSA_65", _ml_dsa_gas, _run_ml_dsa)
-
-
-@cache
-def _computation() -> type:
-    members = {"_precompiles": precompiles_for(True, native=[ML_DSA])}
-    return type("StakingComputation", (computation_class(OSAKA),), members)
 
 
 def account(number: int) -> Address:
@@ -229,9 +208,7 @@ class StakingWorld:
         overlay.begin_transaction()
         overlay.mark_address_warm(sender)
         overlay.mark_address_warm(Address(at))
-        state = ExecutionState(overlay, self._block(), CHAIN_ID, OSAKA)
-        state.computation_class = _computation()
-        state.precompile_addresses = frozenset(state.computation_class.get_precompiles())
+        state = ExecutionState(overlay, self._block(), CHAIN_ID, OSAKA, native_precompiles=True)
         message = Message(gas=gas, to=at, sender=sender, value=value, data=data, code=overlay.get_code(Address(at)))
         gas_left, error, output = run_root_call(state, message, TransactionContext(0, sender))
         if error is not None:
