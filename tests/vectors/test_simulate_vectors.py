@@ -81,7 +81,13 @@ def test_a_recorded_simulation_gives_the_recorded_answer(name: str) -> None:
 
     async def body(client: Client) -> None:
         ours = await client.send(request)
-        assert comparable(ours, without=ignored(name)) == comparable(answer, without=ignored(name))
+        found, recorded_answer = (comparable(each, without=ignored(name)) for each in (ours, answer))
+        if "error" in answer:
+            # What was expected and found may follow the recorded words.
+            assert found["error"]["code"] == recorded_answer["error"]["code"]
+            assert found["error"]["message"].startswith(recorded_answer["error"]["message"])
+            return
+        assert found == recorded_answer
         for block, theirs in zip(ours.get("result", ()), answer.get("result", ()), strict=True):
             assert set(block) == set(theirs)
             assert int(block["size"], 16) == int(theirs["size"], 16) + EXTRA_DATA_BYTES
