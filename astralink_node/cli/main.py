@@ -51,6 +51,14 @@ _UNTIL_STOPPED: Final = frozenset({"start", "devnet", "watch"})
 """Verbs that end when they are told to: being told is no failure, also before they are ready."""
 
 
+def _verb(name: str) -> click.Command:
+    """Imported now."""
+    module_name, attribute = _VERBS[name][0].split(":")
+    module = importlib.import_module(f"astralink_node.cli.{module_name}")
+    command: click.Command = getattr(module, attribute)
+    return command
+
+
 class _LazyGroup(click.Group):
     """Knows its commands by name; imports one when it is asked for."""
 
@@ -62,10 +70,7 @@ class _LazyGroup(click.Group):
         del ctx
         if cmd_name not in _VERBS:
             return None
-        module_name, attribute = _VERBS[cmd_name][0].split(":")
-        module = importlib.import_module(f"astralink_node.cli.{module_name}")
-        command: click.Command = getattr(module, attribute)
-        return command
+        return _verb(cmd_name)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """The overview, without importing any of the commands."""
@@ -74,7 +79,17 @@ class _LazyGroup(click.Group):
             formatter.write_dl([(verb, help_) for verb, (_, help_) in _VERBS.items()])
 
 
+def _show_version(ctx: click.Context, _parameter: click.Parameter, given: bool) -> None:
+    """What the verb `version` prints, for whoever tries the flag that most programs have."""
+    if given:
+        ctx.invoke(_verb("version"), as_json=False)
+        ctx.exit()
+
+
 @click.group(cls=_LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.option(
+    "--version", is_flag=True, is_eager=True, expose_value=False, callback=_show_version, help="As `version`."
+)
 def cli() -> None:
     """AstraLink: a proof-of-stake EVM chain for telecom networks."""
 

@@ -44,6 +44,14 @@ def test_version_says_what_runs(capsys: pytest.CaptureFixture[str]) -> None:
     assert shown["libraries"]["py-evm"]
 
 
+def test_the_flag_prints_what_the_verb_does(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main.run(["version"]) == 0
+    said = capsys.readouterr().out
+    assert said.startswith(f"astralink-node {__version__}\n")
+    assert main.run(["--version"]) == 0
+    assert capsys.readouterr().out == said
+
+
 def test_expected_failure_is_one_line_and_its_exit_code(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
