@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 
 from astralink_node.chain.call_messages import CallRequest
 from astralink_node.chain.messages import AtLatest
+from astralink_node.crypto.addresses import checksum_address
 from astralink_node.evm.transaction_encoding import new_transaction
 from astralink_node.evm.transactions import (
     ACCESS_LIST_TYPE,
@@ -55,6 +56,8 @@ async def fill(read: Reader, draft: Draft, chain_id: int) -> Transaction:
     request = draft.request
     if not request.to and not request.data:
         raise server_error("contract creation without any data provided")
+    if request.authorizations is not None:
+        _check_set_code(request)
     request = _with_fees(read, request)
     nonce = await next_nonce(read, request.sender) if draft.nonce is None else draft.nonce
     if request.gas is None:
@@ -65,6 +68,15 @@ async def fill(read: Reader, draft: Draft, chain_id: int) -> Transaction:
 def _check_chain(draft: Draft, chain_id: int) -> None:
     if draft.chain_id is not None and draft.chain_id != chain_id:
         raise server_error(f"chainId does not match node's (have={draft.chain_id}, want={chain_id})")
+
+
+def _check_set_code(request: CallRequest) -> None:
+    """What no transaction of type 4 may be, whether its gas is estimated or given (EIP-7702)."""
+    who = f"(sender {checksum_address(request.sender)})"
+    if not request.to:
+        raise server_error(f"EIP-7702 transaction cannot be used to create contract {who}")
+    if not request.authorizations:
+        raise server_error(f"EIP-7702 transaction with empty auth list {who}")
 
 
 def _with_fees(read: Reader, request: CallRequest) -> CallRequest:

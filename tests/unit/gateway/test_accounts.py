@@ -126,22 +126,17 @@ def test_a_delegation_is_sent_as_type_four() -> None:
     with_client(body, dev_accounts=True)
 
 
+@pytest.mark.parametrize("gas", [{}, {"gas": hex(50_000)}], ids=["gas to be chosen", "gas given"])
 @pytest.mark.parametrize(
     "method", ["eth_call", "eth_estimateGas", "eth_fillTransaction", "eth_sendTransaction", "eth_createAccessList"]
 )
-def test_an_empty_list_of_authorizations_asks_for_type_four_and_is_refused(method: str) -> None:
+def test_an_empty_list_of_authorizations_asks_for_type_four_and_is_refused(method: str, gas: dict[str, str]) -> None:
     async def body(client: Client) -> None:
-        error = await client.error(method, {"from": A, "to": B, "authorizationList": []})
-        assert "EIP-7702 transaction with empty auth list" in error["message"]
-
-    with_client(body, dev_accounts=True)
-
-
-def test_with_gas_given_it_is_of_type_four_for_the_mempool_to_refuse() -> None:
-    async def body(client: Client) -> None:
-        request = {"from": A, "to": B, "gas": hex(50_000), "authorizationList": []}
-        assert (await client.call("eth_fillTransaction", request))["tx"]["type"] == "0x4"
-        assert (await sent(client, await client.call("eth_sendTransaction", request)))["type"] == "0x4"
+        error = await client.error(method, {"from": A, "to": B, "authorizationList": [], **gas})
+        assert f"EIP-7702 transaction with empty auth list (sender {checksummed(ALICE.address)})" in error["message"]
+        creation = {"from": A, "data": "0x00", "authorizationList": [], **gas}
+        error = await client.error(method, creation)
+        assert "EIP-7702 transaction cannot be used to create contract (sender " in error["message"]
 
     with_client(body, dev_accounts=True)
 
