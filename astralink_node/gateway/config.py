@@ -80,6 +80,10 @@ class GatewayLimits:
     """A filter polled within this time keeps its place when all are taken."""
     filter_hashes: int = 16_384
     """Pending-transaction hashes held for one filter; the oldest go first."""
+    filter_transactions: int = 4096
+    """Whole transactions held for one filter that asks for them; likewise."""
+    filter_transaction_bytes: int = 4 * 1024 * 1024
+    """Of those, encoded; JSON is somewhat more than twice as long."""
     trace_filter_blocks: int = 100
     """Blocks of one trace_filter, each of which is executed again."""
     trace_filter_results: int = 10_000

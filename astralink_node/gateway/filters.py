@@ -1,9 +1,9 @@
 """Filters that HTTP clients poll (eth_newFilter and its like): who asked for what, and up to where they know.
 
 Block and log filters keep only a height, so a poll costs a read and an idle filter nothing; pending-transaction
-filters keep a bounded list of hashes. A filter that nobody polls expires, sooner when others need its place, and all
-are forgotten when the gateway restarts: clients then see "filter not found", as they would from geth, and make a new
-one.
+filters keep a bounded list of hashes, or of whole transactions. A filter that nobody polls expires, sooner when others
+need its place, and all are forgotten when the gateway restarts: clients then see "filter not found", as they would from
+geth, and make a new one.
 """
 
 from __future__ import annotations
@@ -37,7 +37,31 @@ class PendingPoll:
     hashes: deque[bytes]
 
 
-Poll = BlockPoll | LogPoll | PendingPoll
+class FullPendingPoll:
+    """Whole transactions, the newest that fit. Filters share the bytes, so that many cost what one does."""
+
+    def __init__(self, max_count: int, max_bytes: int) -> None:
+        self._max_count = max_count
+        self._max_bytes = max_bytes
+        self._held: deque[SubmittedTransaction] = deque()
+        self._bytes = 0
+
+    def note(self, transactions: Sequence[SubmittedTransaction]) -> None:
+        for transaction in transactions:
+            self._held.append(transaction)
+            self._bytes += len(transaction.raw_transaction)
+        while len(self._held) > self._max_count or self._bytes > self._max_bytes:
+            self._bytes -= len(self._held.popleft().raw_transaction)
+
+    def take(self) -> tuple[SubmittedTransaction, ...]:
+        """All that is held, which is forgotten."""
+        taken = tuple(self._held)
+        self._held.clear()
+        self._bytes = 0
+        return taken
+
+
+Poll = BlockPoll | LogPoll | PendingPoll | FullPendingPoll
 
 
 class Filters:
@@ -63,6 +87,9 @@ class Filters:
     def pending_poll(self) -> PendingPoll:
         return PendingPoll(deque(maxlen=self._limits.filter_hashes))
 
+    def full_pending_poll(self) -> FullPendingPoll:
+        return FullPendingPoll(self._limits.filter_transactions, self._limits.filter_transaction_bytes)
+
     def get(self, filter_id: str) -> Poll:
         self._expire()
         entry = self._polls.get(filter_id)
@@ -76,6 +103,9 @@ class Filters:
         return self._polls.pop(filter_id, None) is not None
 
     def note_pending(self, transactions: Sequence[SubmittedTransaction]) -> None:
+        for poll, _ in self._polls.values():
+            if isinstance(poll, FullPendingPoll):
+                poll.note(transactions)
         followers = [poll for poll, _ in self._polls.values() if isinstance(poll, PendingPoll)]
         if followers:
             hashes = [keccak256(transaction.raw_transaction) for transaction in transactions]

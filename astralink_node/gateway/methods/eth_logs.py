@@ -1,20 +1,19 @@
 """eth_*: logs, filters that are polled, and subscriptions that are pushed."""
 
-# ruff: noqa: ARG001 - handlers take what the table declares, used or not
-
 from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 from astralink_node.chain.messages import AtHash, AtHeight, AtLatest, AtPending, BlockSelector
+from astralink_node.evm.transactions import decode_transaction
 from astralink_node.gateway.context import RpcContext
-from astralink_node.gateway.encoding import data, log_fields
-from astralink_node.gateway.filters import BlockPoll, LogPoll, PendingPoll
+from astralink_node.gateway.encoding import data, log_fields, transaction_fields
+from astralink_node.gateway.filters import BlockPoll, FullPendingPoll, LogPoll, PendingPoll
 from astralink_node.gateway.jsonrpc import Json
 from astralink_node.gateway.log_filters import LogFilter, check_bounds, log_filter
 from astralink_node.gateway.methods.table import Method, Parameter, Specification
-from astralink_node.gateway.parameters import BadValue, anything, hash32, text
+from astralink_node.gateway.parameters import BadValue, anything, boolean, hash32, text
 from astralink_node.gateway.reading.errors import TooMuch
 from astralink_node.gateway.reading.log_pattern import LogPattern
 from astralink_node.gateway.rpc_errors import (
@@ -101,8 +100,8 @@ async def new_block_filter(context: RpcContext) -> Json:
 
 
 async def new_pending_transaction_filter(context: RpcContext, full: object) -> Json:
-    """Hashes only; geth's flag for whole transactions is not acted on."""
-    return context.filters.add(context.filters.pending_poll())
+    """Of hashes, or of whole transactions if `full` is True."""
+    return context.filters.add(context.filters.full_pending_poll() if full else context.filters.pending_poll())
 
 
 async def uninstall_filter(context: RpcContext, filter_id: str) -> Json:
@@ -116,6 +115,10 @@ async def get_filter_changes(context: RpcContext, filter_id: str) -> Json:
             hashes = [data(transaction_hash) for transaction_hash in poll.hashes]
             poll.hashes.clear()
             return hashes
+        case FullPendingPoll():
+            return [
+                transaction_fields(decode_transaction(each.raw_transaction), each.sender, None) for each in poll.take()
+            ]
         case BlockPoll():
             return await _new_block_hashes(context, poll)
         case LogPoll():
@@ -246,8 +249,8 @@ METHODS = (
     Method(
         "eth_newPendingTransactionFilter",
         new_pending_transaction_filter,
-        (Parameter("fullTransactions", anything, None),),
-        note="Hashes only: geth's flag for whole transactions changes nothing.",
+        (Parameter("fullTransactions", boolean, None),),
+        note="Takes geth's flag for whole transactions, of which a filter holds the newest 4,096 or 4 MiB.",
     ),
     Method("eth_uninstallFilter", uninstall_filter, (FILTER_ID,)),
     Method("eth_getFilterChanges", get_filter_changes, (FILTER_ID,)),

@@ -3,7 +3,7 @@
 import pytest
 
 from astralink_node.gateway.config import GatewayLimits
-from astralink_node.gateway.filters import BlockPoll, Filters, PendingPoll
+from astralink_node.gateway.filters import BlockPoll, Filters, FullPendingPoll, PendingPoll
 from astralink_node.gateway.link_messages import SubmittedTransaction
 from astralink_node.gateway.rpc_errors import LIMIT_EXCEEDED, RpcError
 
@@ -69,3 +69,25 @@ def test_pending_hashes_are_bounded_and_the_oldest_go_first() -> None:
     poll = filters.get(filter_id)
     assert isinstance(poll, PendingPoll)
     assert len(poll.hashes) == 3
+
+
+@pytest.mark.parametrize(
+    ("bounds", "kept"),
+    [
+        (GatewayLimits(filter_transactions=3), [2, 3, 4]),
+        (GatewayLimits(filter_transaction_bytes=25), [3, 4]),
+        (GatewayLimits(filter_transaction_bytes=9), []),
+    ],
+    ids=["by number", "by bytes", "none fits"],
+)
+def test_whole_pending_transactions_are_bounded_and_told_once(bounds: GatewayLimits, kept: list[int]) -> None:
+    filters = Filters(bounds, Clock())
+    filter_id = filters.add(filters.full_pending_poll())
+    for number in range(5):
+        filters.note_pending([SubmittedTransaction(bytes([number]) * 10, b"")])
+    poll = filters.get(filter_id)
+    assert isinstance(poll, FullPendingPoll)
+    assert [each.raw_transaction[0] for each in poll.take()] == kept
+    assert poll.take() == ()
+    filters.note_pending([SubmittedTransaction(b"\x07", b"")])
+    assert [each.raw_transaction for each in poll.take()] == [b"\x07"]

@@ -122,6 +122,25 @@ def test_filters_tell_what_is_new_once(cached_blocks: int) -> None:
     with_client(body, limits=GatewayLimits(cached_blocks=cached_blocks))
 
 
+def test_a_pending_filter_tells_whole_transactions_to_whom_asks_for_them() -> None:
+    async def body(client: Client) -> None:
+        full = await client.call("eth_newPendingTransactionFilter", True)
+        hashes = await client.call("eth_newPendingTransactionFilter", False)
+        sent = await client.call("eth_sendRawTransaction", hexed(signed(BOB, to=ECHO, nonce=0, data=b"\2" * 32)))
+        pending = await client.call("eth_getTransactionByHash", sent)
+        assert pending["blockHash"] is None
+        client.node.produce()
+        assert await client.call("eth_getFilterChanges", full) == [pending]
+        assert await client.call("eth_getFilterChanges", full) == []
+        assert await client.call("eth_getFilterChanges", hashes) == [sent]
+        error = await client.error("eth_newPendingTransactionFilter", "yes")
+        assert error["message"] == "invalid argument 0: fullTransactions: expected true or false, found 'yes'"
+        error = await client.error("eth_getFilterLogs", full)
+        assert error["message"] == "filter not found"
+
+    with_client(body)
+
+
 def test_a_filter_stays_within_its_range() -> None:
     async def body(client: Client) -> None:
         bounded = await client.call("eth_newFilter", {"fromBlock": "0x2", "toBlock": "0x2"})
