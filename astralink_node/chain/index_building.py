@@ -14,7 +14,7 @@ from astralink_node.chain.explorer_coverage import encode_coverage, extended, lo
 from astralink_node.chain.explorer_index import IndexedBlock, block_entries, executed_block, outlined_block
 from astralink_node.chain.initialise import OpenedChain
 from astralink_node.chain.ledger import Ledger
-from astralink_node.chain.replay import BlockReplay
+from astralink_node.chain.replay import BlockReplay, committed_block
 from astralink_node.storage import keys
 from astralink_node.storage.store import Reader, Store
 
@@ -73,7 +73,7 @@ def _blocks(reader: Reader, records: ChainRecords, first: int, last: int, oldest
 def _executed_again(reader: Reader, records: ChainRecords, height: int) -> IndexedBlock:
     if not records.ledger.body(height)[0]:
         return IndexedBlock(height, (), (), with_calls=True)
-    replay = BlockReplay(reader, records, height)
+    replay = BlockReplay(reader, records, committed_block(records.ledger, height))
     replay.execution.collect_addresses()
     replay.start()
     replay.skip_to(len(replay.transactions))

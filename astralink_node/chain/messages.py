@@ -22,6 +22,7 @@ from astralink_node.chain.consensus_messages import (
 from astralink_node.chain.facts_messages import ChainFacts, ChainFactsQuestion
 from astralink_node.chain.index_messages import IndexAnswer, IndexQuestion
 from astralink_node.chain.protocol_messages import ProtocolLogAnswer, ProtocolLogQuestion
+from astralink_node.chain.replay_messages import AccountRange, AccountRangeQuestion
 from astralink_node.chain.simulate_messages import SimulateAnswer, SimulateQuestion
 from astralink_node.chain.sync_messages import ImportAnswer, ImportWork, SyncAnswer, SyncQuestion
 from astralink_node.chain.trace_messages import LongQuestion, TraceAnswer
@@ -451,6 +452,7 @@ Question = (
     | CodeQuestion
     | StorageQuestion
     | ProofQuestion
+    | AccountRangeQuestion
     | CallQuestions
     | SimulateQuestion
     | ViewsQuestion
@@ -472,6 +474,7 @@ Answer = (
     AccountsAnswer
     | BytesAnswer
     | ProofAnswer
+    | AccountRange
     | CallAnswers
     | SimulateAnswer
     | ViewsAnswer

@@ -58,11 +58,22 @@ from astralink_node.chain.messages import (
     TransactionQuestion,
     TransactionRecord,
 )
+from astralink_node.chain.preimages import Preimages
 from astralink_node.chain.protocol_messages import ProtocolLogAnswer, ProtocolLogQuestion
 from astralink_node.chain.query_limits import DeadlinePassed, QueryLimits
+from astralink_node.chain.replay_messages import (
+    AccountRange,
+    AccountRangeQuestion,
+    IntermediateRootsQuestion,
+    ModifiedAccountsQuestion,
+    ReplayQuestion,
+    StorageRangeQuestion,
+)
 from astralink_node.chain.simulate_messages import SimulateQuestion
 from astralink_node.chain.simulated_blocks import answer_simulation
 from astralink_node.chain.snapshots import answer_sync
+from astralink_node.chain.state_ranges import HASH_BYTES, StateEntries, account_range
+from astralink_node.chain.state_replays import StateReplays
 from astralink_node.chain.status import status_of
 from astralink_node.chain.sync_messages import (
     BlocksQuestion,
@@ -71,7 +82,14 @@ from astralink_node.chain.sync_messages import (
     SnapshotHeightsQuestion,
     SnapshotManifestQuestion,
 )
-from astralink_node.chain.trace_messages import LongQuestion, TraceBlock, TraceCalls, TracePart, TraceTransaction
+from astralink_node.chain.trace_messages import (
+    TraceBlock,
+    TraceCalls,
+    TraceGivenBlock,
+    TracePart,
+    TraceQuestion,
+    TraceTransaction,
+)
 from astralink_node.chain.tracing import Tracing
 from astralink_node.chain.view_messages import ViewsQuestion
 from astralink_node.evm.blocks import Header, encode_header
@@ -132,6 +150,7 @@ class Queries:
         self._limits = limits
         self._now_ns = now_ns
         self._state_heights = state_heights
+        self._preimages = Preimages(genesis)
 
     def answer(self, reader: Reader, query: Query, interrupt: Interrupt, emit: Emit = no_stream) -> Answer:
         """`reader` is a snapshot. Never raises for anything that a question may contain."""
@@ -151,7 +170,9 @@ class Queries:
             return LimitExceeded(str(error))
 
     def _time_ms(self, question: Question) -> int:
-        if not isinstance(question, LongQuestion):
+        if isinstance(question, ReplayQuestion):
+            return self._limits.trace_time_ms
+        if not isinstance(question, TraceQuestion):
             return self._limits.time_ms
         return min(question.time_ms or self._limits.trace_time_ms, self._limits.max_trace_time_ms)
 
@@ -182,9 +203,17 @@ class Queries:
                 return answer_index(reader, question, check_time)
             case LogsQuestion():
                 return self._logs(reader, ledger, question, check_time)
-            case TraceTransaction() | TraceBlock() | TraceCalls():
+            case TraceTransaction() | TraceBlock() | TraceGivenBlock() | TraceCalls():
                 tracing = Tracing(reader, records, self._limits, check_time, emit)
                 return self._traced(tracing, query.at, question)
+            case StorageRangeQuestion() | IntermediateRootsQuestion() | ModifiedAccountsQuestion():
+                height = _height_of(ledger, query.at)
+                if not isinstance(height, int):
+                    return height
+                replays = StateReplays(reader, records, self._preimages, self._limits, check_time, emit)
+                return replays.answer(question, height)
+            case AccountRangeQuestion():
+                return self._account_range(reader, records, query.at, question, check_time)
             case BlockQuestion() | ReceiptsQuestion() | ProtocolLogQuestion() | FeeHistoryQuestion():
                 height = _height_of(ledger, query.at)
                 if not isinstance(height, int):
@@ -199,9 +228,7 @@ class Queries:
                     return view
                 return self._about_state(view, question, check_time)
 
-    def _traced(
-        self, tracing: Tracing, at: BlockSelector, question: TraceTransaction | TraceBlock | TraceCalls
-    ) -> Answer:
+    def _traced(self, tracing: Tracing, at: BlockSelector, question: TraceQuestion) -> Answer:
         ledger = tracing.records.ledger
         match question:
             case TraceTransaction():
@@ -209,6 +236,8 @@ class Queries:
             case TraceBlock():
                 height = _height_of(ledger, at)
                 return tracing.trace_block(question, height) if isinstance(height, int) else height
+            case TraceGivenBlock():
+                return tracing.trace_given_block(question)
             case TraceCalls():
                 if question.transaction_index is not None and isinstance(at, AtPending):
                     return NotFound("transactions of the pending block: blocks exist once they are final")
@@ -303,6 +332,25 @@ class Queries:
                 return answer_views(self._rules, view.block, view.state, question, limits, check_time)
             case _:
                 assert_never(question)
+
+    def _account_range(
+        self,
+        reader: Reader,
+        records: ChainRecords,
+        at: BlockSelector,
+        question: AccountRangeQuestion,
+        check_time: Callable[[], None],
+    ) -> AccountRange | NotFound | HistoryUnavailable | LimitExceeded | CallFailed:
+        if len(question.start) > HASH_BYTES or question.max_accounts < 1:
+            return CallFailed("invalid", "expected a hash to begin at, and at least one account")
+        height = _height_of(records.ledger, at)
+        if not isinstance(height, int):
+            return height
+        missing = records.missing_state(height)
+        if missing is not None:
+            return missing
+        entries = StateEntries(reader, height, records.ledger.head().height, check_time)
+        return account_range(entries, self._preimages, question, self._limits)
 
     def _state_view(
         self, reader: Reader, records: ChainRecords, at: BlockSelector

@@ -28,6 +28,12 @@ class QueryLimits:
     max_addresses: int = 1_000
     """In one AccountsQuestion, and in a log filter with its topics."""
     max_proof_slots: int = 1_024
+    max_range_slots: int = 8_192
+    """In one page of an account's storage, or of all accounts' in a page of accounts."""
+    max_range_accounts: int = 256
+    """As geth's AccountRangeMaxResults."""
+    max_replayed_heights: int = 100
+    """Blocks that one question has executed again, where it names a range of them."""
     max_log_heights: int = 100_000
     """Range of a log filter that names an address or a topic."""
     max_unfiltered_log_heights: int = 5_000

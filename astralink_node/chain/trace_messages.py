@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from astralink_node.chain.call_messages import NO_BLOCK_OVERRIDE, BlockOverride, CallRequest, StateOverride
+from astralink_node.chain.replay_messages import ReplayAnswer, ReplayQuestion
 from astralink_node.evm.tracing.options import StructLogs, TypedTracer
 from astralink_node.evm.tracing.records import CallTrace, Prestate, SelectorCounts, VmTrace
 
@@ -52,6 +53,16 @@ class TraceBlock:
 
 
 @dataclass(frozen=True, slots=True)
+class TraceGivenBlock:
+    """Every transaction of a block whose parent is committed, be it the chain's or not; the selector is ignored."""
+
+    raw_block: bytes
+    """RLP of an Ethereum block."""
+    tracer: TracerChoice
+    time_ms: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class TraceCalls:
     """Calls that never happen, each on what the one before left: on the state after the selected block, and under it.
 
@@ -67,7 +78,8 @@ class TraceCalls:
     time_ms: int = 0
 
 
-LongQuestion = TraceTransaction | TraceBlock | TraceCalls
+TraceQuestion = TraceTransaction | TraceBlock | TraceGivenBlock | TraceCalls
+LongQuestion = TraceQuestion | ReplayQuestion
 
 
 # --- What comes back -------------------------------------------------------------------------------------------
@@ -111,5 +123,6 @@ class RunTrace:
     """Why there are no results, such as that they would be too large."""
 
 
-TraceAnswer = StreamChunk | RunTrace | StreamEnd
-TracePart = StreamChunk | RunTrace
+TracePart = StreamChunk | RunTrace | ReplayAnswer
+"""One kind in one answer; of a :data:`ReplayQuestion` a single one."""
+TraceAnswer = TracePart | StreamEnd

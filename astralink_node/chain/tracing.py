@@ -1,9 +1,9 @@
 """Transactions, blocks and calls run under tracers, on the state and under the block that they belong to.
 
-A committed transaction is traced by executing its block again up to it (chain.replay); a call, on the state that the
-question names. Answers leave run by run, or step by step, so that little of them is held here. What the tracers of a
-transaction keep is bounded, and what those of all calls of one question do; every question has its time, which
-includes waiting for whoever reads the answer.
+A committed transaction is traced by executing its block again up to it (chain.replay); a block that is given, on the
+state of its parent; a call, on the state that the question names. Answers leave run by run, or step by step, so that
+little of them is held here. What the tracers of a transaction keep is bounded, and what those of all calls of one
+question do; every question has its time, which includes waiting for whoever reads the answer.
 """
 
 from collections.abc import Callable
@@ -25,13 +25,22 @@ from astralink_node.chain.contexts import ChainRecords
 from astralink_node.chain.json_stream import Emit, JsonStream
 from astralink_node.chain.messages import HistoryUnavailable, LimitExceeded, NotFound
 from astralink_node.chain.query_limits import QueryLimits
-from astralink_node.chain.replay import BlockReplay
-from astralink_node.chain.trace_messages import StreamEnd, TraceBlock, TraceCalls, TraceTransaction, TypedTracers
+from astralink_node.chain.replay import BlockReplay, BlockToReplay, committed_block, given_block
+from astralink_node.chain.trace_messages import (
+    StreamEnd,
+    TraceBlock,
+    TraceCalls,
+    TraceGivenBlock,
+    TraceTransaction,
+    TypedTracers,
+)
 from astralink_node.chain.tracers import TypedRun, failed_run, stream_struct_logs
+from astralink_node.evm.blocks import Block, MalformedBlock, decode_ethereum_block
 from astralink_node.evm.pipeline import BlockContext
 from astralink_node.evm.simulate import Simulation
 from astralink_node.evm.tracing.kept_bytes import KeptBytes, TraceTooLarge
 from astralink_node.evm.tracing.options import StructLogs
+from astralink_node.evm.transactions import InvalidTransaction
 from astralink_node.state.flat_state import StateReader
 from astralink_node.state.overlaid import OverlaidState
 from astralink_node.storage.store import Reader
@@ -56,7 +65,7 @@ class Tracing:
         if position is None:
             return NotFound(f"transaction 0x{question.transaction_hash.hex()}")
         height, index = position
-        return self._ending(lambda: self._trace_committed(height, range(index, index + 1), question.tracer))
+        return self._ending(lambda: self._trace_committed(height, index, question.tracer))
 
     def trace_block(self, question: TraceBlock, height: int) -> Ending:
         if height == 0:
@@ -64,21 +73,25 @@ class Tracing:
         return self._ending(lambda: self._trace_committed(height, None, question.tracer))
 
     def _trace_committed(
-        self, height: int, indices: range | None, how: StructLogs | TypedTracers
+        self, height: int, index: int | None, how: StructLogs | TypedTracers
     ) -> HistoryUnavailable | None:
-        """Those transactions of the block; all of them, as a list, if none are named."""
         missing = self.records.missing_state(height - 1)
         if missing is not None:
             return missing
-        replay = BlockReplay(self.reader, self.records, height, self.check_time)
+        self._trace(committed_block(self.records.ledger, height), index, how)
+        return None
+
+    def _trace(self, block: BlockToReplay, index: int | None, how: StructLogs | TypedTracers) -> None:
+        """That transaction of the block; all of them, as a list, if none is named. The parent's state is kept."""
+        replay = BlockReplay(self.reader, self.records, block, self.check_time)
         replay.start()
-        wanted = range(len(replay.transactions)) if indices is None else indices
+        wanted = range(len(replay.transactions)) if index is None else range(index, index + 1)
         replay.skip_to(wanted.start)
         match how:
             case TypedTracers():
-                for index in wanted:
-                    self._emit_run(replay, index, how)
-            case StructLogs() if indices is not None:
+                for each in wanted:
+                    self._emit_run(replay, each, how)
+            case StructLogs() if index is not None:
                 stream = JsonStream(self.emit)
                 stream_struct_logs(stream, how, replay.apply_next)
                 stream.flush()
@@ -86,7 +99,6 @@ class Tracing:
                 self._stream_block(replay, how)
             case _:
                 assert_never(how)
-        return None
 
     def _emit_run(self, replay: BlockReplay, index: int, how: TypedTracers) -> None:
         run = TypedRun(how, KeptBytes())
@@ -109,6 +121,39 @@ class Tracing:
             stream.close()
         stream.close()
         stream.flush()
+
+    # --- What is given ---------------------------------------------------------------------------------------------
+
+    def trace_given_block(self, question: TraceGivenBlock) -> Ending:
+        """A block that somebody made on one of the chain's, valid or not: nothing but its execution is looked at."""
+        try:
+            block = decode_ethereum_block(question.raw_block)
+        except MalformedBlock as error:
+            return CallFailed("invalid", f"could not decode block: {error}")
+        header = block.header
+        if header.number == 0:
+            return CallFailed("invalid", "genesis is not traceable")
+        if header.number - 1 > self.records.ledger.head().height:
+            return CallFailed("invalid", f"block #{header.number - 1} not found")
+        if self.records.block_hash_at(header.number - 1) != header.parent_hash:
+            return CallFailed("invalid", f"block 0x{header.parent_hash.hex()} not found")
+        if header.excess_blob_gas:
+            return CallFailed("invalid", f"excess blob gas: expected 0 on this chain, found {header.excess_blob_gas}")
+        return self._ending(lambda: self._trace_given(block, question.tracer))
+
+    def _trace_given(self, block: Block, how: StructLogs | TypedTracers) -> HistoryUnavailable | CallFailed | None:
+        missing = self.records.missing_state(block.header.number - 1)
+        if missing is not None:
+            return missing
+        try:
+            to_replay = given_block(self.records.ledger, block, self.check_time)
+        except InvalidTransaction as error:
+            return CallFailed("invalid", f"could not decode block: {error}")
+        try:
+            self._trace(to_replay, None, how)
+        except InvalidTransaction as error:
+            return CallFailed("invalid", f"tracing failed: {error}")
+        return None
 
     # --- What never happens ----------------------------------------------------------------------------------------
 
@@ -141,7 +186,8 @@ class Tracing:
         return None
 
     def _trace_calls_within(self, question: TraceCalls, block: BlockContext) -> CallFailed | None:
-        replay = BlockReplay(self.reader, self.records, block.number, self.check_time)
+        committed = committed_block(self.records.ledger, block.number)
+        replay = BlockReplay(self.reader, self.records, committed, self.check_time)
         index, count = question.transaction_index or 0, len(replay.transactions)
         if index > count:
             return CallFailed("invalid", f"transaction index {index} out of range for block {block.number}")

@@ -2,7 +2,7 @@
 
 from astralink_node.chain.contexts import ChainRecords
 from astralink_node.chain.ledger import Ledger
-from astralink_node.chain.replay import BlockReplay
+from astralink_node.chain.replay import BlockReplay, committed_block
 from astralink_node.evm.pipeline import check_executed
 from astralink_node.state.commitment import commit_changes
 from astralink_node.state.reverse_diffs import HistoricalReader
@@ -18,7 +18,7 @@ def records_of(chain: LocalChain) -> ChainRecords:
 
 
 def check_replay(store: Store, records: ChainRecords, height: int) -> None:
-    replay = BlockReplay(store, records, height)
+    replay = BlockReplay(store, records, committed_block(records.ledger, height))
     replay.start()
     executed = replay.finish()
     check_executed(replay.header, executed)

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 from astralink_node.chain.contexts import ChainRecords
 from astralink_node.chain.ledger import Ledger
-from astralink_node.chain.replay import BlockReplay
+from astralink_node.chain.replay import BlockReplay, committed_block
 from astralink_node.evm.created_addresses import contract_address
 from astralink_node.evm.delegation import delegate_of
 from astralink_node.evm.tracing.calls import frame_of
@@ -104,7 +104,8 @@ class CallNames(SilentTracer):
 def traced_block(reader: Reader, genesis: bytes, genesis_hash: bytes, height: int) -> list[TracedTransaction]:
     """A committed block, executed again under a tracer, one transaction at a time."""
     parsed = parse_genesis(genesis)
-    replay = BlockReplay(reader, ChainRecords(parsed, parsed.chain_rules(), genesis_hash, Ledger(reader)), height)
+    records = ChainRecords(parsed, parsed.chain_rules(), genesis_hash, Ledger(reader))
+    replay = BlockReplay(reader, records, committed_block(records.ledger, height))
     replay.start()
     overlay = replay.execution.overlay
     found = []

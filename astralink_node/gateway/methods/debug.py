@@ -5,14 +5,14 @@ Struct logs, and the traces of a block, are passed on as they come where the cli
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import AsyncGenerator, Iterable
 
 import orjson
 
 from astralink_node.chain.messages import AtHash, AtHeight, AtLatest, AtPending, BlockSelector
 from astralink_node.chain.trace_messages import RunTrace
-from astralink_node.crypto.keccak import keccak256
 from astralink_node.evm import rlp
+from astralink_node.evm.blocks import Header, MalformedBlock, decode_header
 from astralink_node.evm.tracing.options import StructLogs
 from astralink_node.gateway.call_parameters import CallArguments
 from astralink_node.gateway.context import RpcContext
@@ -81,17 +81,20 @@ async def trace_block_by_hash(context: RpcContext, block_hash: bytes, config: Tr
 
 
 async def trace_block(context: RpcContext, raw_block: bytes, config: TraceConfig) -> Streamed:
-    return await trace_block_by_hash(context, _hash_of(raw_block), config)
+    """Whether it is the chain's or not: its parent is."""
+    header = _header_of(raw_block)
+    if isinstance(config.how, StructLogs):
+        return Streamed(context.read.traces.given_block_steps(raw_block, config.how, config.time_ms))
+    runs = context.read.traces.given_block(raw_block, config.how, config.time_ms)
+    return _run_list(context, runs, header.hash, header.number, config)
 
 
-def _hash_of(raw_block: bytes) -> bytes:
+def _header_of(raw_block: bytes) -> Header:
+    """What is known before the block is executed; whoever does that decodes the rest."""
     try:
-        fields = rlp.decode_list(raw_block)
-    except rlp.MalformedRlp as error:
+        return decode_header(next(iter(rlp.split_list(raw_block)), b""))
+    except (rlp.MalformedRlp, MalformedBlock) as error:
         raise server_error(f"could not decode block: {error}") from error
-    if not fields or not isinstance(fields[0], list):
-        raise server_error("could not decode block: expected a list that begins with a header")
-    return keccak256(rlp.encode(fields[0]))
 
 
 async def block_in_geths_words(context: RpcContext, at: BlockSelector) -> BlockView:
@@ -117,7 +120,13 @@ def _trace_block(context: RpcContext, view: BlockView, config: TraceConfig) -> S
         raise server_error("genesis is not traceable")
     if isinstance(config.how, StructLogs):
         return Streamed(context.read.traces.block_steps(view.block_hash, config.how, config.time_ms))
+    runs = context.read.traces.block(view.block_hash, config.how, config.time_ms)
+    return _run_list(context, runs, view.block_hash, view.height, config)
 
+
+def _run_list(
+    context: RpcContext, runs: AsyncGenerator[RunTrace], block_hash: bytes, height: int, config: TraceConfig
+) -> Streamed:
     max_bytes = context.limits.response_bytes
 
     def entries(run: RunTrace) -> Iterable[bytes]:
@@ -125,11 +134,11 @@ def _trace_block(context: RpcContext, view: BlockView, config: TraceConfig) -> S
         if run.failure:
             fields["error"] = run.failure
         else:
-            place = TracePlace(view.block_hash, view.height, run.transaction_hash, run.index)
+            place = TracePlace(block_hash, height, run.transaction_hash, run.index)
             fields["result"] = orjson.Fragment(joined(run_pieces(config.shown, run, place), max_bytes))
         yield orjson.dumps(fields)
 
-    return listed(context.read.traces.block(view.block_hash, config.how, config.time_ms), entries, max_bytes)
+    return listed(runs, entries, max_bytes)
 
 
 async def trace_call(
@@ -155,7 +164,8 @@ METHODS = (
         trace_block,
         (Parameter("block", byte_string), CONFIG),
         source=Specification.GETH,
-        note="The block must be one of the chain: what its RLP lacks, execution needs (the consensus payload).",
+        note="Any block on one of the chain's. On a chain with staking the protocol's own calls, which its RLP lacks, "
+        "are made for the chain's blocks alone.",
         takes_long=True,
     ),
     Method(

@@ -17,6 +17,7 @@ from astralink_node.gateway.reading.pool import PoolReader
 from astralink_node.gateway.reading.source import Source
 from astralink_node.gateway.reading.staking import StakingReader
 from astralink_node.gateway.reading.state import StateReader
+from astralink_node.gateway.reading.state_ranges import StateRangeReader
 from astralink_node.gateway.reading.traces import TraceReader
 
 
@@ -30,6 +31,7 @@ class Reader:
         self.blocks = BlockReader(source)
         self.chain = ChainReader(source)
         self.state = StateReader(source)
+        self.state_ranges = StateRangeReader(source)
         self.calls = CallReader(source)
         self.logs = LogReader(source, max_blocks=limits.log_range_blocks, max_results=limits.log_results)
         self.fees = FeeReader(source, default_priority_fee_wei=config.default_priority_fee_wei)

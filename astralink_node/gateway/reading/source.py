@@ -103,6 +103,14 @@ class Source:
         return isinstance(at, AtHeight) and at.height > self.heads.head.height
 
 
+async def first_of(parts: AsyncGenerator[Expected]) -> Expected:
+    """The only part of an answer that has one."""
+    async with aclosing(parts):
+        async for part in parts:
+            return part
+    raise Unavailable("the execution process gave an empty answer")
+
+
 def committed(at: BlockSelector) -> BlockSelector:
     """Blocks exist once they are final: what is asked of the pending one is answered by the head."""
     return AtLatest() if isinstance(at, AtPending) else at

@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator
-from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Final
 
@@ -17,14 +16,15 @@ from astralink_node.chain.trace_messages import (
     StreamChunk,
     TraceBlock,
     TraceCalls,
+    TraceGivenBlock,
     TracerChoice,
     TraceResult,
     TraceTransaction,
     TypedTracers,
 )
 from astralink_node.evm.tracing.options import CallFrames, StructLogs
-from astralink_node.gateway.reading.errors import TooMuch, Unavailable
-from astralink_node.gateway.reading.source import Source
+from astralink_node.gateway.reading.errors import TooMuch
+from astralink_node.gateway.reading.source import Source, first_of
 
 FRAMES: Final = TypedTracers((CallFrames(),))
 """Everything that is made of calls alone."""
@@ -43,7 +43,7 @@ class TraceReader:
 
     async def transaction(self, transaction_hash: bytes, how: TypedTracers, time_ms: int = 0) -> RunTrace:
         """Raises UnknownTransaction, and what :func:`results_of` does."""
-        run = await _first(self._source.parts(AtLatest(), TraceTransaction(transaction_hash, how, time_ms), RunTrace))
+        run = await first_of(self._source.parts(AtLatest(), TraceTransaction(transaction_hash, how, time_ms), RunTrace))
         results_of(run)
         return run
 
@@ -61,8 +61,15 @@ class TraceReader:
         """A list of ``{"txHash": ..., "result": struct log object}``, as JSON text."""
         return self._source.parts(AtHash(block_hash), TraceBlock(options, time_ms), StreamChunk)
 
+    def given_block(self, raw_block: bytes, how: TypedTracers, time_ms: int = 0) -> AsyncGenerator[RunTrace]:
+        """As :meth:`block`, of a block that stands on one of the chain's. What is refused raises CallRefused."""
+        return self._source.parts(AtLatest(), TraceGivenBlock(raw_block, how, time_ms), RunTrace)
+
+    def given_block_steps(self, raw_block: bytes, options: StructLogs, time_ms: int = 0) -> AsyncGenerator[StreamChunk]:
+        return self._source.parts(AtLatest(), TraceGivenBlock(raw_block, options, time_ms), StreamChunk)
+
     async def call(self, request: CallRequest, at: BlockSelector, how: TypedTracers, more: CallSetting) -> RunTrace:
-        return await _first(self._source.parts(at, more.question((request,), (how,)), RunTrace))
+        return await first_of(self._source.parts(at, more.question((request,), (how,)), RunTrace))
 
     def call_steps(
         self, request: CallRequest, at: BlockSelector, options: StructLogs, more: CallSetting
@@ -88,10 +95,3 @@ class CallSetting:
 
     def question(self, requests: tuple[CallRequest, ...], tracers: tuple[TracerChoice, ...]) -> TraceCalls:
         return TraceCalls(requests, tracers, self.overrides, self.block, self.transaction_index, self.time_ms)
-
-
-async def _first(runs: AsyncGenerator[RunTrace]) -> RunTrace:
-    async with aclosing(runs):
-        async for run in runs:
-            return run
-    raise Unavailable("the execution process gave no trace")

@@ -30,10 +30,12 @@ from astralink_node.chain.trace_messages import (
     StreamEnd,
     TraceBlock,
     TraceCalls,
+    TraceGivenBlock,
     TracePart,
     TraceTransaction,
     TypedTracers,
 )
+from astralink_node.evm.blocks import ethereum_block_rlp
 from astralink_node.evm.tracing.kept_bytes import MAX_KEPT_BYTES
 from astralink_node.evm.tracing.options import CallFrames, Selectors, StructLogs, TouchedAccounts, TypedTracer, VmSteps
 from astralink_node.evm.tracing.records import CallTrace, Prestate, SelectorCounts, VmTrace
@@ -104,6 +106,20 @@ def test_a_call_within_a_staking_block_stands_on_the_protocols_own_steps() -> No
     assert balances[2] == balances[1] + BWT
 
 
+def test_the_chains_own_blocks_are_traced_alike_where_they_are_given() -> None:
+    """The protocol's steps before the transactions come from the payload, which the given bytes lack."""
+    chain = eventful_chain()
+    ledger = Ledger(chain.store)
+    traced = 0
+    for height in range(1, chain.head_height + 1):
+        given = ethereum_block_rlp(ledger.sealed_block(height).block)
+        for how in (FRAMES, StructLogs(), TypedTracers((TouchedAccounts(diff_mode=True),))):
+            parts, ending = ask(chain, TraceBlock(how), AtHeight(height))
+            assert ask(chain, TraceGivenBlock(given, how)) == (parts, ending)
+            traced += sum(isinstance(part, RunTrace) for part in parts)
+    assert traced == 4
+
+
 def test_several_tracers_run_together_and_their_results_keep_their_order() -> None:
     chain = counting_chain(1)
     how = TypedTracers((Selectors(), CallFrames(), VmSteps(), TouchedAccounts(diff_mode=True)))
@@ -131,6 +147,7 @@ def test_outside_the_window_the_oldest_height_is_named() -> None:
     assert oldest == 4
     transaction_hash = decode_transaction(ledger.body(4)[0][0]).hash
     gone = HistoryUnavailable(3, oldest)
+    assert ask(chain, TraceGivenBlock(ethereum_block_rlp(ledger.sealed_block(4).block), FRAMES)) == ([], gone)
     assert ask(chain, TraceBlock(FRAMES), AtHeight(4)) == ([], gone)
     assert ask(chain, TraceTransaction(transaction_hash, FRAMES)) == ([], gone)
     within = TraceCalls((CALL,), (FRAMES,), transaction_index=0)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from astralink_node.evm import rlp
+from astralink_node.evm.blocks import Block, decode_ethereum_block, ethereum_block_rlp
 from astralink_node.gateway.config import GatewayLimits
 from tests.support.gateways import ALICE, BOB, COUNTER, REVERTER, Client, hexed, signed, with_client
 from tests.support.traced_chains import CALLER, DESTROYER, HOARDER, HOARDER_GAS, LOOPER, traced_block, traced_node
@@ -73,6 +75,82 @@ def test_a_block_is_traced_by_number_by_hash_and_by_its_rlp_alike() -> None:
         assert await client.call("debug_traceBlockByHash", block["hash"]) == by_number
         raw = await client.call("debug_getRawBlock", "0x1")
         assert await client.call("debug_traceBlock", raw) == by_number
+
+    traced(body)
+
+
+def altered(raw: str, keep: int, **changes: Any) -> str:
+    """The block with its first transactions alone, and other fields of its header."""
+    block = decode_ethereum_block(bytes.fromhex(raw[2:]))
+    header = replace(block.header, **changes)
+    return hexed(ethereum_block_rlp(Block(header, block.raw_transactions[:keep])))
+
+
+@pytest.mark.parametrize("config", [{}, {"tracer": "callTracer"}, {"tracer": "prestateTracer"}])
+def test_a_block_that_is_not_the_chains_is_traced_on_the_state_of_its_parent(config: dict[str, Any]) -> None:
+    async def body(client: Client, hashes: list[str]) -> None:
+        client.node.produce()
+        raw = await client.call("debug_getRawBlock", "0x1")
+        committed = await client.call("debug_traceBlockByNumber", "0x1", config)
+        found = await client.call("debug_traceBlock", altered(raw, 3, extra_data=b"ours"), config)
+        assert found == committed[:3]
+        assert await client.call("debug_traceBlock", altered(raw, 0, timestamp=2**40), config) == []
+        assert await client.call("debug_traceBlock", altered(raw, 5, state_root=bytes(32)), config) == committed
+
+    traced(body)
+
+
+def test_a_block_on_the_head_is_traced_in_its_own_place() -> None:
+    async def body(client: Client, hashes: list[str]) -> None:
+        head = decode_ethereum_block(bytes.fromhex((await client.call("debug_getRawBlock", "0x1"))[2:])).header
+        header = replace(head, number=2, parent_hash=head.hash, gas_limit=10**9)
+        raw_transactions = (signed(ALICE, nonce=5, to=COUNTER),)
+        given = hexed(ethereum_block_rlp(Block(header, raw_transactions)))
+        ((trace,),) = [
+            each["result"] for each in await client.call("debug_traceBlock", given, {"tracer": "flatCallTracer"})
+        ]
+        assert trace["blockHash"] == hexed(header.hash)
+        assert (trace["blockNumber"], trace["transactionPosition"]) == (2, 0)
+        assert trace["action"]["to"] == hexed(COUNTER)
+
+    traced(body)
+
+
+@pytest.mark.parametrize(
+    ("keep", "changes", "words"),
+    [
+        (5, {"number": 0}, "genesis is not traceable"),
+        (5, {"number": 9}, "block #8 not found"),
+        (5, {"parent_hash": b"\x01" * 32}, "block 0x" + "01" * 32 + " not found"),
+        (5, {"excess_blob_gas": 2**60}, "excess blob gas: expected 0 on this chain, found 1152921504606846976"),
+        (5, {"base_fee_per_gas": 10**15}, "tracing failed: max fee per gas less than block base fee"),
+        (5, {"gas_limit": 50_000}, "tracing failed: gas limit reached"),
+    ],
+)
+@pytest.mark.parametrize("config", [{}, {"tracer": "callTracer"}])
+def test_a_given_block_that_cannot_be_executed_says_why(
+    keep: int, changes: dict[str, Any], words: str, config: dict[str, Any]
+) -> None:
+    async def body(client: Client, hashes: list[str]) -> None:
+        raw = await client.call("debug_getRawBlock", "0x1")
+        error = await client.error("debug_traceBlock", altered(raw, keep, **changes), config)
+        assert error["code"] == -32000
+        assert error["message"].startswith(words)
+
+    traced(body)
+
+
+def test_a_given_block_whose_transactions_are_none_says_so() -> None:
+    async def body(client: Client, hashes: list[str]) -> None:
+        block = decode_ethereum_block(bytes.fromhex((await client.call("debug_getRawBlock", "0x1"))[2:]))
+        for raw, words in (
+            (b"\x03\xc0", "could not decode block: blob transactions are not carried by this chain"),
+            (b"\xc0", "could not decode block: transaction encoding"),
+            (signed(ALICE, nonce=9, to=COUNTER), "tracing failed: nonce too high: expected 0, found 9"),
+        ):
+            error = await client.error("debug_traceBlock", hexed(ethereum_block_rlp(Block(block.header, (raw,)))))
+            assert error["code"] == -32000
+            assert error["message"].startswith(words)
 
     traced(body)
 
@@ -289,7 +367,7 @@ def test_a_call_that_cannot_be_traced_says_why(params: list[Any], words: str) ->
         ("debug_traceBlockByNumber", ["0x0"], "genesis is not traceable"),
         ("debug_traceBlockByNumber", ["0x63"], "block #99 not found"),
         ("debug_traceBlockByHash", ["0x" + "01" * 32], "block 0x" + "01" * 32 + " not found"),
-        ("debug_traceBlock", ["0x" + rlp.encode([[b"\x01"]]).hex()], "not found"),
+        ("debug_traceBlock", ["0x" + rlp.encode([[b"\x01"]]).hex()], "could not decode block: expected a header of 21"),
         ("debug_traceBlock", ["0xc0"], "could not decode block"),
         ("debug_traceBlock", ["0x12"], "could not decode block"),
     ],
