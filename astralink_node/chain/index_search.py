@@ -1,7 +1,8 @@
 """Answering from the explorer index: pages of an address, a contract's creator, a sender's nonce (ADR 20).
 
 Everything here looks at the coverage before it says that something does not exist. A page is made of whole blocks, as
-Erigon's are, so the height of its last transaction is where the next page begins.
+Erigon's are, so the height of its last transaction is where the next page begins. A nonce needs no index where the
+state is kept.
 """
 
 from collections.abc import Callable, Iterator
@@ -30,9 +31,10 @@ from astralink_node.chain.records import decode_position
 from astralink_node.crypto.keccak import keccak256
 from astralink_node.evm.blocks import encode_header
 from astralink_node.evm.delegation import is_delegation
-from astralink_node.evm.transactions import U64_MAX
+from astralink_node.evm.transactions import U64_MAX, decode_transaction
 from astralink_node.state.accounts import EMPTY_ACCOUNT
 from astralink_node.state.flat_state import HeadState
+from astralink_node.state.reverse_diffs import HistoricalState
 from astralink_node.storage import keys
 from astralink_node.storage.store import Reader
 from astralink_node.types import ADDRESS_BYTES, Address
@@ -177,7 +179,34 @@ def _nonce(reader: Reader, sender: bytes, nonce: int) -> NonceAnswer | IndexInco
     account = HeadState(reader).account(Address(sender)) or EMPTY_ACCOUNT
     if nonce >= account.nonce:
         return absent
-    return _unknown(reader, needs_calls=False) or absent
+    height = _height_that_used(reader, Address(sender), nonce)
+    if height is None:
+        return _unknown(reader, needs_calls=False) or absent
+    raw_transactions, senders = Ledger(reader).body(height)
+    for raw, each in zip(raw_transactions, senders, strict=True):
+        if each == sender and decode_transaction(raw).nonce == nonce:
+            return NonceAnswer(keccak256(raw))
+    return absent  # an authorization used it (EIP-7702)
+
+
+def _height_that_used(reader: Reader, sender: Address, nonce: int) -> int | None:
+    """The block that took an account's nonce beyond this one, as the states that are kept tell: each answers whether it
+    was before. 0: genesis did. None: it was a block before the oldest of them."""
+    ledger = Ledger(reader)
+    before, used = ledger.oldest_state_height(), ledger.head().height
+    if _nonce_at(reader, sender, before) > nonce:
+        return 0 if before == 0 else None
+    while used - before > 1:
+        middle = (before + used) // 2
+        if _nonce_at(reader, sender, middle) > nonce:
+            used = middle
+        else:
+            before = middle
+    return used
+
+
+def _nonce_at(reader: Reader, sender: Address, height: int) -> int:
+    return (HistoricalState(reader, height).account(sender) or EMPTY_ACCOUNT).nonce
 
 
 def _unknown(reader: Reader, *, needs_calls: bool) -> IndexIncomplete | None:

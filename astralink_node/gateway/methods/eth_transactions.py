@@ -5,17 +5,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
-from astralink_node.chain.messages import AtHash, AtPending, BlockSelector
+from astralink_node.chain.messages import AtHash, AtLatest, AtPending, BlockSelector
 from astralink_node.evm.blocks import decode_receipt
 from astralink_node.evm.transactions import decode_transaction
 from astralink_node.gateway.block_json import transaction_json
 from astralink_node.gateway.context import RpcContext
 from astralink_node.gateway.encoding import data, receipt_fields, transaction_fields
 from astralink_node.gateway.jsonrpc import Json
-from astralink_node.gateway.methods.arguments import BLOCK_HASH, BLOCK_NUMBER, INDEX, TRANSACTION_HASH
+from astralink_node.gateway.methods.arguments import ADDRESS, BLOCK_HASH, BLOCK_NUMBER, INDEX, TRANSACTION_HASH
 from astralink_node.gateway.methods.table import Method, Parameter, Specification
 from astralink_node.gateway.mined_wait import settle
-from astralink_node.gateway.parameters import byte_string
+from astralink_node.gateway.parameters import byte_string, quantity64
 
 MAX_SHOWN: Final = 4096
 """Pending transactions in one list: a full mempool would make an answer that nobody reads."""
@@ -45,6 +45,18 @@ async def get_raw_transaction_by_hash(context: RpcContext, transaction_hash: byt
         return data(found.raw)
     pooled = await context.read.pool.transaction(transaction_hash)
     return "0x" if pooled is None else data(pooled.raw_transaction)
+
+
+async def get_transaction_by_sender_and_nonce(context: RpcContext, sender: bytes, nonce: int) -> Json:
+    """In the mempool, or in a block: a nonce that the state has used is a block's transaction's or nobody's."""
+    if nonce >= (await context.read.state.account(sender, AtLatest())).nonce:
+        pooled = await context.read.pool.of_nonce(sender, nonce)
+        if pooled is not None:
+            return transaction_fields(decode_transaction(pooled.raw_transaction), sender, None)
+        # As in get_transaction_by_hash.
+    transaction_hash = await context.read.index.transaction_hash(sender, nonce)
+    found = None if transaction_hash is None else await context.read.blocks.transaction(transaction_hash)
+    return None if found is None else transaction_fields(decode_transaction(found.raw), found.sender, found.place)
 
 
 async def _by_index(context: RpcContext, at: BlockSelector, index: int) -> Json:
@@ -111,6 +123,13 @@ METHODS = (
     ),
     Method("eth_getTransactionByHash", get_transaction_by_hash, (TRANSACTION_HASH,)),
     Method("eth_getRawTransactionByHash", get_raw_transaction_by_hash, (TRANSACTION_HASH,), Specification.GETH),
+    Method(
+        "eth_getTransactionBySenderAndNonce",
+        get_transaction_by_sender_and_nonce,
+        (ADDRESS, Parameter("nonce", quantity64)),
+        source=Specification.RETH,
+        note="Where the state is not kept, from the explorer index (`--explorer-index`).",
+    ),
     Method("eth_getTransactionByBlockNumberAndIndex", get_transaction_by_block_number, (BLOCK_NUMBER, INDEX)),
     Method("eth_getTransactionByBlockHashAndIndex", get_transaction_by_block_hash, (BLOCK_HASH, INDEX)),
     Method(

@@ -232,7 +232,7 @@ METHODS = (
         get_transaction_by_sender_and_nonce,
         (ADDRESS, Parameter("nonce", whole_number)),
         source=Specification.OTTERSCAN,
-        note="From the explorer index (`--explorer-index`).",
+        note="Where the state is not kept, from the explorer index (`--explorer-index`).",
     ),
     Method(
         "ots_getContractCreator",

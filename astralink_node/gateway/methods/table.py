@@ -46,6 +46,7 @@ class Specification(StrEnum):
     ANVIL = "anvil"
     OTTERSCAN = "Otterscan"
     ERIGON = "Erigon"
+    RETH = "reth"
     OPENETHEREUM = "OpenEthereum"
     """Its `trace` module, as Erigon, Nethermind and reth serve it today."""
     ASTRALINK = "AstraLink"

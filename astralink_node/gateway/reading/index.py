@@ -77,6 +77,7 @@ class IndexReader:
         return await self._source.find(AtLatest(), CreationQuestion(contract), CreationAnswer)
 
     async def transaction_hash(self, sender: bytes, nonce: int) -> bytes | None:
+        """Of a committed transaction; where the state of its time is kept, no index is needed."""
         answer = await self._source.find(AtLatest(), NonceQuestion(sender, nonce), NonceAnswer)
         return None if answer is None else answer.transaction_hash
 

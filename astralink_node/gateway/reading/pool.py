@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 
+from astralink_node.evm.transactions import decode_transaction
 from astralink_node.gateway.link_messages import (
     GetPendingNonce,
     GetPooledTransaction,
@@ -53,6 +54,12 @@ class PoolReader:
     async def transaction(self, transaction_hash: bytes) -> PooledTransaction | None:
         reply = await self._source.ask_node(GetPooledTransaction(transaction_hash), PooledTransaction)
         return reply if reply.raw_transaction else None
+
+    async def of_nonce(self, sender: bytes, nonce: int) -> HeldTransaction | None:
+        """A sender's transaction with that nonce, executable or not."""
+        page = await self._source.ask_node(GetPoolPage((sender,), nonce), PoolPage)
+        held = (*page.pending, *page.queued)
+        return next((each for each in held if decode_transaction(each.raw_transaction).nonce == nonce), None)
 
     async def senders(self) -> list[bytes]:
         """Everybody with a transaction in the pool, ascending."""

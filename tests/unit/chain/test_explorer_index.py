@@ -22,6 +22,7 @@ from astralink_node.chain.index_messages import (
     NonceQuestion,
 )
 from astralink_node.chain.initialise import open_chain
+from astralink_node.chain.ledger import Ledger
 from astralink_node.chain.messages import (
     Answer,
     AtLatest,
@@ -42,6 +43,7 @@ from astralink_node.storage.memory import MemoryStore
 from astralink_node.storage.store import DatabaseDamaged
 from astralink_node.types import Address
 from genesis.presets import DEVNET_ACCOUNTS
+from genesis.schema import GenesisAccount
 from tests.support.chains import LOGGER, LocalChain, candidate, genesis_text
 from tests.support.explorer_contracts import (
     DELEGATING,
@@ -301,9 +303,30 @@ def test_what_may_be_in_a_gap_is_refused_and_what_cannot_be_there_is_not() -> No
     assert ask(chain, CreationQuestion(contract_address(MAKER, 1))) == refused
     assert isinstance(ask(chain, CreationQuestion(contract_address(MAKER, 4))), CreationAnswer)
     assert isinstance(ask(chain, CreationQuestion(FRIEND)), NotFound)
-    assert ask(chain, NonceQuestion(BOB, 0)) == refused
-    assert isinstance(ask(chain, NonceQuestion(BOB, 3)), NonceAnswer)
-    assert isinstance(ask(chain, NonceQuestion(BOB, 6)), NotFound)
+
+
+def test_a_nonce_is_found_without_the_index_where_the_state_is_kept() -> None:
+    chain = grown(6, indexed=False, window=3)
+    for nonce in range(7):
+        answer = ask(chain, NonceQuestion(BOB, nonce))
+        if nonce < 3:
+            assert answer == IndexIncomplete(HeightRange(1, 6), "unindexed")
+        elif nonce < 6:
+            raw_transactions, senders = Ledger(chain.store).body(nonce + 1)
+            assert answer == NonceAnswer(keccak256(raw_transactions[senders.index(BOB)]))
+        else:
+            assert isinstance(answer, NotFound)
+
+
+def test_nonces_that_genesis_gives_an_account_have_no_transaction() -> None:
+    given = GenesisAccount(10**18, 2, b"", ())
+    genesis = genesis_text(1, extra_alloc={**EXPLORER_CONTRACTS, BOB: given})
+    for indexed in (False, True):
+        chain = chain_of(indexed=indexed, genesis=genesis)
+        raw = chain.produce([candidate(1, 2)]).block.raw_transactions[0]
+        assert isinstance(ask(chain, NonceQuestion(BOB, 0)), NotFound)
+        assert isinstance(ask(chain, NonceQuestion(BOB, 1)), NotFound)
+        assert ask(chain, NonceQuestion(BOB, 2)) == NonceAnswer(keccak256(raw))
 
 
 def test_a_node_that_stopped_indexing_leaves_a_gap_at_the_head() -> None:

@@ -18,6 +18,7 @@ from astralink_node.chain.messages import (
     AtHeight,
     AtLatest,
     BlockSelector,
+    Candidate,
     HistoryUnavailable,
     LimitExceeded,
     NotFound,
@@ -62,7 +63,7 @@ def new_chain(config: ExecutionConfig | None = None) -> LocalChain:
     return LocalChain(genesis=genesis_text(extra_alloc={**CONTRACTS, KEEPER: keeper}), config=config)
 
 
-def written(nonce: int, slot: int, value: int) -> object:
+def written(nonce: int, slot: int, value: int) -> Candidate:
     return candidate(
         0, nonce, to=KEEPER, value=0, gas=100_000, data=slot.to_bytes(32, "big") + value.to_bytes(32, "big")
     )
@@ -117,7 +118,7 @@ def test_storage_before_every_transaction_is_what_a_plain_dict_holds() -> None:
             model[slot] = value
             moments.append(dict(model))
         before.append(moments)
-        chain.produce(candidates)  # type: ignore[arg-type]
+        chain.produce(candidates)
     for height, moments in enumerate(before, start=1):
         for index, moment in enumerate(moments[:-1] or moments):
             expected = sorted((slot_hash(slot), value) for slot, value in moment.items() if value)
@@ -148,8 +149,8 @@ def _check_pages(chain: LocalChain, height: int, index: int, expected: list[tupl
 def test_slots_are_named_if_they_are_low_or_in_genesis_or_written_in_the_block() -> None:
     chain = new_chain()
     unnamed = LOW_SLOTS + 1
-    chain.produce([written(0, 2, 1), written(1, unnamed, 1), written(2, 2, 0)])  # type: ignore[list-item]
-    chain.produce([written(3, 4, 1), written(4, 2**200, 8)])  # type: ignore[list-item]
+    chain.produce([written(0, 2, 1), written(1, unnamed, 1), written(2, 2, 0)])
+    chain.produce([written(3, 4, 1), written(4, 2**200, 8)])
     names = {each.slot_hash: each.slot for each in storage(chain, 1, 2).slots}
     assert names == {slot_hash(slot): slot for slot in (1, 2, unnamed, 2**200, 2**201)}
     names = {each.slot_hash: each.slot for each in storage(chain, 2, 1).slots}
@@ -200,7 +201,7 @@ def test_what_cannot_be_is_refused(height: int, question: Question, words: str) 
 def test_outside_the_window_and_beyond_the_head_nothing_is_answered() -> None:
     chain = new_chain(ExecutionConfig(window=HistoryWindow(2)))
     for nonce in range(6):
-        chain.produce([written(nonce, 1, nonce + 1)])  # type: ignore[list-item]
+        chain.produce([written(nonce, 1, nonce + 1)])
     gone = HistoryUnavailable(3, 4)
     assert refusal(chain, StorageRangeQuestion(0, KEEPER, b"", 1), AtHeight(4)) == gone
     assert refusal(chain, IntermediateRootsQuestion(), AtHeight(4)) == gone
@@ -222,7 +223,7 @@ def roots(chain: LocalChain, height: int) -> list[bytes]:
 
 def test_each_root_is_that_of_a_block_which_ends_with_the_transaction() -> None:
     chain = new_chain()
-    chain.produce([written(0, 9, 9)])  # type: ignore[list-item]
+    chain.produce([written(0, 9, 9)])
     candidates = [
         written(1, 9, 0),
         candidate(1, 0, to=COUNTER, value=0, gas=100_000),
@@ -231,11 +232,11 @@ def test_each_root_is_that_of_a_block_which_ends_with_the_transaction() -> None:
         written(3, 9, 1),
     ]
     expected = [
-        decode_block(chain.build(candidates[:count]).raw_block).block.header.state_root  # type: ignore[arg-type]
+        decode_block(chain.build(candidates[:count]).raw_block).block.header.state_root
         for count in range(1, len(candidates) + 1)
     ]
-    chain.produce(candidates)  # type: ignore[arg-type]
-    chain.produce([written(4, 9, 2)])  # type: ignore[list-item]
+    chain.produce(candidates)
+    chain.produce([written(4, 9, 2)])
     assert roots(chain, 2) == expected
     assert len(set(expected)) == len(expected)
 
@@ -245,7 +246,7 @@ def test_with_staking_the_last_root_is_the_blocks_unless_an_election_follows() -
     ledger = Ledger(chain.store)
     compared = 0
     for height in range(1, chain.head_height + 1):
-        found = roots(chain, height)  # type: ignore[arg-type]
+        found = roots(chain, height)
         assert len(found) == len(ledger.receipts(height))
         if found and not is_election(height, chain.execution.context.genesis.epoch_length):
             assert found[-1] == ledger.header(height).state_root
@@ -259,7 +260,7 @@ def test_modified_accounts_are_those_in_which_two_states_differ() -> None:
     for number in range(5):
         transactions = [candidate(0, nonce, to=bytes(19) + bytes([0x80 + number])), written(nonce + 1, 3, number % 2)]
         nonce += 2
-        chain.produce(transactions if number != 2 else [])  # type: ignore[arg-type]
+        chain.produce(transactions if number != 2 else [])
         nonce = nonce if number != 2 else nonce - 2
     states = [{each.address_hash: each for each in listed(chain, height)} for height in range(6)]
     for since in range(5):
@@ -311,7 +312,7 @@ def test_accounts_of_every_height_are_those_that_stood_in_the_tables_then() -> N
         chain.produce(
             [
                 candidate(0, 2 * number, to=bytes(19) + bytes([0x80 + number])),
-                written(2 * number + 1, number, 1 - number % 2),  # type: ignore[list-item]
+                written(2 * number + 1, number, 1 - number % 2),
             ]
         )
         then.append(listed(chain, number + 1))

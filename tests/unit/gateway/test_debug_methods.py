@@ -447,3 +447,14 @@ def test_a_traced_call_that_reverts_without_data_has_an_error_and_no_output() ->
         assert "output" not in found
 
     traced(body)
+
+
+def test_bad_blocks_and_preimages_are_not_kept() -> None:
+    async def body(client: Client, hashes: list[str]) -> None:
+        assert await client.call("debug_getBadBlocks") == []
+        error = await client.error("debug_traceBadBlock", hashes[0], {})
+        assert error == {"code": -32000, "message": f"bad block {hashes[0]} not found"}
+        error = await client.error("debug_preimage", hashes[0])
+        assert error == {"code": -32000, "message": "unknown preimage"}
+
+    traced(body)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
 import pytest
 from eth_account import Account
@@ -468,6 +469,59 @@ def test_the_pools_verdict_reaches_the_client() -> None:
         raw = hexed(signed(ALICE, to=ECHO, nonce=0))
         await client.call("eth_sendRawTransaction", raw)
         assert await client.error("eth_sendRawTransaction", raw) == {"code": SERVER_ERROR, "message": "already known"}
+
+    with_client(body)
+
+
+@pytest.mark.parametrize("indexed", [False, True])
+def test_a_transaction_is_found_by_its_sender_and_nonce_wherever_it_is(indexed: bool) -> None:
+    node = SmallNode(explorer_index=indexed)
+
+    async def body(client: Client) -> None:
+        async def of_nonce(account: Any, nonce: int) -> Any:
+            return await client.call("eth_getTransactionBySenderAndNonce", hexed(account.address), hex(nonce))
+
+        hashes = [hexed(client.node.add(raw)) for raw in all_types()]
+        pooled = [await of_nonce(ALICE, nonce) for nonce in range(len(hashes))]
+        assert [each["hash"] for each in pooled] == hashes
+        assert {each["blockHash"] for each in pooled} == {None}
+        assert await of_nonce(ALICE, len(hashes)) is None
+        client.node.produce()
+        client.node.produce()
+        for nonce, transaction_hash in enumerate(hashes):
+            found = await of_nonce(ALICE, nonce)
+            assert found == await client.call("eth_getTransactionByHash", transaction_hash)
+            assert found["blockNumber"] == "0x1"
+        assert await of_nonce(ALICE, len(hashes)) is None
+        assert await client.call("eth_getTransactionCount", hexed(BOB.address)) == "0x1"
+        assert await of_nonce(BOB, 0) is None, "an authorization used it"
+
+    with_client(body, node=node)
+
+
+def test_an_account_is_told_whole() -> None:
+    async def body(client: Client) -> None:
+        counter, nobody = hexed(COUNTER), "0x" + "99" * 20
+        client.node.add(signed(ALICE, nonce=0, to=COUNTER))
+        client.node.produce()
+        for at in ("latest", "0x0"):
+            proof = await client.call("eth_getProof", counter, [], at)
+            assert await client.call("eth_getAccount", counter, at) == {
+                "balance": "0x7",
+                "nonce": "0x1",
+                "storageRoot": proof["storageHash"],
+                "codeHash": proof["codeHash"],
+            }
+            code = await client.call("eth_getCode", counter, at)
+            info = await client.call("eth_getAccountInfo", counter, at)
+            assert info == {"balance": "0x7", "nonce": "0x1", "code": code}
+        assert await client.call("eth_getAccount", nobody) is None
+        assert await client.call("eth_getAccountInfo", nobody) == {"balance": "0x0", "nonce": "0x0", "code": "0x"}
+        alice = await client.call("eth_getAccountInfo", hexed(ALICE.address), "pending")
+        assert (alice["nonce"], alice["code"]) == ("0x1", "0x")
+        for method in ("eth_getAccount", "eth_getAccountInfo"):
+            error = await client.error(method, counter, "0x9")
+            assert error == {"code": -32000, "message": "header not found"}
 
     with_client(body)
 
