@@ -402,3 +402,46 @@ def test_blockscout_follows_the_chain_by_its_height(scene: Scene) -> None:
         lambda: f"not included after {time.monotonic() - end + TIMEOUT_S:.0f} s",
     )
     assert int(scene.explorer.ask("eth_blockNumber"), 16) > before
+
+
+# --- Debuggers -----------------------------------------------------------------------------------------------------
+
+HISTORY = "0x0000f90827f1c53a10cb7a02335b175320002935"
+"""EIP-2935's contract: before its transactions, a block stores its parent's hash there."""
+
+
+def test_a_debugger_reads_the_state_within_a_block_of_a_node_with_staking(scene: Scene) -> None:
+    receipt = scene.receipt("create")
+    height, block_hash = int(receipt["blockNumber"], 16), receipt["blockHash"]
+    block, raw, raw_parent = scene.explorer.batch(
+        ("eth_getBlockByNumber", [hex(height), False]),
+        ("debug_getRawBlock", [hex(height)]),
+        ("debug_getRawBlock", [hex(height - 1)]),
+    )
+    # As Remix asks: the block's hash, the transaction's index as a number, the page's start as a whole word.
+    index = int(receipt["transactionIndex"], 16)
+    page = scene.explorer.ask("debug_storageRangeAt", block_hash, index, HISTORY, "0x" + "00" * 32, 100)
+    stored = {int(each["key"], 16): each["value"] for each in page["storage"].values()}
+    assert sorted(stored) == list(range(height))
+    assert stored[height - 1] == block["parentHash"]
+    assert page["nextKey"] is None
+    assert scene.explorer.ask("debug_intermediateRoots", block_hash)[-1] == block["stateRoot"]
+    modified = scene.explorer.ask("debug_getModifiedAccountsByHash", block_hash)
+    assert {HISTORY, hexed(ALICE.address), scene.at.maker} <= set(modified)
+    for given, number in ((raw, height), (raw_parent, height - 1)):
+        traced = scene.explorer.ask("debug_traceBlock", given, {"tracer": "callTracer"})
+        assert traced == scene.explorer.ask("debug_traceBlockByNumber", hex(number), {"tracer": "callTracer"})
+
+
+def test_a_debugger_lists_the_accounts_of_a_node_page_by_page(scene: Scene) -> None:
+    everybody = scene.explorer.ask("debug_accountRange", hex(scene.height("die")), "0x", 256, False, False, True)
+    accounts, start = {}, "0x"
+    for _ in range(len(everybody["accounts"])):
+        page = scene.explorer.ask("debug_accountRange", hex(scene.height("die")), start, 4, False, False, True)
+        accounts |= page["accounts"]
+        if "next" not in page:
+            break
+        start = page["next"]
+    assert accounts == everybody["accounts"]
+    codes = {account.get("code") for account in accounts.values()}
+    assert hexed(LOGGER_CODE) in codes

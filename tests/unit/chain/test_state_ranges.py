@@ -296,7 +296,8 @@ def page_of(chain: LocalChain, at: BlockSelector, start: bytes = b"", count: int
 
 def listed(chain: LocalChain, height: int, count: int = 256) -> list[ListedAccount]:
     """All accounts, page by page."""
-    start, accounts = b"", []
+    start = b""
+    accounts: list[ListedAccount] = []
     while True:
         page = page_of(chain, AtHeight(height), start, count)
         accounts += page.accounts
