@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+import orjson
+
 from astralink_node.chain.messages import AtHash, AtHeight, AtLatest, AtPending, BlockSelector
 from astralink_node.evm.transactions import decode_transaction
 from astralink_node.gateway.context import RpcContext
@@ -30,6 +32,7 @@ from astralink_node.gateway.subscriptions import (
     Topic,
     TransactionReceipts,
 )
+from astralink_node.gateway.traces.large_json import json_list
 
 FILTER = Parameter("filter", log_filter)
 FILTER_ID = Parameter("filterId", text)
@@ -116,13 +119,22 @@ async def get_filter_changes(context: RpcContext, filter_id: str) -> Json:
             poll.hashes.clear()
             return hashes
         case FullPendingPoll():
-            return [
-                transaction_fields(decode_transaction(each.raw_transaction), each.sender, None) for each in poll.take()
-            ]
+            return await _pending_transactions(context, poll)
         case BlockPoll():
             return await _new_block_hashes(context, poll)
         case LogPoll():
             return await _new_logs(context, poll)
+
+
+async def _pending_transactions(context: RpcContext, poll: FullPendingPoll) -> Json:
+    taken = poll.take()
+    return await json_list(
+        lambda: (
+            orjson.dumps(transaction_fields(decode_transaction(each.raw_transaction), each.sender, None))
+            for each in taken
+        ),
+        context.limits.response_bytes,
+    )
 
 
 async def _new_block_hashes(context: RpcContext, poll: BlockPoll) -> Json:
