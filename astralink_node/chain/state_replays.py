@@ -109,8 +109,6 @@ class StateReplays:
         replay.skip_to(question.transaction_index)
         changes = replay.execution.overlay.changes()
         address = Address(question.address)
-        if address in changes.accounts and changes.accounts[address] is None:
-            return StorageRange((), b"")
         written = changes.storage.get(address, {})
         entries = StateEntries(self.reader, height - 1, self.records.ledger.head().height, self.check_time)
         return storage_range(

@@ -165,6 +165,19 @@ def test_accounts_without_storage_and_strangers_have_an_empty_range() -> None:
         assert storage(chain, 1, 0, address=address) == StorageRange((), b"")
 
 
+def test_storage_that_went_with_its_account_is_gone_also_when_the_account_is_back() -> None:
+    """An empty account that genesis gave storage goes when it is touched (EIP-161)."""
+    ghost = Address(bytes(19) + b"\x66")
+    chain = LocalChain(genesis=genesis_text(extra_alloc={ghost: GenesisAccount(0, 0, b"", ((1, 1),))}))
+    chain.produce([candidate(0, nonce, to=ghost, value=value) for nonce, value in enumerate((0, 1, 0))])
+    chain.produce([candidate(0, 3)])
+    assert [each.slot for each in storage(chain, 1, 0, address=ghost).slots] == [1]
+    for height, index in ((1, 1), (1, 2), (2, 0)):
+        assert storage(chain, height, index, address=ghost) == StorageRange((), b""), (height, index)
+    assert len(roots(chain, 1)) == 3
+    assert roots(chain, 1)[-1] == Ledger(chain.store).header(1).state_root
+
+
 def test_no_slots_may_be_asked_for_and_more_than_the_bound_are_left_for_the_next_page() -> None:
     chain = new_chain(ExecutionConfig(query_limits=QueryLimits(max_range_slots=2)))
     chain.produce([candidate(0, 0)])
