@@ -447,6 +447,9 @@ BlockWorkAnswer = (
     Built | CannotBuild | Valid | Invalid | Committed | NeedBlock | Decided | NotFound | Status | ImportAnswer
 )
 
+SlowQuestion = CallQuestions | SimulateQuestion | LogsQuestion
+"""What one answer may need all of its time for: contracts' code, and searches."""
+
 Question = (
     AccountsQuestion
     | CodeQuestion

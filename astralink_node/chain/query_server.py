@@ -1,10 +1,12 @@
-"""Queries for gateways: a Unix socket, a reader thread for each connection, two small pools that answer.
+"""Queries for gateways: a Unix socket, a reader thread for each connection, three small pools that answer.
 
 Every answer comes from a snapshot of its own, so queries never wait for the database; but they share one
 interpreter with block work, and therefore pause while any of it runs (:class:`WorkGate`). Connections, requests
 in flight, threads and the time of one answer are all bounded; a reader stops reading where its bound is reached.
 
-Traces take long and have a pool of their own, so that other questions find a thread. An answer in several frames
+Calls and searches of logs may take seconds, traces minutes: each kind has a pool of its own, so that what is only
+read finds a thread. What a gateway asks of either kind comes over connections of its own too, since a reader thread
+stops for all that its connection brings. An answer in several frames
 goes as fast as the gateway takes it. A connection that closes ends the work for all that was asked over it: the
 reader thread sees the end, and work in progress looks for it as often as it looks at the clock. So does an empty frame
 end the work for the one request that it names.
@@ -26,14 +28,14 @@ from astralink_node.chain.call_messages import CallFailed
 from astralink_node.chain.codec import CodecError, decode, encode
 from astralink_node.chain.frames import Frame, FrameDecoder, FrameError, encode_frame
 from astralink_node.chain.json_stream import Emit
-from astralink_node.chain.messages import Answer, LimitExceeded, Query
+from astralink_node.chain.messages import Answer, LimitExceeded, Query, SlowQuestion
 from astralink_node.chain.queries import Interrupt
 from astralink_node.chain.trace_messages import LongQuestion, TracePart
 from astralink_node.errors import UserError
 from astralink_node.storage.store import StorageError
 
 MAX_CONNECTIONS = 48
-"""A gateway has one, and one for each trace that it asks for; more are closed at once."""
+"""A gateway has two, and one for each trace that it asks for; more are closed at once."""
 MAX_IN_FLIGHT = 64
 """Requests of one connection that wait or are being answered."""
 TRACE_THREADS = 2
@@ -136,6 +138,7 @@ class QueryServer:
 
     def __enter__(self) -> "QueryServer":
         self._pool = _started_pool(self._threads, "query")
+        self._slow_pool = _started_pool(self._threads, "call")
         self._trace_pool = _started_pool(TRACE_THREADS, "trace")
         if self._path:
             with suppress(FileNotFoundError):
@@ -162,7 +165,7 @@ class QueryServer:
         for connection in connections:
             with suppress(OSError):
                 connection.shutdown(socket.SHUT_RDWR)
-        for pool in (self._pool, self._trace_pool):
+        for pool in (self._pool, self._slow_pool, self._trace_pool):
             pool.shutdown(wait=True, cancel_futures=True)
 
     def _accept(self) -> None:
@@ -207,7 +210,8 @@ class QueryServer:
             self._pool.submit(self._refuse, connection, frame.request_id, f"the question cannot be read: {error}")
             return
         if not isinstance(query.question, LongQuestion):
-            self._pool.submit(self._answer, connection, frame.request_id, query)
+            pool = self._slow_pool if isinstance(query.question, SlowQuestion) else self._pool
+            pool.submit(self._answer, connection, frame.request_id, query)
             return
         with self._lock:
             is_accepted = self._traces_accepted < TRACE_THREADS + MAX_TRACES_WAITING

@@ -63,7 +63,7 @@ class GatewayLimits:
     streamed_bytes: int = 4 * 1024 * 1024 * 1024
     """Longest result that is passed on in parts; response_bytes does not bound those."""
     queries_in_flight: int = 32
-    """Queries at the execution process at once; more wait in the gateway."""
+    """Queries at the execution process at once, of calls and searches as many again; more wait in the gateway."""
     queries_waiting: int = 2048
     subscriptions_per_connection: int = 128
     requests_per_connection: int = 64

@@ -14,7 +14,7 @@ from typing import cast
 
 from astralink_node.chain.codec import CodecError, decode, encode
 from astralink_node.chain.frames import PUSH_ID, FrameDecoder, FrameError, encode_frame
-from astralink_node.chain.messages import Answer, Query
+from astralink_node.chain.messages import Answer, Query, SlowQuestion
 from astralink_node.gateway.link_messages import Push, Reply, Request
 from astralink_node.gateway.reading.errors import Unavailable
 
@@ -200,17 +200,22 @@ async def ask_long(path: str, query: Query) -> AsyncGenerator[Answer]:
 
 
 class SocketBackend:
-    """The :class:`~astralink_node.gateway.backend.Backend` of a gateway process."""
+    """The :class:`~astralink_node.gateway.backend.Backend` of a gateway process.
 
-    def __init__(self, node: NodeLink, execution: ExecutionLink) -> None:
+    Slow questions have a link of their own, and with it bounds of their own: what is only read overtakes them.
+    """
+
+    def __init__(self, node: NodeLink, reads: ExecutionLink, slow: ExecutionLink) -> None:
         self._node = node
-        self._execution = execution
+        self._reads = reads
+        self._slow = slow
 
     async def query(self, query: Query) -> Answer:
-        return await self._execution.query(query)
+        link = self._slow if isinstance(query.question, SlowQuestion) else self._reads
+        return await link.query(query)
 
     def stream(self, query: Query) -> AsyncGenerator[Answer]:
-        return ask_long(self._execution.path, query)
+        return ask_long(self._reads.path, query)
 
     async def ask_node(self, request: Request) -> Reply:
         return await self._node.ask(request)

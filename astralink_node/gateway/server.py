@@ -100,10 +100,13 @@ async def serve(config: GatewayConfig, listener: socket.socket, ready_fd: int | 
             first_head.set()
 
     node = NodeLink(on_push)
-    execution = ExecutionLink(
-        config.execution_socket,
-        max_in_flight=config.limits.queries_in_flight,
-        max_waiting=config.limits.queries_waiting,
+    reads, slow = (
+        ExecutionLink(
+            config.execution_socket,
+            max_in_flight=config.limits.queries_in_flight,
+            max_waiting=config.limits.queries_waiting,
+        )
+        for _ in range(2)
     )
     meeting = asyncio.create_task(_meet_node(config, node, first_head))
     stopping = asyncio.create_task(stop.wait())
@@ -114,10 +117,11 @@ async def serve(config: GatewayConfig, listener: socket.socket, ready_fd: int | 
         node.close()
         return
     identity = meeting.result()
-    gateway = Gateway(config, identity, SocketBackend(node, execution), feed)
+    gateway = Gateway(config, identity, SocketBackend(node, reads, slow), feed)
     server = GatewayServer(_uvicorn_config(config, gateway))
     background = [
-        asyncio.create_task(execution.run()),
+        asyncio.create_task(reads.run()),
+        asyncio.create_task(slow.run()),
         asyncio.create_task(gateway.submissions.run()),
         asyncio.create_task(gateway.sync_watch.run()),
     ]

@@ -134,6 +134,20 @@ def test_traces_leave_threads_for_other_questions() -> None:
         assert isinstance(other.receive(), Status)
 
 
+def test_calls_leave_threads_for_what_is_only_read() -> None:
+    chain, _ = chain_with(to=LOOPER, gas=50_000)
+    request = CallRequest(bytes(20), LOOPER, None, None, None, None, 0, b"", (), None)
+    with query_server(chain.execution) as (watched, connect):
+        calls = connect()
+        for number in range(4):
+            calls.send(Query(AtLatest(), CallQuestion(request)), number + 1)
+        assert watched.began.acquire(timeout=PATIENCE_S)
+        reads = connect()
+        reads.send(Query(AtLatest(), GetStatus()))
+        assert isinstance(reads.receive(), Status)
+        assert watched.endings == ["Status"]
+
+
 def test_too_many_traces_are_refused() -> None:
     chain, question = chain_with(to=LOOPER, gas=ENDLESS_GAS)
     with query_server(chain.execution) as (_, connect):

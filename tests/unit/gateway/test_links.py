@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from astralink_node.chain.call_messages import CallQuestion, CallRequest
 from astralink_node.chain.codec import decode, encode
 from astralink_node.chain.frames import PUSH_ID, FrameDecoder, encode_frame
 from astralink_node.chain.messages import AtLatest, BytesAnswer, CodeQuestion, Query
@@ -18,7 +19,7 @@ from astralink_node.gateway.link_messages import (
     Request,
     SubmittedTransaction,
 )
-from astralink_node.gateway.links import ExecutionLink, NodeLink
+from astralink_node.gateway.links import ExecutionLink, NodeLink, SocketBackend
 from astralink_node.gateway.reading.errors import Unavailable
 from tests.support.asynchronous import run
 
@@ -188,6 +189,31 @@ def test_execution_is_told_of_a_query_that_was_given_up(tmp_path: Path) -> None:
         assert await peer.frames.get() == b""
         running.cancel()
         await asyncio.gather(query, running, return_exceptions=True)
+        await peer.stop()
+
+    run(main)
+
+
+def test_what_is_only_read_overtakes_calls(tmp_path: Path) -> None:
+    async def main() -> None:
+        peer = Peer(tmp_path / "e")
+        await peer.start()
+        reads, slow = (ExecutionLink(peer.path, max_in_flight=1, max_waiting=3) for _ in range(2))
+        running = [asyncio.create_task(link.run()) for link in (reads, slow)]
+        for link in (reads, slow):
+            await _eventually(link)
+            await peer.frames.get()
+        peer.silent = True
+        backend = SocketBackend(NodeLink(lambda push: None), reads, slow)
+        request = CallRequest(bytes(20), bytes(20), None, None, None, None, 0, b"", (), None)
+        call = Query(AtLatest(), CallQuestion(request))
+        asked = [asyncio.create_task(backend.query(call)) for _ in range(2)]
+        assert await peer.frames.get() == encode(call)
+        asked.append(asyncio.create_task(backend.query(QUESTION)))
+        assert await peer.frames.get() == encode(QUESTION)
+        for task in (*asked, *running):
+            task.cancel()
+        await asyncio.gather(*asked, *running, return_exceptions=True)
         await peer.stop()
 
     run(main)
