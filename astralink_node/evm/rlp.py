@@ -29,6 +29,14 @@ MAX_ITEMS = 1 << 24
 _STRICT = (True, False)
 """Refuse what follows the first item; do not keep each item's bytes."""
 
+_WORDS = {
+    "RlpIsTooShort": "it is too short",
+    "RlpInvalidIndirection": "a length in the long form that fits the short one",
+    "RlpDataLenWithZeroPrefix": "a length with leading zeros",
+    "Invariant": "it is empty, or holds a byte that stands for itself in the long form",
+}
+"""What rusty_rlp says with the names of its enumeration; the rest it says in words."""
+
 encode = rusty_rlp.encode_raw
 """Canonical encoding of byte strings and nested sequences of them."""
 
@@ -44,7 +52,10 @@ def decode(data: bytes, *, max_depth: int = DEFAULT_MAX_DEPTH) -> Item:
     try:
         item: Item = rusty_rlp.decode_raw(data, *_STRICT)[0]
     except rusty_rlp.DecodingError as error:
-        raise MalformedRlp(f"malformed RLP: {error}") from None
+        reason = str(error)
+        if reason.startswith("Trailing bytes"):
+            reason = "bytes behind its end"
+        raise MalformedRlp(f"malformed RLP: {_WORDS.get(reason, reason)}") from None
     return item
 
 

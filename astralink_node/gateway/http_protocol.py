@@ -38,8 +38,8 @@ TOO_BIG = 1009
 beyond the bounds."""
 
 MAX_HEAD_BYTES = 64 * 1024
-"""Beyond so much that neither ends a head nor brings any body (a head, a trailer, a chunk's extensions) a request is
-refused; what had come with it in one read, at most 256,000 bytes in libuv, is not counted."""
+"""Of a request's names, values and target. Beyond so much that neither ends a head nor brings any body (a head, a
+trailer, a chunk's extensions) a request is refused before its end."""
 MAX_HEADERS = 128
 """Of a request; each is two objects. Browsers behind several proxies send some forty."""
 MAX_PIPELINED = 16
@@ -49,6 +49,7 @@ then it is closed: its client repeats the rest (RFC 9112, 9.3.2)."""
 BAD_REQUEST = b"400 Bad Request"
 HEAD_TOO_LARGE = b"431 Request Header Fields Too Large"
 UNAVAILABLE = b"503 Service Unavailable"
+WHY = {BAD_REQUEST: b"invalid HTTP request", HEAD_TOO_LARGE: b"request head too large"}
 
 RETRY_AFTER_S = 1
 """When whoever found no room may try again."""
@@ -96,6 +97,8 @@ def http_protocol(limits: GatewayLimits, connections: Connections, rates: RateLi
         """What comes is thrown away: the connection ends with the last answer that it is owed."""
         _unplaced_bytes = 0
         """Since the last end of a head or piece of a body."""
+        _head_bytes = 0
+        """Of the head at work, in names, values and the target."""
         _refusal = BAD_REQUEST
         """For what the parser refuses."""
 
@@ -175,13 +178,14 @@ def http_protocol(limits: GatewayLimits, connections: Connections, rates: RateLi
             self._parse(b"".join(head) + b"\r\n" + rest)
 
         def on_header(self, name: bytes, value: bytes) -> None:
-            if len(self.headers) >= MAX_HEADERS:
+            self._head_bytes += len(name) + len(value)
+            if len(self.headers) >= MAX_HEADERS or self._head_bytes + len(self.url) > MAX_HEAD_BYTES:
                 self._refusal = HEAD_TOO_LARGE
                 raise BadHead
             super().on_header(name, value)
 
         def on_headers_complete(self) -> None:
-            self._unplaced_bytes = 0
+            self._unplaced_bytes = self._head_bytes = 0
             self._check_head()
             if self.parser.should_upgrade():
                 self.scope["method"] = self.parser.get_method().decode("ascii")  # for the handshake
@@ -208,6 +212,7 @@ def http_protocol(limits: GatewayLimits, connections: Connections, rates: RateLi
             super().on_body(body)
 
         def on_message_complete(self) -> None:
+            self._head_bytes = 0  # of trailers
             if not self.parser.should_upgrade():  # else there is no cycle for it
                 self.scope["state"][WHOLE] = True
                 super().on_message_complete()
@@ -229,14 +234,14 @@ def http_protocol(limits: GatewayLimits, connections: Connections, rates: RateLi
             """What came is no request, or too much of one. Those that came whole before it are answered first."""
             cycle: RequestResponseCycle | None = self.cycle
             if cycle is None or cycle.response_complete:
-                self._turn_away(status, b"invalid HTTP request")
+                self._turn_away(status, WHY[status])
             elif not cycle.more_body:
                 cycle.keep_alive = False
                 self._is_deaf = True
             elif self.pipeline or cycle.response_started:
                 self.transport.close()  # what is said now would be taken for another answer, or a part of it
             else:
-                self._turn_away(status, b"invalid HTTP request")
+                self._turn_away(status, WHY[status])
 
         def _turn_away(self, status: bytes, text: bytes) -> None:
             """With a status instead of a slammed door, so that a client, or its operator, can tell why."""

@@ -6,6 +6,7 @@ and log filters, which are larger, have modules of their own beside this one.
 
 from __future__ import annotations
 
+import json
 import reprlib
 from collections.abc import Mapping
 
@@ -18,9 +19,6 @@ MAX_INT64 = 2**63 - 1
 MAX_ADDRESSES = 64
 """In a parameter that is a list of them."""
 
-_PICTURE = reprlib.Repr()
-_PICTURE.maxlevel = 3
-_PICTURE.maxstring = 60
 _HEX_DIGITS = frozenset("0123456789abcdefABCDEF")
 _TAGS: dict[str, BlockSelector] = {
     "earliest": AtHeight(0),
@@ -37,6 +35,27 @@ class BadValue(ValueError):
 
     def __init__(self, path: str, reason: str) -> None:
         super().__init__(f"{path}: {reason}")
+
+
+class _JsonPicture(reprlib.Repr):
+    """Values look as their client wrote them: true, null and "text", not Python's True, None and 'text'."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.maxlevel = 3
+        self.maxstring = 60
+
+    def repr_str(self, x: str, _level: int) -> str:
+        return json.dumps(x[: self.maxstring], ensure_ascii=False)
+
+    def repr_bool(self, x: bool, _level: int) -> str:
+        return json.dumps(x)
+
+    def repr_NoneType(self, x: None, _level: int) -> str:  # noqa: N802 - reprlib finds it by the type's name
+        return json.dumps(x)
+
+
+_PICTURE = _JsonPicture()
 
 
 def picture(value: object) -> str:

@@ -263,7 +263,8 @@ class GatewayKeeper:
                     raise GatewayCannotStart(last_words.removeprefix("error: "))
                 if trio.current_time() - started_at > STEADY_AFTER_S:
                     pause_s = FIRST_PAUSE_S
-                _log.error("the gateway ended: starting it again", code=returncode, pause_s=pause_s, reason=last_words)
+                reason = f"killed by {signal.Signals(-returncode).name}" if returncode < 0 else last_words
+                _log.error("the gateway ended: starting it again", code=returncode, pause_s=pause_s, reason=reason)
                 await trio.sleep(pause_s)
                 pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
         finally:

@@ -187,6 +187,20 @@ def test_a_head_with_too_many_headers_is_refused_and_one_with_many_is_not(tmp_pa
     run(main, timeout_s=60)
 
 
+def test_a_head_is_bounded_however_it_arrives(tmp_path: Path) -> None:
+    """It may come whole in one read, which the bound on what has no end yet does not see."""
+
+    async def main() -> None:
+        async with running_gateway(tmp_path) as gateway:
+            for length, expected in ((MAX_HEAD_BYTES - 1_000, b"200"), (MAX_HEAD_BYTES, b"431")):
+                head = b"\r\nx: " + b"a" * length + b"\r\n\r\n"
+                answer = await gateway.raw(LAST.replace(b"\r\n\r\n", head, 1))
+                assert status(answer).split()[1] == expected
+            assert answer.endswith(b"request head too large")
+
+    run(main, timeout_s=60)
+
+
 def balances(ids: Iterator[int]) -> Iterator[bytes]:
     """Requests that need the node's answer, so that they can be held up."""
     for number in ids:

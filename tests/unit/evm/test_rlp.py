@@ -47,6 +47,22 @@ def test_non_canonical_encodings_are_refused(malformed: str) -> None:
         rlp.decode(bytes.fromhex(malformed))
 
 
+@pytest.mark.parametrize(
+    ("malformed", "why"),
+    [
+        ("", "it is empty"),
+        ("c28101", "or holds a byte that stands for itself in the long form"),
+        ("c1", "it is too short"),
+        ("b801ff", "a length in the long form that fits the short one"),
+        ("f800", "a length with leading zeros"),
+        ("c0c0", "bytes behind its end"),
+    ],
+)
+def test_a_refusal_says_why_in_words(malformed: str, why: str) -> None:
+    with pytest.raises(rlp.MalformedRlp, match=why):
+        rlp.decode(bytes.fromhex(malformed))
+
+
 @pytest.mark.parametrize("malformed", ["", "80", "c0c0", "c1", "c2c1", "f800", "c28100ff", "f838" + "00" * 3, "c1b8"])
 def test_what_is_no_list_does_not_split(malformed: str) -> None:
     with pytest.raises(rlp.MalformedRlp):

@@ -191,7 +191,7 @@ NOBODY = "0x" + "01" * 32
             "debug_accountRange",
             ["latest", "not/base64!"],
             INVALID_PARAMS,
-            "invalid argument 1: start: expected hex that begins with 0x, or base64, found 'not/base64!'",
+            'invalid argument 1: start: expected hex that begins with 0x, or base64, found "not/base64!"',
         ),
         ("debug_dumpBlock", ["0x9"], SERVER_ERROR, "block #9 not found"),
         ("debug_intermediateRoots", [NOBODY], SERVER_ERROR, f"block {NOBODY} not found"),

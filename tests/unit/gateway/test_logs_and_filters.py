@@ -134,7 +134,7 @@ def test_a_pending_filter_tells_whole_transactions_to_whom_asks_for_them() -> No
         assert await client.call("eth_getFilterChanges", full) == []
         assert await client.call("eth_getFilterChanges", hashes) == [sent]
         error = await client.error("eth_newPendingTransactionFilter", "yes")
-        assert error["message"] == "invalid argument 0: fullTransactions: expected true or false, found 'yes'"
+        assert error["message"] == 'invalid argument 0: fullTransactions: expected true or false, found "yes"'
         error = await client.error("eth_getFilterLogs", full)
         assert error["message"] == "filter not found"
 

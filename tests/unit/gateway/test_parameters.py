@@ -20,6 +20,7 @@ from astralink_node.gateway.parameters import (
     byte_string,
     hash32,
     percentiles,
+    picture,
     quantity,
     quantity64,
     storage_key,
@@ -386,3 +387,9 @@ def test_blocks_may_be_json_numbers_where_erigon_takes_them() -> None:
     for value in (-1, True, 2**63):
         with pytest.raises(BadValue):
             block_number_or_number("b", value)
+
+
+def test_a_refusal_shows_a_value_as_its_client_wrote_it() -> None:
+    assert picture({"a": [True, None, 'it\'s "x"']}) == '{"a": [true, null, "it\'s \\"x\\""]}'
+    assert picture("x" * 100) == '"' + "x" * 56 + "..."
+    assert picture([[[[5]]]]) == "[[[[...]]]]"
