@@ -48,7 +48,7 @@ class ProcessConfig:
     history_heights: int | None = DEFAULT_HISTORY_HEIGHTS
     """How many heights of state to keep below the head; None keeps all."""
     query_threads: int = DEFAULT_QUERY_THREADS
-    """Answering what is only read, and as many again for calls and searches."""
+    """For what is only read, and as many again for calls and searches."""
     explorer_index: bool = False
     """Keep the explorer index of the blocks committed from now on."""
     query_limits: QueryLimits = field(default_factory=QueryLimits)

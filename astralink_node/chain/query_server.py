@@ -1,4 +1,4 @@
-"""Queries for gateways: a Unix socket, a reader thread for each connection, three small pools that answer.
+"""Queries for gateways: a Unix socket, a reader thread for each connection, small pools that answer.
 
 Every answer comes from a snapshot of its own, so queries never wait for the database; but they share one
 interpreter with block work, and therefore pause while any of it runs (:class:`WorkGate`). Connections, requests
@@ -6,10 +6,12 @@ in flight, threads and the time of one answer are all bounded; a reader stops re
 
 Calls and searches of logs may take seconds, traces minutes: each kind has a pool of its own, so that what is only
 read finds a thread. What a gateway asks of either kind comes over connections of its own too, since a reader thread
-stops for all that its connection brings. An answer in several frames
-goes as fast as the gateway takes it. A connection that closes ends the work for all that was asked over it: the
-reader thread sees the end, and work in progress looks for it as often as it looks at the clock. So does an empty frame
-end the work for the one request that it names.
+stops for all that its connection brings. Most calls are over in milliseconds, and nobody can tell which before: one
+that is not over soon is given up, and begins again among the long ones, where only such wait for each other.
+
+An answer in several frames goes as fast as the gateway takes it. A connection that closes ends the work for all that
+was asked over it: the reader thread sees the end, and work in progress looks for it as often as it looks at the clock.
+So does an empty frame end the work for the one request that it names.
 """
 
 import os
@@ -17,6 +19,7 @@ import socket
 import struct
 import sys
 import threading
+import time
 import traceback
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -42,6 +45,15 @@ TRACE_THREADS = 2
 """Traces that run at once: more would only share the same interpreter."""
 MAX_TRACES_WAITING = 16
 """For a thread; beyond that a trace is refused. Gateways hold theirs back long before."""
+FIRST_TRY_CPU_S = 0.05
+FIRST_TRY_S = 1.0
+"""A call that runs longer than either begins again among the long ones. Mostly it is processor time that tells, which
+does not grow with what else runs."""
+LONG_THREADS = 2
+"""Calls that run long at once: more would only share the same interpreter, and leave less of it to short ones."""
+MAX_LONG_WAITING = 24
+"""For a thread, of calls that run long; beyond that one is refused. With those that run they are fewer than a gateway
+may have at once (queries_in_flight), so that a short one always gets here."""
 RECEIVE_BYTES = 1 << 18
 SEND_TIMEOUT_S = 10
 """A gateway that does not read its answers for so long is disconnected."""
@@ -55,6 +67,10 @@ MAX_SOCKET_PATH_BYTES = 107
 
 class _Unwanted(Exception):
     """The process ends, or the gateway has gone: nobody wants the answer any more."""
+
+
+class _Long(Exception):
+    """The first try took too long."""
 
 
 class Answering(Protocol):
@@ -134,11 +150,14 @@ class QueryServer:
         self._connections: set[socket.socket] = set()
         self._traces_accepted = 0
         """Running or waiting for a thread."""
+        self._long_accepted = 0
+        """Likewise, of calls that run long."""
         self._closing = False
 
     def __enter__(self) -> "QueryServer":
         self._pool = _started_pool(self._threads, "query")
-        self._slow_pool = _started_pool(self._threads, "call")
+        self._call_pool = _started_pool(self._threads, "call")
+        self._long_pool = _started_pool(LONG_THREADS, "long-call")
         self._trace_pool = _started_pool(TRACE_THREADS, "trace")
         if self._path:
             with suppress(FileNotFoundError):
@@ -165,7 +184,7 @@ class QueryServer:
         for connection in connections:
             with suppress(OSError):
                 connection.shutdown(socket.SHUT_RDWR)
-        for pool in (self._pool, self._slow_pool, self._trace_pool):
+        for pool in (self._pool, self._call_pool, self._long_pool, self._trace_pool):
             pool.shutdown(wait=True, cancel_futures=True)
 
     def _accept(self) -> None:
@@ -210,8 +229,10 @@ class QueryServer:
             self._pool.submit(self._refuse, connection, frame.request_id, f"the question cannot be read: {error}")
             return
         if not isinstance(query.question, LongQuestion):
-            pool = self._slow_pool if isinstance(query.question, SlowQuestion) else self._pool
-            pool.submit(self._answer, connection, frame.request_id, query)
+            if isinstance(query.question, SlowQuestion):
+                self._call_pool.submit(self._call, connection, frame.request_id, query)
+            else:
+                self._pool.submit(self._answer, connection, frame.request_id, query)
             return
         with self._lock:
             is_accepted = self._traces_accepted < TRACE_THREADS + MAX_TRACES_WAITING
@@ -227,6 +248,31 @@ class QueryServer:
         with suppress(_Unwanted):
             connection.send(request_id, encode(LimitExceeded(reason)))
 
+    def _call(self, connection: _Connection, request_id: int, query: Query) -> None:
+        long_from, long_from_cpu = time.monotonic() + FIRST_TRY_S, time.thread_time() + FIRST_TRY_CPU_S
+
+        def hurry() -> None:
+            if time.thread_time() > long_from_cpu or time.monotonic() > long_from:
+                raise _Long
+
+        try:
+            self._answer(connection, request_id, query, hurry)
+        except _Long:
+            with self._lock:
+                is_accepted = self._long_accepted < LONG_THREADS + MAX_LONG_WAITING
+                self._long_accepted += is_accepted
+            if is_accepted:
+                self._long_pool.submit(self._long_call, connection, request_id, query)
+            else:
+                self._refuse(connection, request_id, "too many long calls at once; try again")
+
+    def _long_call(self, connection: _Connection, request_id: int, query: Query) -> None:
+        try:
+            self._answer(connection, request_id, query)
+        finally:
+            with self._lock:
+                self._long_accepted -= 1
+
     def _trace(self, connection: _Connection, request_id: int, query: Query) -> None:
         try:
             self._answer(connection, request_id, query)
@@ -234,11 +280,17 @@ class QueryServer:
             with self._lock:
                 self._traces_accepted -= 1
 
-    def _answer(self, connection: _Connection, request_id: int, query: Query) -> None:
+    def _answer(
+        self, connection: _Connection, request_id: int, query: Query, hurry: Callable[[], object] = lambda: None
+    ) -> None:
+        """`hurry` may raise _Long, which leaves the request as it was."""
+        is_over = True
+
         def interrupt() -> None:
             if self._closing or connection.is_gone or request_id not in connection.wanted:
                 raise _Unwanted
             self._gate.give_way()
+            hurry()
 
         def emit(part: TracePart) -> None:
             connection.send(request_id, encode(part))
@@ -248,6 +300,9 @@ class QueryServer:
             payload = encode(self._execution.query(query, interrupt, emit))
         except _Unwanted:
             return
+        except _Long:
+            is_over = False
+            raise
         except CodecError as error:
             payload = encode(LimitExceeded(f"the answer cannot be sent: {error}"))  # larger than a frame may be
         except StorageError as error:
@@ -258,8 +313,9 @@ class QueryServer:
             self._complain(f"ERROR execution: a query failed, {type(error).__name__}: {error}\n{trace}")
             payload = encode(CallFailed("internal", "internal error: see the node's log"))
         finally:
-            connection.wanted.discard(request_id)
-            connection.in_flight.release()
+            if is_over:
+                connection.wanted.discard(request_id)
+                connection.in_flight.release()
         with suppress(_Unwanted):
             connection.send(request_id, payload)
 

@@ -5,14 +5,14 @@ from dataclasses import dataclass
 
 import pytest
 
-from astralink_node.chain.call_messages import CallFailed, CallQuestion, CallRequest
+from astralink_node.chain.call_messages import CallAnswer, CallFailed, CallQuestion, CallRequest
 from astralink_node.chain.execution import ExecutionConfig
 from astralink_node.chain.frames import encode_frame
 from astralink_node.chain.json_stream import CHUNK_BYTES, Emit
 from astralink_node.chain.messages import Answer, AtHeight, AtLatest, GetStatus, LimitExceeded, NotFound, Query, Status
 from astralink_node.chain.queries import Interrupt
 from astralink_node.chain.query_limits import QueryLimits
-from astralink_node.chain.query_server import MAX_TRACES_WAITING, TRACE_THREADS
+from astralink_node.chain.query_server import LONG_THREADS, MAX_LONG_WAITING, MAX_TRACES_WAITING, TRACE_THREADS
 from astralink_node.chain.trace_messages import StreamChunk, StreamEnd, TraceBlock, TraceTransaction
 from astralink_node.evm.tracing.options import StructLogs
 from astralink_node.evm.transactions import decode_transaction
@@ -146,6 +146,46 @@ def test_calls_leave_threads_for_what_is_only_read() -> None:
         reads.send(Query(AtLatest(), GetStatus()))
         assert isinstance(reads.receive(), Status)
         assert watched.endings == ["Status"]
+
+
+def call_of(code: bytes) -> Query:
+    return Query(AtLatest(), CallQuestion(CallRequest(bytes(20), code, None, None, None, None, 0, b"", (), None)))
+
+
+PATIENT = QueryLimits(time_ms=1_000 * PATIENCE_S, call_gas=1 << 40)
+
+
+def test_a_short_call_does_not_wait_for_long_ones() -> None:
+    chain, _ = chain_with(to=LOOPER, gas=50_000, limits=PATIENT)
+    with query_server(chain.execution) as (watched, connect):
+        long_calls = connect()
+        for number in range(6):
+            long_calls.send(call_of(LOOPER), number + 1)
+        for _ in range(6):
+            assert watched.began.acquire(timeout=PATIENCE_S)
+        short = connect()
+        short.send(call_of(COUNTER))
+        assert isinstance(short.receive(), CallAnswer)
+        assert "CallFailed" not in watched.endings
+
+
+def test_a_call_that_runs_long_is_answered_all_the_same() -> None:
+    limits = QueryLimits(time_ms=1_000, call_gas=1 << 40)
+    chain, _ = chain_with(to=LOOPER, gas=50_000, limits=limits)
+    with query_server(chain.execution) as (watched, connect):
+        asker = connect()
+        asker.send(call_of(LOOPER))
+        assert asker.receive() == CallFailed("timeout", "execution aborted (timeout = 1s)")
+    assert watched.endings == ["_Long", "CallFailed"]
+
+
+def test_too_many_long_calls_are_refused() -> None:
+    chain, _ = chain_with(to=LOOPER, gas=50_000, limits=PATIENT)
+    with query_server(chain.execution) as (_, connect):
+        asker = connect()
+        for number in range(LONG_THREADS + MAX_LONG_WAITING + 1):
+            asker.send(call_of(LOOPER), number + 1)
+        assert asker.receive() == LimitExceeded("too many long calls at once; try again")
 
 
 def test_too_many_traces_are_refused() -> None:
