@@ -64,7 +64,7 @@ from astralink_node.txpool.pool import PoolLimits
 from astralink_node.types import Address
 from astralink_node.validator.keys import load_public_keys
 from astralink_node.validator.local_signer import Signer
-from genesis.presets import is_devnet
+from genesis.devnet_terms import is_devnet
 from genesis.schema import GenesisFile
 from p2p.memory_transport import MemoryNetwork
 from p2p.peer_id import PeerId

@@ -10,7 +10,6 @@ from astralink_node.services.data_folder import DataFolder
 from astralink_node.validator.history_file import HistoryFile
 from astralink_node.validator.keys import load_keys
 from astralink_node.validator.local_signer import LocalSigner, Signer
-from astralink_node.validator.remote_signer import open_remote_signer
 from astralink_node.validator.signing_history import SigningHistory, create_history, history_path, open_history
 
 _log = Log("signer")
@@ -22,6 +21,8 @@ class NotAValidator(UserError):
 
 def open_remote(config: SignerConfig, folder: DataFolder, genesis_hash: bytes, resources: ExitStack) -> Signer:
     """Blocks until the process has answered. Raises UserError, SignerUnavailable or SignerFailed."""
+    from astralink_node.validator.remote_signer import open_remote_signer  # with X.509: slow to load, and rarely needed
+
     signer = open_remote_signer(config, folder.root, genesis_hash)
     resources.callback(signer.close)
     _log.info("signing through another process", address=config.address)

@@ -34,7 +34,8 @@ from astralink_node.evm.transactions import DYNAMIC_FEE_TYPE
 from astralink_node.services.data_folder import DataFolder
 from astralink_node.storage.leveldb import open_leveldb
 from astralink_node.storage.store import DatabaseLocked
-from genesis.presets import DEVNET_ACCOUNTS, DEVNET_CHAIN_ID
+from genesis.dev_accounts import DEVNET_ACCOUNTS
+from genesis.devnet_terms import DEVNET_CHAIN_ID
 from tests.support.node_process import children_of
 
 BLOCK_INTERVAL_MS = 50

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from genesis.presets import DEVNET_ACCOUNTS
+from genesis.dev_accounts import DEVNET_ACCOUNTS
 from tests.support.node_process import NodeProcess, run_verb
 
 BWT = 10**18

@@ -16,7 +16,9 @@ from astralink_node.evm.transactions import DYNAMIC_FEE_TYPE
 from consensus.staking_params import StakingParams
 from contracts.artifacts import encode_call, load
 from contracts.places import STAKING
-from genesis.presets import DEVNET_ACCOUNTS, DEVNET_CHAIN_ID, GWEI
+from genesis.dev_accounts import DEVNET_ACCOUNTS
+from genesis.devnet_terms import DEVNET_CHAIN_ID
+from genesis.presets import GWEI
 from tests.support.network_processes import ChainChoice, NetworkProcesses, await_receipt
 from tests.support.node_process import NodeProcess, await_that, run_verb
 from tests.support.staking_replay import StoredChain, replay

@@ -19,7 +19,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from astralink_node.chain.data_folder import initialise_folder
+from astralink_node.chain.new_folder import initialise_folder
 from astralink_node.cli.devnet_folder import PASSWORD_FILE
 from astralink_node.cli.devnet_network import Member
 from astralink_node.config import BlocksConfig, NodeConfig, RpcConfig
@@ -31,8 +31,11 @@ from astralink_node.types import Address as Account
 from astralink_node.validator.keys import create_validator, random_keys
 from consensus.params import ConsensusParams
 from consensus.staking_params import StakingParams
-from genesis.presets import DEVNET_ACCOUNTS, DEVNET_BALANCE_WEI, DEVNET_CHAIN_ID, DEVNET_STAKE_WEI, new_genesis
-from genesis.schema import GenesisAccount, GenesisValidator, parse_genesis
+from genesis.dev_accounts import DEVNET_ACCOUNTS
+from genesis.devnet_terms import DEVNET_BALANCE_WEI, DEVNET_CHAIN_ID, DEVNET_STAKE_WEI
+from genesis.presets import new_genesis
+from genesis.schema import GenesisAccount, GenesisValidator
+from genesis.sealing import parse_genesis
 from p2p.addresses import Address, peer_id_text
 from p2p.identity import load_or_create_identity
 from tests.support.node_process import GONE_TIMEOUT_S, NODE, NodeFailed, NodeProcess, await_that

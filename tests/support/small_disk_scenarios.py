@@ -16,7 +16,8 @@ from astralink_node.cli.devnet_folder import PASSWORD_FILE
 from astralink_node.errors import EXIT_STORAGE, EXIT_USER
 from astralink_node.evm.transaction_encoding import new_transaction, sign_transaction
 from astralink_node.evm.transactions import DYNAMIC_FEE_TYPE
-from genesis.presets import DEVNET_ACCOUNTS, DEVNET_CHAIN_ID
+from genesis.dev_accounts import DEVNET_ACCOUNTS
+from genesis.devnet_terms import DEVNET_CHAIN_ID
 from tests.support.full_disk_scenario import fill
 from tests.support.node_process import NodeProcess, run_verb
 
