@@ -19,6 +19,7 @@ import pytest
 from p2p.addresses import peer_id_text
 from p2p.identity import load_or_create_identity
 from tests.support.network_processes import (
+    ChainChoice,
     NetworkProcesses,
     await_receipt,
     welcomed_by,
@@ -27,12 +28,16 @@ from tests.support.node_process import NodeProcess, await_that, children_of, com
 from tests.support.transfers import signed_transfer
 
 QUIET_HEIGHTS = 2
-"""So many blocks show that the chain goes on. A missing proposer costs some seconds at every fourth."""
+"""So many blocks show that the chain goes on."""
+ROUND_OF_TURNS = 4
+"""So many contain the turn of whoever is away."""
+VOTE_TIMEOUT_MS = 300
+"""A missing proposer costs twice that at every fourth block."""
 
 
 @pytest.fixture(scope="module")
 def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[NetworkProcesses]:
-    with NetworkProcesses(tmp_path_factory.mktemp("network")) as network:
+    with NetworkProcesses(tmp_path_factory.mktemp("network"), ChainChoice(vote_timeout_ms=VOTE_TIMEOUT_MS)) as network:
         network.start()
         network.await_height(2)
         yield network
@@ -51,16 +56,18 @@ def network(shared: NetworkProcesses) -> NetworkProcesses:
 
 
 def test_killed_validator_is_not_needed_and_catches_up(network: NetworkProcesses) -> None:
+    network.await_turn_of(1)
     network.kill(1)
-    network.await_growth(QUIET_HEIGHTS)
+    network.await_growth(ROUND_OF_TURNS)
     network.start(1)
     network.await_growth(QUIET_HEIGHTS)
     network.check_agreement()
 
 
 def test_paused_validator_is_not_needed_and_catches_up(network: NetworkProcesses) -> None:
+    network.await_turn_of(2)
     network.pause(2)
-    network.await_growth(QUIET_HEIGHTS)
+    network.await_growth(ROUND_OF_TURNS)
     network.resume(2)
     network.await_growth(QUIET_HEIGHTS)
     network.check_agreement()
@@ -74,6 +81,7 @@ def test_validator_that_is_restarted_goes_on(network: NetworkProcesses) -> None:
 
 
 def test_wiped_validator_gets_the_chain_from_the_others_and_signs_on(network: NetworkProcesses) -> None:
+    network.await_turn_of(0)
     network.kill(0)
     network.await_growth(1)
     network.wipe(0)
@@ -81,6 +89,7 @@ def test_wiped_validator_gets_the_chain_from_the_others_and_signs_on(network: Ne
     network.await_growth(QUIET_HEIGHTS)
     height = network.check_agreement()
     # Three of four are a quorum only with the one that was wiped: it votes again.
+    network.await_turn_of(1)
     network.kill(1)
     network.await_growth(QUIET_HEIGHTS)
     network.start(1)

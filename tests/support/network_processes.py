@@ -6,6 +6,7 @@ timing and its accounts are the test's choice, which the verb's are not.
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import secrets
@@ -28,7 +29,7 @@ from astralink_node.crypto.secret_files import create_secret_file
 from astralink_node.evm.fee_rules import MIN_GAS_TARGET
 from astralink_node.services.data_folder import DataFolder
 from astralink_node.types import Address as Account
-from astralink_node.validator.keys import create_validator, random_keys
+from astralink_node.validator.keys import create_validator, load_public_keys, random_keys
 from consensus.params import ConsensusParams
 from consensus.staking_params import StakingParams
 from genesis.dev_accounts import DEVNET_ACCOUNTS
@@ -59,10 +60,12 @@ class ChainChoice:
     """Beside the developers' ten."""
     staking: StakingParams | None = None
     """None: the set never changes."""
+    vote_timeout_ms: int = ConsensusParams().prevote_timeout_ms
+    """Of prevotes and of precommits: both together are what the turn of an absent proposer costs, once it is missed."""
 
     def genesis(self, validators: Sequence[GenesisValidator]) -> bytes:
         alloc = {account.address: GenesisAccount(DEVNET_BALANCE_WEI, 0, b"", ()) for account in DEVNET_ACCOUNTS}
-        return new_genesis(
+        text = new_genesis(
             chain_id=DEVNET_CHAIN_ID,
             network_name="test",
             timestamp=int(time.time()),
@@ -73,7 +76,11 @@ class ChainChoice:
             epoch_length=self.epoch_length,
             max_gas_target=self.max_gas_target,
             staking=self.staking,
-        ).encode()
+        )
+        document = json.loads(text)
+        for name in ("prevoteTimeoutMs", "precommitTimeoutMs"):
+            document["astralink"]["consensus"][name] = self.vote_timeout_ms
+        return json.dumps(document).encode()
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,6 +177,18 @@ class NetworkProcesses:
         peer = self.members[number].p2p.peer
         assert peer is not None
         return peer_id_text(peer)
+
+    def await_turn_of(self, number: int) -> None:
+        """It has just made a block, so that its next turn is as far away as can be.
+
+        Whoever leaves now is known to be away when that comes; at once, it would cost the whole propose timeout.
+        """
+        operator = f"0x{load_public_keys(self.members[number].folder.validator_keys).operator.hex()}"
+        await_that(
+            lambda: self.nodes[number].call("eth_getBlockByNumber", "latest", False)["miner"] == operator,
+            lambda: f"validator {number} makes no block:\n{self.said()}",
+            AGREE_TIMEOUT_S,
+        )
 
     def kill(self, *numbers: int) -> None:
         """SIGKILL to the node's process alone, as a crash does; its children have to notice."""
