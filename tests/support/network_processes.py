@@ -24,12 +24,10 @@ from astralink_node.chain.new_folder import initialise_folder
 from astralink_node.cli.devnet_folder import PASSWORD_FILE
 from astralink_node.cli.devnet_network import Member
 from astralink_node.config import BlocksConfig, NodeConfig, RpcConfig
-from astralink_node.crypto.keystore_envelope import Scrypt
-from astralink_node.crypto.secret_files import create_secret_file
 from astralink_node.evm.fee_rules import MIN_GAS_TARGET
 from astralink_node.services.data_folder import DataFolder
 from astralink_node.types import Address as Account
-from astralink_node.validator.keys import create_validator, load_public_keys, random_keys
+from astralink_node.validator.keys import load_public_keys
 from consensus.params import ConsensusParams
 from consensus.staking_params import StakingParams
 from genesis.dev_accounts import DEVNET_ACCOUNTS
@@ -40,10 +38,10 @@ from genesis.sealing import parse_genesis
 from p2p.addresses import Address, peer_id_text
 from p2p.identity import load_or_create_identity
 from tests.support.node_process import GONE_TIMEOUT_S, NODE, NodeFailed, NodeProcess, await_that
+from tests.support.wallets import put_secret, put_validator
 
 AGREE_TIMEOUT_S = 60
 """For all to stand at one height, on a machine that is busy with other things."""
-_KDF = Scrypt(n=16_384)
 
 
 @dataclass(frozen=True, slots=True)
@@ -316,11 +314,9 @@ def free_port() -> int:
 def _make_keys(folder: DataFolder, operator: Account | None = None) -> GenesisValidator:
     folder.root.mkdir(mode=0o700, parents=True)
     password = secrets.token_hex(32)
-    create_secret_file(folder.root / PASSWORD_FILE, password.encode() + b"\n")
+    put_secret(folder.root / PASSWORD_FILE, password)
     operator = operator or Account(secrets.token_bytes(20))
-    keys = random_keys(operator)
-    create_validator(folder.validator_keys, folder.signing, keys, password, key_is_new=True, kdf=_KDF)
-    public = keys.public
+    public = put_validator(folder, operator, password)
     return GenesisValidator(
         operator, public.voting_key, public.proof_of_possession, public.checkpoint_key, DEVNET_STAKE_WEI
     )
