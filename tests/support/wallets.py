@@ -19,7 +19,7 @@ def put_account(data_dir: Path, private_key: bytes, password: str) -> None:
     create_json_file(data_dir / KEYSTORE_FOLDER / "account", encrypt_account(private_key, password, kdf=_KDF))
 
 
-def put_validator(folder: DataFolder, operator: Address, password: str) -> PublicKeys:
+def put_validator(folder: DataFolder, operator: Address | None, password: str) -> PublicKeys:
     keys = random_keys(operator)
     create_validator(folder.validator_keys, folder.signing, keys, password, key_is_new=True, kdf=_KDF)
     return keys.public
