@@ -16,6 +16,8 @@ from pathlib import Path
 
 import pytest
 
+from astralink_node.services.data_folder import DataFolder
+from astralink_node.validator.keys import load_public_keys
 from p2p.addresses import peer_id_text
 from p2p.identity import load_or_create_identity
 from tests.support.network_processes import (
@@ -157,12 +159,25 @@ def test_stranger_with_another_genesis_is_refused_on_both_sides_and_nothing_else
     network.check_agreement()
 
 
+def proposer_of(node: NodeProcess) -> str:
+    """Of the newest block."""
+    return str(node.call("eth_getBlockByNumber", "latest", False)["miner"])
+
+
+def operator_in(folder: Path) -> str:
+    operator = load_public_keys(DataFolder(folder).validator_keys).operator
+    assert operator is not None
+    return f"0x{operator.hex()}"
+
+
 def test_devnet_prints_the_command_that_starts_a_killed_member_again(tmp_path: Path) -> None:
     """Two validators are a quorum only together: without one the chain stands, and with it goes on."""
     flags = ("--dir", str(tmp_path / "net"), "--rpc-port", "0", "--p2p-port", "0", "--block-interval-ms", "500")
     with NodeProcess(tmp_path / "devnet.log", "devnet", "--validators", "2", *flags, "--json") as devnet:
         devnet.await_ready().await_height(2)
         member = next(pid for pid in devnet.children() if str(tmp_path / "net" / "node1") in command_of(pid))
+        # Right after a block of its own: the next is the other's, who then need not wait for it.
+        await_that(lambda: proposer_of(devnet) == operator_in(tmp_path / "net" / "node1"), devnet.said)
         os.kill(member, signal.SIGKILL)
         said = devnet.await_said("To start it again:\n")
         stood = devnet.height()
