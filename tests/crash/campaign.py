@@ -46,6 +46,8 @@ STARTING_SHARE = 0.15
 """Of the kills: how many fall while the node is starting."""
 VICTIMS = ("all", "all", "node", "execution")
 FULL_CHECK_EVERY = 10
+DYING = ("temporarily unavailable", "the execution process closed the connection")
+"""What the gateway, or the node through it, answers while the execution process is gone and they are not yet."""
 GWEI = 10**9
 
 
@@ -153,7 +155,7 @@ def transfers(stop: threading.Event, life: Life, known: Known) -> None:
     except (OSError, ValueError, http.client.HTTPException):
         return  # the gateway died in the middle of an answer
     except Refused as refusal:
-        if "temporarily unavailable" not in str(refusal):
+        if not any(words in str(refusal) for words in DYING):
             raise
 
 
