@@ -12,7 +12,7 @@ EELS = .venv-eels
 RUN = sh .ci/stage.sh
 
 # What these would change is chosen here, so that a shell with another project's settings gives the same result.
-unexport PYTHONPATH PYTHONHOME PYTHONSTARTUP VIRTUAL_ENV
+unexport PYTHONPATH PYTHONHOME PYTHONSTARTUP PYTHONDONTWRITEBYTECODE VIRTUAL_ENV
 
 DEVNET_DIR = devnet
 DEVNET_FLAGS =

@@ -7,12 +7,12 @@ link for gateways, a gateway process, and, where there is a validator's signer, 
 import gc
 import platform
 import signal
-import socket
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -25,8 +25,8 @@ from astralink_node.chain.messages import AtLatest, BlockAnswer, BlockQuestion, 
 from astralink_node.chain.query_limits import query_limits
 from astralink_node.clock import now_ms
 from astralink_node.config import NodeConfig
-from astralink_node.crypto.addresses import parse_address
 from astralink_node.errors import AstraLinkError, UserError
+from astralink_node.gateway.config import GatewayConfig
 from astralink_node.gateway.link_messages import ConsensusState, NodeStatus
 from astralink_node.gateway.settings import gateway_config
 from astralink_node.log import Log, configure
@@ -35,7 +35,14 @@ from astralink_node.services.block_sync import BlockSync
 from astralink_node.services.consensus_driver import CONSENSUS_TOPICS, ChainSettings, ConsensusDriver
 from astralink_node.services.consensus_log import ConsensusLog
 from astralink_node.services.consensus_view import consensus_state
-from astralink_node.services.data_folder import DataFolder, FolderLock, runtime_folder, wait_for_database
+from astralink_node.services.data_folder import (
+    DataFolder,
+    FolderLock,
+    listen_unix,
+    remove_sockets,
+    runtime_folder,
+    wait_for_database,
+)
 from astralink_node.services.explorer_notice import tell_of_gap
 from astralink_node.services.gateway_link import (
     GatewayLink,
@@ -51,20 +58,17 @@ from astralink_node.services.offload import in_thread
 from astralink_node.services.own_validator import OwnValidator
 from astralink_node.services.peer_heads import PeerHeads
 from astralink_node.services.proposer import Proposer
-from astralink_node.services.signer_access import NotAValidator, open_local, open_remote
+from astralink_node.services.signer_access import SignerAccess, own_validator
 from astralink_node.services.snapshot_sync import SnapshotSync
 from astralink_node.services.snapshot_trust import JoiningRules, TrustedBlock
 from astralink_node.services.stall_watch import StallWatch
 from astralink_node.services.supervisor import ExecutionDied, GatewayKeeper, Serving, start_execution
 from astralink_node.services.sync_server import SyncServer
 from astralink_node.services.transaction_gossip import TransactionGossip
-from astralink_node.services.transaction_pool import OnPending, TransactionPool
+from astralink_node.services.transaction_pool import OnPending, TransactionPool, pool_limits
 from astralink_node.txpool.admission import PoolTransaction
-from astralink_node.txpool.pool import PoolLimits
-from astralink_node.types import Address
 from astralink_node.validator.keys import load_public_keys
-from astralink_node.validator.local_signer import Signer
-from genesis.presets import is_devnet
+from genesis.devnet_terms import is_devnet
 from genesis.schema import GenesisFile
 from p2p.memory_transport import MemoryNetwork
 from p2p.peer_id import PeerId
@@ -76,7 +80,6 @@ if TYPE_CHECKING:
 CLIENT_VERSION: Final = (
     f"astralink/v{__version__}/{platform.system().lower()}-{platform.machine()}/python{platform.python_version()}"
 )
-_BACKLOG: Final = 16
 FIRST_PEER_WAIT_S: Final = 5.0
 """How long a new node that was told of others waits to hear how far they are, before it begins at genesis."""
 _SWITCH_INTERVAL_S: Final = 0.0005
@@ -179,7 +182,7 @@ async def run_node(setup: NodeSetup, on_ready: OnReady) -> None:
                 await trio.sleep_forever()  # execution.watch() is about to say why, and cancels this
             finally:
                 await execution.stop()
-                _remove_sockets(sockets)
+                remove_sockets(sockets)
             processes.cancel_scope.cancel()
     _log.info("stopped")
 
@@ -193,123 +196,211 @@ async def _run_services(
     shutdown: "_Shutdown",
     on_ready: OnReady,
 ) -> None:
-    config = setup.config
-    listener = _listen(sockets / "node.sock")
+    listener = listen_unix(sockets / "node.sock")
     with ExitStack() as resources:
         async with trio.open_nursery() as services:
             ready = _ReadyOnce(on_ready)
-            gateway = gateway_config(
-                config,
-                sockets,
-                dev_accounts=setup.unlocks_dev_accounts,
-                faucet_turn=_genesis_place(setup.folder, genesis) if setup.unlocks_dev_accounts else 0,
-            )
-            keeper = GatewayKeeper(gateway, ready.serving)
+            keeper = GatewayKeeper(_gateway_config(setup, genesis, sockets), ready.serving)
             shutdown.before = keeper.stop
-            # Its imports take a second: it starts while keys are decrypted and the database opens. It connects
+            # Its imports take a while: it starts while keys are decrypted and the database opens. It connects
             # to the listener at once and is answered when the rest is there.
             services.start_soon(keeper.run)
-            status = await execution.status()
-            if config.index.explorer:
+            status = await _status_while_loading(setup, execution)
+            if setup.config.index.explorer:
                 await tell_of_gap(execution, _log)
             # Over the socket for queries: an admission does not wait for a block in the making.
             queries = ExecutionClient(await trio.open_unix_socket(str(sockets / "execution.sock")))
             services.start_soon(queries.run)
-            head_now, heads = _HeadNow(status.head_height, status.head_hash), PeerHeads()
-            network = await _join_network(setup, genesis, status, head_now, heads)
-            rules = JoiningRules(genesis.consensus, genesis.epoch_length, setup.trusted)
-            if network is not None:
-                SyncServer(queries, network.requests)
-                await services.start(network.run)
-                snapshot = SnapshotSync(
-                    network.requests, execution, heads, rules, network.report_sync, now_ms, in_thread
-                )
-                if await _wants_snapshot(snapshot, network, heads, status):
-                    status = await snapshot.run()
-                    head_now.move_to(status.head_height, status.head_hash)
-                    network.head_moved()
-            ready.status = status
-            signer = await _open_signer(setup, status, resources)
-            next_signer = await _open_next_signer(setup, status, resources)
-            pool = TransactionPool(queries, genesis.chain_rules(), _pool_limits(config), status, now_ms)
-            validator = next_validator = None
-            if signer is not None:
-                validator = _own_validator(setup, genesis, signer)
-                ready.is_validator = True
-            if validator is not None and next_signer is not None:
-                next_validator = OwnValidator(next_signer, validator.fee_recipient, in_thread)
-            metrics, running = NodeMetrics(), _Running()
-            recipient = b"" if validator is None else validator.fee_recipient
-            node_status = _node_status_source(config, genesis, status, pool, ready, recipient)
-            view, reachability = _view_of(network, genesis, status.genesis_hash, heads, head_now, running)
+            chain = await _join(setup, genesis, execution, queries, status, services)
+            ready.status = chain.status
+            own = await _open_validator(setup, chain, resources)
+            ready.is_validator = own.now is not None
+            pool = TransactionPool(
+                queries, genesis.chain_rules(), pool_limits(setup.config.txpool), chain.status, now_ms
+            )
+            shown = _shown(setup, chain, own, pool, ready)
 
             def other_processes() -> dict[str, int | None]:
                 return {"execution": execution_pid, "gateway": keeper.pid}
 
-            scraped = MetricsView(metrics, node_status, running.consensus_state, view, other_processes, now_ms)
-            link = GatewayLink(
-                pool,
-                node_status,
-                await _committed_head(execution, status),
-                consensus_state=running.consensus_state,
-                network=view,
-                reachability=reachability,
-                metrics=scraped.text,
-                submit_evidence=running.submit_evidence,
-            )
+            link = await _gateway_link(chain, pool, shown, other_processes)
             services.start_soon(link.serve, listener)
             services.start_soon(_while_execution_lives, pool.run)
-            if validator is None and network is None:
+            if own.now is not None or chain.network is not None:
+                _start_deciding(setup, chain, own, pool, link, shown, resources, services)
+            else:
                 _log.warning(
                     "this data folder holds no validator keys, no signer is named, and no others are to be connected "
                     "to: the node makes no blocks and hears of none"
                 )
-                return
 
-            def on_committed(committed: Committed) -> None:
-                pool.on_committed(committed)
-                head_now.move_to(pool.height, committed.block.block_hash)
-                if network is not None:
-                    network.head_moved()
-                link.publish_head(committed)
 
-            log = ConsensusLog(setup.folder.consensus, metrics)
-            resources.callback(log.close)
-            if log.torn_bytes:
-                _log.warning("the consensus log's torn end was cut off", bytes=log.torn_bytes)
-            driver = running.driver = ConsensusDriver(
-                execution,
-                ChainSettings(status.genesis_hash, genesis.consensus, genesis.epoch_length),
-                validator,
-                Proposer(execution, pool, genesis.consensus, config.blocks, now_ms, in_thread),
-                log,
-                MemoryNetwork().join(PeerId(b"alone")) if network is None else network.topics.share(*CONSENSUS_TOPICS),
-                now_ms,
-                on_committed,
-                metrics=metrics,
-                next_own=next_validator,
-            )
-            if network is not None:
-                gossip = TransactionGossip(network.topics.share(Topic.TRANSACTION), pool, in_thread)
-                pool.on_pending = _both(link.publish_pending, gossip.announce)
-                services.start_soon(gossip.run)
-                sync = running.sync = BlockSync(
-                    network.requests,
-                    execution,
-                    driver.commit_decided,
-                    heads,
-                    rules,
-                    network.report_sync,
-                    now_ms,
-                    in_thread,
-                    driver.look_into,
-                )
-                services.start_soon(_while_execution_lives, sync.run)
-            services.start_soon(_while_execution_lives, driver.run)
-            services.start_soon(StallWatch(node_status, running.consensus_state, view, now_ms).run)
+@dataclass(frozen=True, slots=True)
+class _Chain:
+    """Where the node stands, and with whom, once it has joined the others."""
+
+    genesis: GenesisFile
+    execution: ExecutionClient
+    status: Status
+    head: "_HeadNow"
+    heads: PeerHeads
+    rules: JoiningRules
+    network: "Network | None"
+    """None: the node stands alone."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Own:
+    """The validator whose keys the node has, and the one with the keys that its operator rotates to."""
+
+    now: OwnValidator | None
+    next: OwnValidator | None
+
+
+@dataclass(frozen=True, slots=True)
+class _Shown:
+    """What people are shown of the node."""
+
+    metrics: NodeMetrics
+    running: "_Running"
+    node_status: Callable[[], NodeStatus]
+    network: NetworkSource
+    reachability: ReachabilityCheck
+
+
+async def _status_while_loading(setup: NodeSetup, execution: ExecutionClient) -> Status:
+    """The execution process takes half a second to load and open the database; libp2p is loaded meanwhile."""
+    if not setup.config.p2p.enabled:
+        return await execution.status()
+    async with trio.open_nursery() as both:
+        both.start_soon(in_thread, partial(import_module, "astralink_node.services.network"))
+        return await execution.status()
+
+
+async def _join(
+    setup: NodeSetup,
+    genesis: GenesisFile,
+    execution: ExecutionClient,
+    queries: ExecutionClient,
+    status: Status,
+    services: trio.Nursery,
+) -> _Chain:
+    """On the network, and with a state that the others need no snapshot to bring up to date."""
+    head, heads = _HeadNow(status.head_height, status.head_hash), PeerHeads()
+    rules = JoiningRules(genesis.consensus, genesis.epoch_length, setup.trusted)
+    network = await _open_network(setup, genesis, status, head, heads)
+    if network is not None:
+        SyncServer(queries, network.requests)
+        await services.start(network.run)
+        snapshot = SnapshotSync(network.requests, execution, heads, rules, network.report_sync, now_ms, in_thread)
+        if await _wants_snapshot(snapshot, network, heads, status):
+            status = await snapshot.run()
+            head.move_to(status.head_height, status.head_hash)
+            network.head_moved()
+    return _Chain(genesis, execution, status, head, heads, rules, network)
+
+
+async def _open_validator(setup: NodeSetup, chain: _Chain, resources: ExitStack) -> _Own:
+    access = SignerAccess(
+        setup.folder, setup.config.signer, setup.password, chain.status.genesis_hash, setup.accept_lost_history
+    )
+    signer = await trio.to_thread.run_sync(access.open, resources)
+    next_signer = await trio.to_thread.run_sync(access.open_next, resources)
+    if signer is None:
+        return _Own(None, None)
+    now = own_validator(setup.folder, setup.config, chain.genesis, signer)
+    return _Own(now, None if next_signer is None else OwnValidator(next_signer, now.fee_recipient, in_thread))
+
+
+def _shown(setup: NodeSetup, chain: _Chain, own: _Own, pool: TransactionPool, ready: "_ReadyOnce") -> _Shown:
+    running = _Running()
+    recipient = b"" if own.now is None else own.now.fee_recipient
+    node_status = _node_status_source(setup.config, chain.genesis, chain.status, pool, ready, recipient)
+    view, reachability = _view_of(chain, running)
+    return _Shown(NodeMetrics(), running, node_status, view, reachability)
+
+
+async def _gateway_link(
+    chain: _Chain, pool: TransactionPool, shown: _Shown, other_processes: Callable[[], dict[str, int | None]]
+) -> GatewayLink:
+    consensus_state = shown.running.consensus_state
+    scraped = MetricsView(shown.metrics, shown.node_status, consensus_state, shown.network, other_processes, now_ms)
+    return GatewayLink(
+        pool,
+        shown.node_status,
+        await _committed_head(chain.execution, chain.status),
+        consensus_state=consensus_state,
+        network=shown.network,
+        reachability=shown.reachability,
+        metrics=scraped.text,
+        submit_evidence=shown.running.submit_evidence,
+    )
+
+
+def _start_deciding(
+    setup: NodeSetup,
+    chain: _Chain,
+    own: _Own,
+    pool: TransactionPool,
+    link: GatewayLink,
+    shown: _Shown,
+    resources: ExitStack,
+    services: trio.Nursery,
+) -> None:
+    """Consensus, or following it; with others also their transactions and the blocks that were missed."""
+    network, running = chain.network, shown.running
+
+    def on_committed(committed: Committed) -> None:
+        pool.on_committed(committed)
+        chain.head.move_to(pool.height, committed.block.block_hash)
+        if network is not None:
+            network.head_moved()
+        link.publish_head(committed)
+
+    log = ConsensusLog(setup.folder.consensus, shown.metrics)
+    resources.callback(log.close)
+    if log.torn_bytes:
+        _log.warning("the consensus log's torn end was cut off", bytes=log.torn_bytes)
+    params = chain.genesis.consensus
+    driver = running.driver = ConsensusDriver(
+        chain.execution,
+        ChainSettings(chain.status.genesis_hash, params, chain.genesis.epoch_length),
+        own.now,
+        Proposer(chain.execution, pool, params, setup.config.blocks, now_ms, in_thread),
+        log,
+        MemoryNetwork().join(PeerId(b"alone")) if network is None else network.topics.share(*CONSENSUS_TOPICS),
+        now_ms,
+        on_committed,
+        metrics=shown.metrics,
+        next_own=own.next,
+    )
+    if network is not None:
+        gossip = TransactionGossip(network.topics.share(Topic.TRANSACTION), pool, in_thread)
+        pool.on_pending = _both(link.publish_pending, gossip.announce)
+        services.start_soon(gossip.run)
+        sync = running.sync = BlockSync(
+            network.requests,
+            chain.execution,
+            driver.commit_decided,
+            chain.heads,
+            chain.rules,
+            network.report_sync,
+            now_ms,
+            in_thread,
+            driver.look_into,
+        )
+        services.start_soon(_while_execution_lives, sync.run)
+    services.start_soon(_while_execution_lives, driver.run)
+    services.start_soon(StallWatch(shown.node_status, running.consensus_state, shown.network, now_ms).run)
 
 
 # --- Parts -------------------------------------------------------------------------------------------------------
+
+
+def _gateway_config(setup: NodeSetup, genesis: GenesisFile, sockets: Path) -> GatewayConfig:
+    is_unlocked = setup.unlocks_dev_accounts
+    turn = _genesis_place(setup.folder, genesis) if is_unlocked else 0
+    return gateway_config(setup.config, sockets, dev_accounts=is_unlocked, faucet_turn=turn)
 
 
 def _genesis_place(folder: DataFolder, genesis: GenesisFile) -> int:
@@ -320,28 +411,7 @@ def _genesis_place(folder: DataFolder, genesis: GenesisFile) -> int:
     return next((place for place, each in enumerate(genesis.validators) if each.voting_key == own), 0)
 
 
-async def _open_signer(setup: NodeSetup, status: Status, resources: ExitStack) -> Signer | None:
-    """The settings' signer process, or the data folder's keys; None with neither."""
-    folder, genesis_hash = setup.folder, status.genesis_hash
-    if setup.config.signer.address:
-        return await trio.to_thread.run_sync(open_remote, setup.config.signer, folder, genesis_hash, resources)
-    if setup.password is None:
-        return None
-    opened = partial(open_local, accept_lost_history=setup.accept_lost_history)
-    keys = folder.validator_keys
-    return await trio.to_thread.run_sync(opened, folder, keys, setup.password, genesis_hash, resources)
-
-
-async def _open_next_signer(setup: NodeSetup, status: Status, resources: ExitStack) -> Signer | None:
-    """The keys that the operator rotates to, if they lie beside the present ones; the same password opens both."""
-    folder, keys = setup.folder, setup.folder.next_validator_keys
-    if setup.config.signer.address or setup.password is None or not keys.is_dir():
-        return None
-    opened = partial(open_local, accept_lost_history=setup.accept_lost_history)
-    return await trio.to_thread.run_sync(opened, folder, keys, setup.password, status.genesis_hash, resources)
-
-
-async def _join_network(
+async def _open_network(
     setup: NodeSetup, genesis: GenesisFile, status: Status, head: "_HeadNow", heads: PeerHeads
 ) -> "Network | None":
     """Listening, not yet running; None where the settings say that the node stands alone."""
@@ -354,15 +424,9 @@ async def _join_network(
     return await open_network(setup.config.p2p, setup.folder, place, heads, now_ms)
 
 
-def _view_of(
-    network: "Network | None",
-    genesis: GenesisFile,
-    genesis_hash: bytes,
-    heads: PeerHeads,
-    head: "_HeadNow",
-    running: "_Running",
-) -> tuple[NetworkSource, ReachabilityCheck]:
+def _view_of(chain: _Chain, running: "_Running") -> tuple[NetworkSource, ReachabilityCheck]:
     """What the operator is shown of the network, and the check whether others reach this node."""
+    network, genesis = chain.network, chain.genesis
     if network is None:
         return no_network, nobody_to_ask
     from astralink_node.services.dial_back import DialBack, dial_once
@@ -370,9 +434,9 @@ def _view_of(
 
     parts = parts_of(
         network,
-        ChainIdentity(genesis_hash, genesis.forks),
-        heads,
-        head_height=lambda: head.read()[0],
+        ChainIdentity(chain.status.genesis_hash, genesis.forks),
+        chain.heads,
+        head_height=lambda: chain.head.read()[0],
         is_syncing=running.is_syncing,
         validators=running.validator_nodes,
         clock_precision_ms=genesis.consensus.precision_ms,
@@ -398,53 +462,12 @@ def _both(first: OnPending, second: OnPending) -> OnPending:
     return tell
 
 
-_JOINING: Final = ", and names no operator and no fee recipient by which it could join"
-
-
-def _own_validator(setup: NodeSetup, genesis: GenesisFile, signer: Signer) -> OwnValidator:
-    """Raises NotAValidator."""
-    voting_key = signer.public.voting_key
-    members = genesis.validator_set().validators
-    own = next((member for member in members if member.voting_key == voting_key), None)
-    # With staking a key may be elected later, or follow another one.
-    operator = signer.public.operator if own is None and genesis.staking is not None else None
-    if own is not None:
-        operator = Address(own.operator)
-    recipient = parse_address(setup.config.blocks.fee_recipient) if setup.config.blocks.fee_recipient else operator
-    if recipient is None or (own is None and genesis.staking is None):
-        known = ", ".join(f"0x{member.voting_key.hex()[:16]}..." for member in members)
-        place = setup.config.signer.address or setup.folder.validator_keys
-        raise NotAValidator(
-            f"the validator key 0x{voting_key.hex()} in {place} is not in the genesis set of this chain (it has "
-            f"{known}){_JOINING if genesis.staking is not None else ''}: put the right keys there, or move the folder "
-            "away to run without them"
-        )
-    if len(members) != 1 and not setup.config.p2p.enabled:
-        raise NotAValidator(f"this chain has {len(members)} validators: this one can do nothing without --p2p")
-    return OwnValidator(signer, recipient, in_thread)
-
-
 async def _committed_head(execution: ExecutionClient, status: Status) -> Committed:
     """The head as gateways expect it; its receipts they ask for themselves."""
     answer = await execution.query(Query(AtLatest(), BlockQuestion()))
     if not isinstance(answer, BlockAnswer):
         raise ExecutionGone(f"the execution process did not give its head: {answer}")
     return Committed(answer.block, (), (), status.next_base_fee_wei, status.next_gas_limit)
-
-
-def _pool_limits(config: NodeConfig) -> PoolLimits:
-    pool = config.txpool
-    return PoolLimits(
-        max_transactions=pool.max_transactions,
-        max_bytes=pool.max_bytes,
-        max_per_sender=pool.max_per_sender,
-        max_queued_per_sender=pool.max_queued_per_sender,
-        max_queued=pool.max_queued,
-        price_bump_percent=pool.price_bump_percent,
-        min_tip_wei=pool.min_tip_wei,
-        queued_lifetime_ms=pool.queued_lifetime_ms,
-        allow_unprotected=pool.allow_unprotected,
-    )
 
 
 def _node_status_source(
@@ -470,21 +493,6 @@ def _node_status_source(
         )
 
     return node_status
-
-
-def _listen(path: Path) -> trio.SocketListener:
-    """A listening Unix socket; the folder around it keeps others out."""
-    listening = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    listening.bind(str(path))
-    listening.listen(_BACKLOG)
-    return trio.SocketListener(trio.socket.from_stdlib_socket(listening))
-
-
-def _remove_sockets(folder: Path) -> None:
-    """The folder as well: each data folder has one of its own, and they would pile up."""
-    for path in folder.iterdir():
-        path.unlink(missing_ok=True)
-    folder.rmdir()
 
 
 async def _while_execution_lives(task: Callable[[], Awaitable[None]]) -> None:

@@ -15,8 +15,9 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
-from astralink_node.chain.data_folder import DATABASE_NAME, initialise_folder
+from astralink_node.chain.data_folder import DATABASE_NAME
 from astralink_node.chain.messages import Candidate
+from astralink_node.chain.new_folder import initialise_folder
 from astralink_node.services.data_folder import DataFolder
 from astralink_node.storage.leveldb import open_leveldb
 from benchmarks.report import RESULTS, circumstances, write_result

@@ -24,9 +24,10 @@ from random import Random
 from typing import Any
 from urllib.parse import urlsplit
 
-from astralink_node.chain.data_folder import DATABASE_NAME, initialise_folder
+from astralink_node.chain.data_folder import DATABASE_NAME
 from astralink_node.chain.execution import ExecutionConfig
 from astralink_node.chain.ledger import Ledger
+from astralink_node.chain.new_folder import initialise_folder
 from astralink_node.crypto.keccak import keccak256
 from astralink_node.evm.blocks import Log, decode_receipt
 from astralink_node.storage.leveldb import open_leveldb

@@ -25,7 +25,7 @@ from typing import Any
 import orjson
 
 from astralink_node.chain.codec import decode, encode
-from astralink_node.chain.data_folder import DATABASE_NAME, GENESIS_NAME, initialise_folder
+from astralink_node.chain.data_folder import DATABASE_NAME, GENESIS_NAME
 from astralink_node.chain.frames import PUSH_ID, FrameDecoder, encode_frame
 from astralink_node.chain.messages import (
     AtHeight,
@@ -39,13 +39,15 @@ from astralink_node.chain.messages import (
     Committed,
     Query,
 )
+from astralink_node.chain.new_folder import initialise_folder
 from astralink_node.chain.process_config import MODULE, ProcessConfig
 from astralink_node.evm.transactions import decode_transaction
 from astralink_node.gateway.config import GatewayConfig
 from astralink_node.gateway.link_messages import GetNodeStatus, LinkFailed, NewHead, NodeStatus, Reply, Request
 from astralink_node.types import Address
 from benchmarks.report import RESULTS, circumstances, middle, write_result
-from genesis.presets import DEVNET_ACCOUNTS, DEVNET_CHAIN_ID
+from genesis.dev_accounts import DEVNET_ACCOUNTS
+from genesis.devnet_terms import DEVNET_CHAIN_ID
 from genesis.schema import GenesisAccount
 from tests.support.chains import LocalChain, candidate, genesis_text
 from tests.support.gateway_processes import ready_line, start_process

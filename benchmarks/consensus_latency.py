@@ -18,7 +18,7 @@ from astralink_node.node import tune_interpreter
 from astralink_node.services.offload import in_thread
 from astralink_node.storage.leveldb import open_leveldb
 from consensus.gossip import ProposalGossip, decode_gossip
-from genesis.schema import parse_genesis
+from genesis.sealing import parse_genesis
 from p2p.memory_transport import MemoryNetwork
 from p2p.peer_id import PeerId
 from p2p.topics import Topic

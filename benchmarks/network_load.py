@@ -22,7 +22,7 @@ from websockets.asyncio.client import ClientConnection, connect
 
 from astralink_node.crypto.keccak import keccak256
 from benchmarks.workload import BALANCE_WEI, SENDERS, Kind, SignedTransaction, Workload
-from genesis.presets import DEVNET_MAX_GAS_TARGET
+from genesis.devnet_terms import DEVNET_MAX_GAS_TARGET
 from genesis.schema import GenesisAccount
 from tests.support.network_processes import ChainChoice, NetworkProcesses, await_receipt
 from tests.support.node_process import NodeProcess

@@ -19,7 +19,7 @@ from astralink_node.evm import rlp
 from astralink_node.evm.transaction_encoding import new_transaction, sign_transaction
 from astralink_node.evm.transactions import DYNAMIC_FEE_TYPE
 from astralink_node.types import Address
-from genesis.presets import DEVNET_CHAIN_ID as CHAIN_ID
+from genesis.devnet_terms import DEVNET_CHAIN_ID as CHAIN_ID
 from genesis.schema import GenesisAccount
 from tests.support.chains import genesis_text
 

@@ -13,9 +13,6 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any, Final
 
-from eth_abi.abi import decode, encode
-from eth_abi.exceptions import DecodingError, EncodingError
-
 from consensus.hashing import keccak256
 
 ARTIFACTS: Final = Path(__file__).parent.joinpath("staking", "artifacts")
@@ -95,6 +92,9 @@ def encode_call(artifact: Artifact, function: str, args: Sequence[object] = ()) 
     entry = _find(artifact, function)
     if len(args) != len(entry.inputs):
         raise AbiError(f"{artifact.name}.{function}: expected {len(entry.inputs)} arguments, found {len(args)}")
+    from eth_abi.abi import encode  # with pydantic, as below: a tenth of a second that a gateway's start is spared
+    from eth_abi.exceptions import EncodingError
+
     try:
         return entry.selector + encode([item.kind for item in entry.inputs], list(args))
     except EncodingError as error:
@@ -134,6 +134,9 @@ def decode_error(data: bytes) -> str | None:
     """The reason in revert data, or None where there is none (a panic, an assertion without a reason, no gas)."""
     if data[:4] != _ERROR_SELECTOR:
         return None
+    from eth_abi.abi import decode
+    from eth_abi.exceptions import DecodingError
+
     try:
         (reason,) = decode(["string"], data[4:])
     except (DecodingError, UnicodeDecodeError):
@@ -149,6 +152,9 @@ def _find(artifact: Artifact, function: str) -> AbiFunction:
 
 
 def _decode(what: str, items: tuple[AbiType, ...], data: bytes) -> tuple[Any, ...]:
+    from eth_abi.abi import decode
+    from eth_abi.exceptions import DecodingError
+
     try:
         values = decode([item.kind for item in items], data)
     except (DecodingError, UnicodeDecodeError) as error:

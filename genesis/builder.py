@@ -83,10 +83,6 @@ def build_genesis(genesis: GenesisFile) -> GenesisBlock:
     return GenesisBlock(genesis, sealed, payload, state, validator_set, priorities)
 
 
-def genesis_hash(genesis: GenesisFile) -> Hash32:
-    return build_genesis(genesis).hash
-
-
 def _state_of(genesis: GenesisFile) -> StateUpdate:
     nothing = MemoryStore()
     overlay = Overlay(HeadState(nothing))

@@ -4,7 +4,7 @@ import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from genesis.presets import render_genesis
+from genesis.rendering import render_genesis
 from genesis.schema import GenesisFile
 
 MAX_SHOWN = 200

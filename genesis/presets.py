@@ -4,48 +4,33 @@ A preset is the text of a file, not a :class:`~genesis.schema.GenesisFile`: what
 that an operator can read, edit and compare.
 """
 
-import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from typing import Final
 
-from astralink_node.evm.fee_rules import MIN_GAS_TARGET, FeeBounds, FeeParameters, encode_fee_parameters
+from astralink_node.evm.fee_rules import MIN_GAS_TARGET, FeeBounds, FeeParameters
 from astralink_node.types import Address
 from consensus.params import ConsensusParams
 from consensus.staking_params import StakingParams
-from genesis.canonical import section_of
-from genesis.dev_accounts import DEVNET_ACCOUNTS as DEVNET_ACCOUNTS  # noqa: PLC0414 - a part of the preset, imported from here
+from genesis.dev_accounts import DEVNET_ACCOUNTS
+from genesis.devnet_terms import (
+    DEVNET_BALANCE_WEI,
+    DEVNET_CHAIN_ID,
+    DEVNET_EPOCH_LENGTH,
+    DEVNET_MAX_GAS_TARGET,
+    DEVNET_NAME,
+)
 from genesis.gas_ceiling import propose_timeout_for
-from genesis.schema import STAKE_UNIT_WEI, GenesisAccount, GenesisFile, GenesisValidator, parse_genesis
+from genesis.schema import GenesisAccount, GenesisFile, GenesisValidator
+from genesis.sealing import sealed
 from genesis.system_contracts import SYSTEM_CONTRACTS
-
-DEVNET_CHAIN_ID: Final = 0x414C4E44
-"""1095519812, the ASCII of "ALND". Short ids are taken: 1337 and 31337 by other development chains (wallets refuse
-two networks with one id), 3141 by Filecoin, and so on; eth-utils' list of 1,518 registered chains has none within a
-million of this one. Four bytes keep EIP-155's v within what hardware wallets handle."""
-
-DEVNET_NAME: Final = "devnet"
-DEVNET_BALANCE_WEI: Final = 10_000 * 10**18
-DEVNET_EPOCH_LENGTH: Final = 100
-DEVNET_STAKE_WEI: Final = 32 * STAKE_UNIT_WEI
-DEVNET_MAX_GAS_TARGET: Final = 15_000_000
-"""A gas limit of 30 million, which developers' tools assume."""
 
 GWEI: Final = 10**9
 INITIAL_BASE_FEE_WEI: Final = GWEI
 INITIAL_MIN_BASE_FEE_WEI: Final = GWEI // 10
 HIGHEST_MIN_BASE_FEE_WEI: Final = 1_000 * GWEI
 
-DEVNET_MIN_BLOCK_INTERVAL_MS: Final = 1
-"""Of a devnet of one validator: a block may follow as soon as a transaction waits, limited by execution alone."""
-
-
 _DEVNET_STAKING: Final = StakingParams()
-
-
-def is_devnet(genesis: GenesisFile) -> bool:
-    """Whether it is a chain of :func:`devnet`'s, whose funded accounts have keys that everybody knows."""
-    return genesis.network_name == DEVNET_NAME and genesis.chain_id == DEVNET_CHAIN_ID
 
 
 def devnet(
@@ -130,39 +115,6 @@ def new_genesis(
     return sealed(genesis)
 
 
-def sealed(genesis: GenesisFile) -> str:
-    """The file with the staking contracts in `alloc` as everything else in it makes them; without staking, as it is.
-
-    The result is parsed once before it is returned: a GenesisError names what does not fit.
-    """
-    text = render_genesis(replace(genesis, alloc={**genesis.alloc, **genesis.staking_alloc()}))
-    parse_genesis(text.encode())
-    return text
-
-
-def render_genesis(genesis: GenesisFile) -> str:
-    """The file that says `genesis`, indented, geth's fields in geth's spelling."""
-    return (
-        json.dumps(
-            {
-                "config": dict(genesis.config),
-                "nonce": "0x0",
-                "timestamp": hex(genesis.timestamp),
-                "extraData": f"0x{encode_fee_parameters(genesis.fees).hex()}",
-                "gasLimit": hex(genesis.fees.gas_limit),
-                "difficulty": "0x0",
-                "mixHash": f"0x{genesis.mix_hash.hex()}",
-                "coinbase": f"0x{genesis.coinbase.hex()}",
-                "baseFeePerGas": hex(genesis.base_fee_wei),
-                "alloc": {f"0x{address.hex()}": _account(account) for address, account in genesis.alloc.items()},
-                "astralink": section_of(genesis),
-            },
-            indent=2,
-        )
-        + "\n"
-    )
-
-
 def _consensus(block_interval_ms: int, min_block_interval_ms: int | None, gas_limit: int) -> ConsensusParams:
     """Defaults, except that blocks may follow as fast as asked, and that a full block fits the propose timeout.
 
@@ -208,14 +160,3 @@ def _config(chain_id: int) -> dict[str, object]:
             "osaka": blobs,
         },
     }
-
-
-def _account(account: GenesisAccount) -> dict[str, object]:
-    rendered: dict[str, object] = {"balance": hex(account.balance_wei)}
-    if account.nonce:
-        rendered["nonce"] = hex(account.nonce)
-    if account.code:
-        rendered["code"] = f"0x{account.code.hex()}"
-    if account.storage:
-        rendered["storage"] = {f"0x{slot:064x}": f"0x{value:064x}" for slot, value in account.storage}
-    return rendered

@@ -2,7 +2,8 @@
 
 The file is geth's, so that existing tools read it; `astralink` adds what a proof-of-stake chain of ours needs.
 Every mistake is a :class:`~genesis.fields.GenesisError` that names the field. Unknown keys are refused, except
-inside `config`, which other tools extend and whose every byte the genesis hash covers anyway.
+inside `config`, which other tools extend and whose every byte the genesis hash covers anyway. What needs the EVM, the
+staking contracts' first state, is genesis.sealing's: a node that goes on with a chain loads this alone.
 """
 
 from collections.abc import Mapping
@@ -36,13 +37,6 @@ from consensus.validator_set import Validator, ValidatorSet, ValidatorSetError, 
 from genesis.fields import Field, GenesisError, camel_case, parse_json
 from genesis.gas_ceiling import gas_limit_ceiling
 from genesis.staking_section import parse_staking
-from genesis.staking_state import (
-    STAKING_PLACES,
-    InitialisationFailed,
-    InitialStake,
-    InitialStaking,
-    staking_accounts,
-)
 from genesis.system_contracts import SYSTEM_CONTRACTS
 
 SECTION_VERSION = 1
@@ -160,36 +154,12 @@ class GenesisFile:
         )
         return ValidatorSet(members, bls.aggregate_public_keys_eip2537([member.voting_key for member in members]))
 
-    def staking_alloc(self) -> Mapping[Address, GenesisAccount]:
-        """What `alloc` must hold of the staking contracts; nothing without staking."""
-        if self.staking is None:
-            return {}
-        initial = InitialStaking(
-            rules=self.chain_rules(),
-            timestamp=self.timestamp,
-            epoch_length=self.epoch_length,
-            params=self.staking,
-            stakes=tuple(
-                InitialStake(entry.operator, entry.voting_key, keccak256(entry.checkpoint_key), entry.stake_wei)
-                for entry in self.validators
-            ),
-            set_hash=self.validator_set().hash,
-            others_wei=sum(
-                account.balance_wei for address, account in self.alloc.items() if address not in STAKING_PLACES
-            ),
-        )
-        return {address: GenesisAccount(*state) for address, state in staking_accounts(initial).items()}
-
-
-def parse_genesis(data: bytes) -> GenesisFile:
-    """The genesis that the bytes of a file describe; raises GenesisError for the first mistake found."""
-    genesis = parse_unsealed_genesis(data)
-    _check_staking_accounts(genesis)
-    return genesis
-
 
 def parse_unsealed_genesis(data: bytes) -> GenesisFile:
-    """As `parse_genesis`, but what `alloc` holds of the staking contracts is not looked at: for whoever makes it."""
+    """The genesis that the bytes of a file describe; raises GenesisError for the first mistake found.
+
+    What `alloc` holds of the staking contracts is not looked at: `genesis.sealing.parse_genesis` does, in the EVM.
+    """
     top = parse_json(data).record(_TOP_REQUIRED, _TOP_OPTIONAL)
     section = top["astralink"].record(
         ("version", "networkName", "epochLength", "forks", "consensus", "fees", "validators"), ("staking",)
@@ -221,26 +191,6 @@ def parse_unsealed_genesis(data: bytes) -> GenesisFile:
     )
     _check_header_fields(top, fees)
     return genesis
-
-
-def _check_staking_accounts(genesis: GenesisFile) -> None:
-    try:
-        made = genesis.staking_alloc()
-    except InitialisationFailed as error:
-        raise GenesisError("astralink.staking", "values that the staking contract takes", str(error)) from error
-    for address, expected in made.items():
-        found = genesis.alloc.get(address)
-        if found == expected:
-            continue
-        differing = "nothing"
-        if found is not None:
-            names = (field.name for field in fields(GenesisAccount))
-            differing = "another " + ", ".join(n for n in names if getattr(found, n) != getattr(expected, n))
-        raise GenesisError(
-            f"alloc.{address.hex()}",
-            "the staking contract as the rest of this file makes it (`genesis seal` puts it there)",
-            differing,
-        )
 
 
 def _check_header_fields(top: Mapping[str, Field], fees: FeeParameters) -> None:

@@ -10,12 +10,13 @@ from functools import lru_cache
 from types import MappingProxyType
 from typing import Final, NamedTuple
 
+from astralink_node.crypto.keccak import keccak256
 from astralink_node.errors import AstraLinkError
 from astralink_node.evm.execution_context import TransactionContext
 from astralink_node.evm.fork_rules import ChainRules
 from astralink_node.evm.machine import Message
 from astralink_node.evm.pipeline import BlockContext
-from astralink_node.evm.system_calls import SYSTEM_ADDRESS
+from astralink_node.evm.system_places import SYSTEM_ADDRESS
 from astralink_node.evm.tracing.failure_words import describe
 from astralink_node.evm.transaction_execution import run_root_call
 from astralink_node.evm.vm import ExecutionState
@@ -26,6 +27,7 @@ from astralink_node.types import ZERO_ADDRESS, ZERO_HASH, Address
 from consensus.staking_params import StakingParams
 from contracts.artifacts import encode_call, load
 from contracts.places import CONTRACTS, STAKING
+from genesis.schema import GenesisAccount, GenesisFile
 
 STAKING_PLACES: Final = frozenset(Address(place) for place in CONTRACTS.values())
 INITIALISE_GAS: Final = 2**40
@@ -34,16 +36,6 @@ INITIALISE_GAS: Final = 2**40
 
 class InitialisationFailed(AstraLinkError):
     """The contract refused values that genesis had checked: the two do not go together."""
-
-
-class ContractState(NamedTuple):
-    """An account of `alloc`."""
-
-    balance_wei: int
-    nonce: int
-    code: bytes
-    storage: tuple[tuple[int, int], ...]
-    """(slot, value), slots ascending, values not zero."""
 
 
 class InitialStake(NamedTuple):
@@ -70,8 +62,29 @@ class InitialStaking:
     """What all other accounts hold."""
 
 
+def staking_alloc(genesis: GenesisFile) -> Mapping[Address, GenesisAccount]:
+    """What `alloc` must hold of the staking contracts; nothing without staking. Raises InitialisationFailed."""
+    if genesis.staking is None:
+        return {}
+    initial = InitialStaking(
+        rules=genesis.chain_rules(),
+        timestamp=genesis.timestamp,
+        epoch_length=genesis.epoch_length,
+        params=genesis.staking,
+        stakes=tuple(
+            InitialStake(entry.operator, entry.voting_key, keccak256(entry.checkpoint_key), entry.stake_wei)
+            for entry in genesis.validators
+        ),
+        set_hash=genesis.validator_set().hash,
+        others_wei=sum(
+            account.balance_wei for address, account in genesis.alloc.items() if address not in STAKING_PLACES
+        ),
+    )
+    return _staking_accounts(initial)
+
+
 @lru_cache(maxsize=16)
-def staking_accounts(initial: InitialStaking) -> Mapping[Address, ContractState]:
+def _staking_accounts(initial: InitialStaking) -> Mapping[Address, GenesisAccount]:
     """Code, storage and balance of the staking contracts before height 1. Raises InitialisationFailed."""
     overlay = Overlay(HeadState(MemoryStore()))
     codes = {Address(place): load(name).runtime_code for name, place in CONTRACTS.items()}
@@ -105,7 +118,7 @@ def staking_accounts(initial: InitialStaking) -> Mapping[Address, ContractState]
     storage = overlay.changes().storage
     return MappingProxyType(
         {
-            address: ContractState(
+            address: GenesisAccount(
                 overlay.get_balance(address), 1, code, tuple(sorted(storage.get(address, {}).items()))
             )
             for address, code in codes.items()

@@ -4,7 +4,7 @@ from astralink_node.chain.facts_messages import ChainFacts, ForkFacts, NamedPlac
 from astralink_node.chain.ledger import Ledger
 from astralink_node.evm.fork_rules import ForkRules
 from astralink_node.evm.precompiles.registry import NATIVE, active_precompiles
-from astralink_node.evm.system_calls import BEACON_ROOTS_ADDRESS, HISTORY_STORAGE_ADDRESS
+from astralink_node.evm.system_places import BEACON_ROOTS_ADDRESS, HISTORY_STORAGE_ADDRESS
 from astralink_node.types import Height
 from contracts.places import GOVERNANCE, KEY_PROOFS, STAKING, STAKING_ANNEX
 from genesis.schema import GenesisFile

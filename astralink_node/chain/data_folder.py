@@ -1,85 +1,22 @@
-"""The chain's part of a data folder: `genesis.json` and the database in `chain/`.
+"""The chain's part of a data folder as it stands there: `genesis.json` and the database in `chain/`.
 
-The database is written first and the file last: a folder whose genesis.json exists has a chain.
+chain.new_folder makes one. What is here needs no EVM, so that a node which goes on with its chain loads none.
 """
 
-import os
-import secrets
-import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Final
 
-from astralink_node.chain.errors import ChainInUse, NotInitialised, OtherChain
-from astralink_node.chain.initialise import initialise
-from astralink_node.errors import EXIT_STORAGE, AstraLinkError, UserError
+from astralink_node.chain.errors import ChainInUse, NotInitialised
+from astralink_node.errors import UserError
 from astralink_node.storage.leveldb import open_leveldb
 from astralink_node.storage.store import DatabaseLocked, DatabaseMissing, Store
-from genesis.builder import GenesisBlock, build_genesis
 from genesis.fields import MAX_FILE_BYTES, GenesisError
-from genesis.schema import GenesisFile, parse_genesis
+from genesis.schema import GenesisFile, parse_unsealed_genesis
 
-GENESIS_NAME = "genesis.json"
-DATABASE_NAME = "chain"
-
-
-class FolderUnwritable(AstraLinkError):
-    """The disk refused to take what a data folder begins with."""
-
-    exit_code = EXIT_STORAGE
-
-
-def initialise_folder(data_dir: Path, genesis_file: bytes) -> GenesisBlock:
-    """Make `data_dir` the folder of the chain that the file describes; doing it again changes nothing.
-
-    Raises GenesisError for the file, OtherChain when the folder holds another chain, ChainInUse, and the store's
-    errors.
-    """
-    parse_genesis(genesis_file)  # before anything is written
-    path, database = data_dir / GENESIS_NAME, data_dir / DATABASE_NAME
-    if path.exists():
-        _check_same_chain(genesis_file, path)
-    try:
-        data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
-        with _nothing_half_made(database):
-            block = _initialise_database(database, genesis_file)
-        if not path.exists():
-            _write_durably(path, genesis_file)
-    except DatabaseLocked as error:
-        raise ChainInUse(data_dir) from error
-    except OSError as error:
-        raise FolderUnwritable(
-            f"{data_dir} cannot be prepared: {error.strerror}; do it again when that is put right"
-        ) from error
-    return block
-
-
-def _initialise_database(path: Path, genesis_file: bytes) -> GenesisBlock:
-    store = open_leveldb(path, create=True)
-    try:
-        return initialise(store, genesis_file)
-    finally:
-        store.close()
-
-
-@contextmanager
-def _nothing_half_made(path: Path) -> Iterator[None]:
-    """Remove a folder that was begun inside and could not be finished; one that was there before stays as it is."""
-    if path.exists():
-        yield
-        return
-    try:
-        yield
-    except BaseException:
-        shutil.rmtree(path, ignore_errors=True)
-        raise
-
-
-def _check_same_chain(given: bytes, present: Path) -> None:
-    if given != read_genesis_file(present):
-        expected, found = build_genesis(parse_genesis(given)).hash, build_genesis(parse_genesis_file(present)).hash
-        if expected != found:
-            raise OtherChain(expected, found)
+GENESIS_NAME: Final = "genesis.json"
+DATABASE_NAME: Final = "chain"
 
 
 def read_genesis_file(path: Path) -> bytes:
@@ -92,14 +29,14 @@ def read_genesis_file(path: Path) -> bytes:
 
 
 def load_genesis(data_dir: Path) -> GenesisFile:
-    """The folder's own genesis file, parsed."""
-    return parse_genesis_file(data_dir / GENESIS_NAME)
+    """The folder's own genesis file, parsed. Raises UserError, which names the file and the field.
 
-
-def parse_genesis_file(path: Path) -> GenesisFile:
-    """A genesis file, read and checked. Raises UserError, which names the file and the field."""
+    That its staking contracts are what they must be was checked when the folder was made; whether the file is still
+    that of the database, `initialise.open_chain` checks at each start.
+    """
+    path = data_dir / GENESIS_NAME
     with errors_naming(path):
-        return parse_genesis(read_genesis_file(path))
+        return parse_unsealed_genesis(read_genesis_file(path))
 
 
 @contextmanager
@@ -127,21 +64,3 @@ def open_database(data_dir: Path) -> Iterator[Store]:
         yield store
     finally:
         store.close()
-
-
-def _write_durably(path: Path, data: bytes) -> None:
-    """Whole or not at all, whatever happens in between."""
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
-    try:
-        with temporary.open("xb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)

@@ -14,7 +14,8 @@ from consensus.proposer_selection import encode_priorities
 from consensus.validator_set import encode_validator_set
 from genesis.builder import GenesisBlock, build_genesis
 from genesis.fields import GenesisError
-from genesis.schema import GenesisFile, parse_genesis
+from genesis.schema import GenesisFile
+from genesis.sealing import parse_genesis
 
 FIRST_HEIGHT = 1
 

@@ -22,6 +22,7 @@ from types import FrameType
 
 from astralink_node.chain.codec import CodecError, decode, encode
 from astralink_node.chain.commits import HistoryWindow
+from astralink_node.chain.data_folder import errors_naming
 from astralink_node.chain.errors import ConflictingCommit, InvalidCertificate
 from astralink_node.chain.execution import Execution, ExecutionConfig
 from astralink_node.chain.frames import FrameDecoder, FrameError, encode_frame
@@ -107,16 +108,17 @@ def run(config: ProcessConfig) -> int:
     genesis_file = Path(config.genesis_file).read_bytes() if config.genesis_file else None
     store = open_leveldb(Path(config.database), create=False)
     try:
-        execution = Execution.open(
-            store,
-            ExecutionConfig(
-                window=HistoryWindow(config.history_heights),
-                query_limits=config.query_limits,
-                explorer_index=config.explorer_index,
-            ),
-            now_ns=time.monotonic_ns,
-            genesis_file=genesis_file,
-        )
+        with errors_naming(Path(config.genesis_file)):
+            execution = Execution.open(
+                store,
+                ExecutionConfig(
+                    window=HistoryWindow(config.history_heights),
+                    query_limits=config.query_limits,
+                    explorer_index=config.explorer_index,
+                ),
+                now_ns=time.monotonic_ns,
+                genesis_file=genesis_file,
+            )
         gate = WorkGate()
         with socket.socket(fileno=config.node_socket) as node:
             node.settimeout(None)

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from typing import Final
 
 from astralink_node.chain.commits import log_index_entries
+from astralink_node.chain.import_segments import SEGMENTS, first_account, last_account
 from astralink_node.chain.initialise import FIRST_HEIGHT
 from astralink_node.chain.ledger import Ledger
 from astralink_node.chain.prepared import receipt_records_of
@@ -33,10 +34,8 @@ from astralink_node.storage.store import Store
 from astralink_node.types import EMPTY_TRIE_ROOT
 from consensus.proposer_selection import encode_priorities, succeed
 from genesis.builder import build_genesis
-from genesis.schema import parse_genesis
+from genesis.sealing import parse_genesis
 
-SEGMENTS: Final = 16
-"""By the first hex digit of the hashed address: as many chunks can be on their way at once."""
 _BATCH_ENTRIES: Final = 20_000
 """Deleted, or written while the tries are built, in one batch."""
 _STATE_TABLES: Final = (keys.ACCOUNTS, keys.STORAGE, keys.ACCOUNT_NODES, keys.STORAGE_NODES)
@@ -222,14 +221,6 @@ class _NodeWriter:
     def flush(self) -> None:
         self._store.write(self._batch, sync=False)
         self._batch = {}
-
-
-def first_account(segment: int) -> bytes:
-    return bytes((segment << 4,)) + FIRST_KEY[1:]
-
-
-def last_account(segment: int) -> bytes:
-    return bytes((segment << 4 | 0x0F,)) + b"\xff" * (KEY_BYTES - 1)
 
 
 def _first_position(segment: int) -> bytes:

@@ -10,7 +10,7 @@ from typing import Any, Final
 import click
 
 from astralink_node import node
-from astralink_node.chain.data_folder import initialise_folder, load_genesis
+from astralink_node.chain.data_folder import load_genesis
 from astralink_node.cli.block_watch import watch_until_interrupted
 from astralink_node.cli.devnet_console import Console
 from astralink_node.cli.devnet_folder import (
@@ -183,6 +183,8 @@ def _run_several(
             check_is_ours(member)
     publics = [load_or_make_keys(member, number) for number, member in enumerate(folders)]
     if not folders[0].genesis_file.exists():
+        from astralink_node.chain.new_folder import initialise_folder  # with py-evm: half a second to load
+
         genesis_file = new_genesis(publics, config)
         for member in folders:
             initialise_folder(member.root, genesis_file)

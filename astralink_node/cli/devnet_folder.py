@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from typing import Final
 
-from astralink_node.chain.data_folder import initialise_folder, load_genesis, open_database
+from astralink_node.chain.data_folder import load_genesis, open_database
 from astralink_node.chain.errors import NotInitialised
 from astralink_node.cli.passwords import read_secret_line
 from astralink_node.config import NodeConfig
@@ -24,9 +24,8 @@ from astralink_node.storage import keys
 from astralink_node.storage.store import StorageError
 from astralink_node.types import Address
 from astralink_node.validator.keys import PublicKeys, create_validator, load_public_keys, random_keys
-from genesis.presets import DEVNET_MIN_BLOCK_INTERVAL_MS, DEVNET_NAME, DEVNET_STAKE_WEI
-from genesis.presets import devnet as devnet_genesis
-from genesis.schema import GenesisFile, GenesisValidator, parse_genesis
+from genesis.devnet_terms import DEVNET_MIN_BLOCK_INTERVAL_MS, DEVNET_NAME, DEVNET_STAKE_WEI
+from genesis.schema import GenesisFile, GenesisValidator, parse_unsealed_genesis
 
 PASSWORD_FILE: Final = "validator-password"
 _KDF: Final = Scrypt(n=16_384)
@@ -77,6 +76,8 @@ def load_or_begin_chain(folder: DataFolder, public: PublicKeys, config: NodeConf
     """The chain in the folder, begun now on the first run."""
     if folder.genesis_file.exists():
         return load_genesis(folder.root)
+    from astralink_node.chain.new_folder import initialise_folder  # with py-evm: half a second to load
+
     return initialise_folder(folder.root, _stored_genesis(folder) or new_genesis([public], config)).genesis
 
 
@@ -92,6 +93,8 @@ def _stored_genesis(folder: DataFolder) -> bytes | None:
 
 
 def new_genesis(publics: Sequence[PublicKeys], config: NodeConfig) -> bytes:
+    from genesis.presets import devnet as devnet_genesis  # with py-evm: half a second to load
+
     validators = [
         GenesisValidator(
             operator=public.operator or _operator(number),
@@ -130,5 +133,5 @@ def _network_in(folder: DataFolder) -> str:
     with suppress(StorageError, UserError):
         stored = _stored_genesis(folder)
         if stored is not None:
-            return parse_genesis(stored).network_name
+            return parse_unsealed_genesis(stored).network_name
     return DEVNET_NAME if (folder.root / PASSWORD_FILE).exists() else "unknown"

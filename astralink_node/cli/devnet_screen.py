@@ -15,7 +15,7 @@ from astralink_node.cli.rpc_client import NodeUnreachable, NotServed, RequestFai
 from astralink_node.config import NodeConfig
 from astralink_node.crypto.addresses import checksum_address
 from genesis.dev_accounts import DEVNET_ACCOUNTS, DEVNET_MNEMONIC
-from genesis.presets import DEVNET_BALANCE_WEI
+from genesis.devnet_terms import DEVNET_BALANCE_WEI
 from genesis.schema import GenesisFile
 
 DERIVATION_PATH: Final = "m/44'/60'/0'/0/0 to 9"

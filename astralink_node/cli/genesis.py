@@ -8,7 +8,8 @@ from pathlib import Path
 
 import click
 
-from astralink_node.chain.data_folder import errors_naming, parse_genesis_file, read_genesis_file
+from astralink_node.chain.data_folder import errors_naming, read_genesis_file
+from astralink_node.chain.new_folder import parse_genesis_file
 from astralink_node.cli.options import json_option
 from astralink_node.cli.output_files import removed_unless_whole
 from astralink_node.crypto.addresses import checksum_address, parse_address
@@ -19,17 +20,18 @@ from consensus.staking_params import MIN_DOWNTIME_WINDOW, StakingParams
 from genesis.builder import GenesisBlock, build_genesis
 from genesis.canonical import configuration_hash
 from genesis.comparison import Difference, differences
+from genesis.devnet_terms import DEVNET_EPOCH_LENGTH
 from genesis.fields import Field, GenesisError, parse_json
-from genesis.presets import DEVNET_EPOCH_LENGTH, new_genesis, sealed
+from genesis.presets import new_genesis
 from genesis.schema import (
     MAX_CHAIN_ID,
     STAKE_UNIT_WEI,
     GenesisAccount,
     GenesisValidator,
-    parse_genesis,
     parse_unsealed_genesis,
     parse_validator,
 )
+from genesis.sealing import parse_genesis, sealed
 from genesis.staking_section import render_staking
 from genesis.staking_state import STAKING_PLACES
 from genesis.system_contracts import SYSTEM_CONTRACTS

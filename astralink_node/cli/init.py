@@ -5,7 +5,8 @@ from pathlib import Path
 
 import click
 
-from astralink_node.chain.data_folder import errors_naming, initialise_folder, read_genesis_file
+from astralink_node.chain.data_folder import errors_naming, read_genesis_file
+from astralink_node.chain.new_folder import initialise_folder
 from astralink_node.cli.options import data_dir_option, json_option
 
 

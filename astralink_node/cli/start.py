@@ -11,8 +11,7 @@ from typing import Any
 import click
 
 from astralink_node import node
-from astralink_node.chain.data_folder import errors_naming, initialise_folder, load_genesis, read_genesis_file
-from astralink_node.chain.errors import OtherChain
+from astralink_node.chain.data_folder import errors_naming, load_genesis, read_genesis_file
 from astralink_node.cli.options import (
     data_dir_option,
     json_option,
@@ -25,8 +24,6 @@ from astralink_node.config import NodeConfig
 from astralink_node.errors import UserError
 from astralink_node.services.data_folder import DataFolder
 from astralink_node.services.snapshot_trust import parse_trust
-from genesis.builder import genesis_hash
-from genesis.schema import parse_genesis
 
 
 @click.command()
@@ -99,19 +96,24 @@ def _stop_at_eof() -> None:
 
 def prepare(folder: DataFolder, genesis_file: bytes) -> None:
     """`init`, unless the folder has that chain already; raises OtherChain if it has another."""
-    if not folder.genesis_file.exists():
-        initialise_folder(folder.root, genesis_file)
+    if folder.genesis_file.exists() and read_genesis_file(folder.genesis_file) == genesis_file:
         return
-    present = read_genesis_file(folder.genesis_file)
-    if present != genesis_file:
-        expected, found = genesis_hash(parse_genesis(genesis_file)), genesis_hash(load_genesis(folder.root))
-        if expected != found:
-            raise OtherChain(expected, found)
+    from astralink_node.chain.new_folder import (  # with py-evm: half a second to load
+        check_same_chain,
+        initialise_folder,
+    )
+
+    if folder.genesis_file.exists():
+        check_same_chain(genesis_file, folder.genesis_file)
+    else:
+        initialise_folder(folder.root, genesis_file)
 
 
 def _begin_anew_if_lost(folder: DataFolder) -> None:
     """A lost database is fetched again from the other validators. A chain with one has nobody to ask: see there."""
     if folder.lost_database and len(load_genesis(folder.root).validators) > 1:
+        from astralink_node.chain.new_folder import initialise_folder  # with py-evm: half a second to load
+
         click.echo(
             f"warning: {folder.database} is missing: the chain begins anew from {folder.genesis_file}, and its blocks "
             "come from other nodes",

@@ -18,26 +18,21 @@ from astralink_node.evm.block_errors import BlockRule, InvalidBlock
 from astralink_node.evm.blocks import Log
 from astralink_node.evm.execution_context import TransactionContext
 from astralink_node.evm.machine import Message
+from astralink_node.evm.system_places import (
+    BEACON_ROOTS_ADDRESS,
+    CONSOLIDATION_REQUEST_ADDRESS,
+    DEPOSIT_CONTRACT_ADDRESS,
+    HISTORY_SLOTS,
+    HISTORY_STORAGE_ADDRESS,
+    SYSTEM_ADDRESS,
+    WITHDRAWAL_REQUEST_ADDRESS,
+)
 from astralink_node.evm.tracing.failure_words import describe
 from astralink_node.evm.transaction_execution import log_of, run_root_call
 from astralink_node.evm.vm import ExecutionState
 from astralink_node.types import Address, Hash32
 
-SYSTEM_ADDRESS: Final = Address(bytes.fromhex("fffffffffffffffffffffffffffffffffffffffe"))
 SYSTEM_CALL_GAS: Final = 30_000_000
-
-BEACON_ROOTS_ADDRESS: Final = Address(bytes.fromhex("000f3df6d732807ef1319fb7b8bb8522d0beac02"))
-"""EIP-4788."""
-HISTORY_STORAGE_ADDRESS: Final = Address(bytes.fromhex("0000f90827f1c53a10cb7a02335b175320002935"))
-"""EIP-2935."""
-HISTORY_SLOTS: Final = 8_191
-"""A block's hash stands in the slot of its number modulo this."""
-DEPOSIT_CONTRACT_ADDRESS: Final = Address(bytes.fromhex("00000000219ab540356cbb839cbe05303d7705fa"))
-"""EIP-6110, mainnet's."""
-WITHDRAWAL_REQUEST_ADDRESS: Final = Address(bytes.fromhex("00000961ef480eb55e80d19ad83579a64c007002"))
-"""EIP-7002."""
-CONSOLIDATION_REQUEST_ADDRESS: Final = Address(bytes.fromhex("0000bbddc7ce488642fb579f8b00f3a590007251"))
-"""EIP-7251."""
 
 DEPOSIT_REQUEST_TYPE: Final = b"\x00"
 WITHDRAWAL_REQUEST_TYPE: Final = b"\x01"

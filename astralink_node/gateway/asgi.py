@@ -21,12 +21,13 @@ from astralink_node.gateway.access import AccessPolicy, Headers, access_policy
 from astralink_node.gateway.config import GatewayConfig, GatewayLimits
 from astralink_node.gateway.dispatch import RateLimited
 from astralink_node.gateway.gateway import Gateway
-from astralink_node.gateway.http_protocol import ALLOWANCE, WHOLE, WIRE
+from astralink_node.gateway.http_protocol import ALLOWANCE, WHOLE
 from astralink_node.gateway.outbox import Wire
 from astralink_node.gateway.rate_limits import Allowance
 from astralink_node.gateway.reading.errors import ReadError
 from astralink_node.gateway.rpc_errors import INVALID_REQUEST, RpcError
 from astralink_node.gateway.subscriptions import Connection
+from astralink_node.gateway.websocket_protocol import WIRE
 from astralink_node.metrics import CONTENT_TYPE
 
 JSON_TYPES = frozenset({b"application/json", b"application/json-rpc", b"application/jsonrequest"})

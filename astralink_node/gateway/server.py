@@ -37,11 +37,12 @@ from astralink_node.gateway.connections import Connections
 from astralink_node.gateway.context import ChainIdentity
 from astralink_node.gateway.descriptors import make_room
 from astralink_node.gateway.gateway import Gateway, HeadFeed
-from astralink_node.gateway.http_protocol import http_protocol, websocket_protocol
+from astralink_node.gateway.http_protocol import http_protocol
 from astralink_node.gateway.link_messages import GetNodeStatus, NodeStatus, Push
 from astralink_node.gateway.links import ExecutionLink, NodeLink, SocketBackend
 from astralink_node.gateway.rate_limits import RateLimits
 from astralink_node.gateway.reading.errors import Unavailable
+from astralink_node.gateway.websocket_protocol import websocket_protocol
 from astralink_node.listening import CannotListen, listen_tcp
 
 EXIT_USAGE = 2

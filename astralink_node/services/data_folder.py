@@ -6,6 +6,7 @@ A Unix socket's path is limited to 107 bytes, so sockets live in a short folder 
 import fcntl
 import hashlib
 import os
+import socket
 import stat
 import tempfile
 from contextlib import suppress
@@ -22,6 +23,7 @@ from astralink_node.log import Log
 
 LOCK_WAIT_S: Final = 10
 """The execution process of a killed node ends within a few seconds and frees the database."""
+_BACKLOG: Final = 16
 _MAX_LOCK_TEXT: Final = 512
 """Bytes of the lock file: a process id and a URL, a line each."""
 _MAX_SOCKET_PATH: Final = 107
@@ -239,3 +241,18 @@ def _check_private(path: Path) -> None:
     found = path.lstat()
     if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid() or stat.S_IMODE(found.st_mode) & 0o077:
         raise UnsafeFolder(f"{path}: expected a folder of this user that nobody else may open (mode 700); remove it")
+
+
+def listen_unix(path: Path) -> trio.SocketListener:
+    """A listening Unix socket; the folder around it keeps others out."""
+    listening = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    listening.bind(str(path))
+    listening.listen(_BACKLOG)
+    return trio.SocketListener(trio.socket.from_stdlib_socket(listening))
+
+
+def remove_sockets(folder: Path) -> None:
+    """The folder as well: each data folder has one of its own, and they would pile up."""
+    for path in folder.iterdir():
+        path.unlink(missing_ok=True)
+    folder.rmdir()

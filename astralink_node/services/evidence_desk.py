@@ -12,7 +12,7 @@ from astralink_node.chain.consensus_messages import ValidatorsAnswer, Validators
 from astralink_node.chain.evidence_verification import verify_any_evidence
 from astralink_node.chain.messages import AtHash, AtHeight, AtPending, BytesAnswer, Query, StorageQuestion
 from astralink_node.errors import AstraLinkError
-from astralink_node.evm.system_calls import HISTORY_SLOTS, HISTORY_STORAGE_ADDRESS
+from astralink_node.evm.system_places import HISTORY_SLOTS, HISTORY_STORAGE_ADDRESS
 from astralink_node.log import Log
 from astralink_node.metrics import NodeMetrics
 from astralink_node.services.consensus_log import ConsensusLog

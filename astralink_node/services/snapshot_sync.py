@@ -11,6 +11,7 @@ from typing import Final
 import trio
 
 from astralink_node.chain.client import ExecutionLink
+from astralink_node.chain.import_segments import last_account
 from astralink_node.chain.messages import Status
 from astralink_node.chain.snapshot_manifest import (
     Manifest,
@@ -19,7 +20,6 @@ from astralink_node.chain.snapshot_manifest import (
     decode_manifest,
     encode_manifest,
 )
-from astralink_node.chain.state_import import last_account
 from astralink_node.chain.sync_messages import (
     GetImport,
     ImportAnswer,

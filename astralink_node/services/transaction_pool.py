@@ -20,6 +20,7 @@ from astralink_node.chain.messages import (
     Status,
 )
 from astralink_node.clock import NowMs
+from astralink_node.config import TxpoolConfig
 from astralink_node.crypto.keccak import keccak256
 from astralink_node.evm.blocks import decode_header
 from astralink_node.evm.fee_rules import decode_fee_parameters
@@ -230,6 +231,20 @@ class TransactionPool:
     def _wake(self) -> None:
         self._changed.set()
         self._changed = trio.Event()
+
+
+def pool_limits(config: TxpoolConfig) -> PoolLimits:
+    return PoolLimits(
+        max_transactions=config.max_transactions,
+        max_bytes=config.max_bytes,
+        max_per_sender=config.max_per_sender,
+        max_queued_per_sender=config.max_queued_per_sender,
+        max_queued=config.max_queued,
+        price_bump_percent=config.price_bump_percent,
+        min_tip_wei=config.min_tip_wei,
+        queued_lifetime_ms=config.queued_lifetime_ms,
+        allow_unprotected=config.allow_unprotected,
+    )
 
 
 def _nobody(_pending: Sequence[PoolTransaction]) -> None:

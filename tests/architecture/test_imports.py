@@ -112,7 +112,17 @@ def test_block_and_transaction_values_do_not_load_py_evm() -> None:
 def test_gateway_process_loads_neither_py_evm_nor_trio_nor_the_database() -> None:
     loaded = loaded_after("import astralink_node.gateway.server")
     assert "uvicorn" in loaded
-    assert loaded & {"eth", "trio", "plyvel"} == set()
+    assert loaded & {"eth", "trio", "plyvel", "eth_abi", "pydantic"} == set()
+
+
+def test_node_that_goes_on_with_its_chain_and_validates_with_its_own_keys_loads_neither_py_evm_nor_x509() -> None:
+    """Only where a chain begins does its process need the EVM; the execution process has its own."""
+    loaded = loaded_after("import astralink_node.cli.devnet, astralink_node.cli.start")
+    assert "trio" in loaded
+    assert loaded & {"eth", "trie", "eth_abi", "pydantic", "asyncio"} == set()
+    code = "import sys, astralink_node.cli.start\nprint('cryptography.x509' in sys.modules)"
+    ran = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=60, check=True)
+    assert ran.stdout == "False\n"
 
 
 def test_consensus_loads_nothing_of_the_node() -> None:

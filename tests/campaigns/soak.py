@@ -31,7 +31,7 @@ from pathlib import Path
 from statistics import median
 
 from benchmarks.report import circumstances, write_result
-from genesis.presets import DEVNET_ACCOUNTS
+from genesis.dev_accounts import DEVNET_ACCOUNTS
 from tests.support.islands import Islands, make_islands, own_namespace
 from tests.support.network_processes import ChainChoice, NetworkProcesses
 from tests.support.node_process import NodeFailed, NodeProcess

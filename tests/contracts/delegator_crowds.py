@@ -10,7 +10,8 @@ from typing import Final
 from astralink_node.crypto.keccak import keccak256
 from astralink_node.economics.ledger import GenesisStake, StakingLedger
 from astralink_node.economics.parameters import StakingParameters
-from astralink_node.evm.system_calls import SYSTEM_ADDRESS, SYSTEM_CALL_GAS
+from astralink_node.evm.system_calls import SYSTEM_CALL_GAS
+from astralink_node.evm.system_places import SYSTEM_ADDRESS
 from astralink_node.types import Address
 from tests.support.staking_worlds import (
     COIN,

@@ -34,7 +34,8 @@ from astralink_node.evm.transactions import DYNAMIC_FEE_TYPE
 from astralink_node.services.data_folder import DataFolder
 from astralink_node.storage.leveldb import open_leveldb
 from astralink_node.storage.store import DatabaseLocked
-from genesis.presets import DEVNET_ACCOUNTS, DEVNET_CHAIN_ID
+from genesis.dev_accounts import DEVNET_ACCOUNTS
+from genesis.devnet_terms import DEVNET_CHAIN_ID
 from tests.support.node_process import children_of
 
 BLOCK_INTERVAL_MS = 50
@@ -45,6 +46,8 @@ STARTING_SHARE = 0.15
 """Of the kills: how many fall while the node is starting."""
 VICTIMS = ("all", "all", "node", "execution")
 FULL_CHECK_EVERY = 10
+DYING = ("temporarily unavailable", "the execution process closed the connection")
+"""What the gateway, or the node through it, answers while the execution process is gone and they are not yet."""
 GWEI = 10**9
 
 
@@ -152,7 +155,7 @@ def transfers(stop: threading.Event, life: Life, known: Known) -> None:
     except (OSError, ValueError, http.client.HTTPException):
         return  # the gateway died in the middle of an answer
     except Refused as refusal:
-        if "temporarily unavailable" not in str(refusal):
+        if not any(words in str(refusal) for words in DYING):
             raise
 
 

@@ -36,7 +36,8 @@ from astralink_node.gateway.rpc_errors import (
     SERVER_ERROR,
     TIMEOUT,
 )
-from genesis.presets import DEVNET_ACCOUNTS, DEVNET_CHAIN_ID
+from genesis.dev_accounts import DEVNET_ACCOUNTS
+from genesis.devnet_terms import DEVNET_CHAIN_ID
 from tests.support.node_process import NodeProcess
 
 GWEI: Final = 10**9

@@ -15,7 +15,7 @@ import trio
 from astralink_node.chain.call_messages import CallAnswer, CallFailed, CallQuestion, CallRequest
 from astralink_node.chain.client import ExecutionClient, ExecutionGone
 from astralink_node.chain.codec import decode, encode
-from astralink_node.chain.data_folder import DATABASE_NAME, GENESIS_NAME, initialise_folder, open_database
+from astralink_node.chain.data_folder import DATABASE_NAME, GENESIS_NAME, open_database
 from astralink_node.chain.frames import FrameDecoder, encode_frame
 from astralink_node.chain.messages import (
     AccountsAnswer,
@@ -33,6 +33,7 @@ from astralink_node.chain.messages import (
     Valid,
     Validate,
 )
+from astralink_node.chain.new_folder import initialise_folder
 from astralink_node.chain.process_config import (
     EXIT_BUG,
     EXIT_CANNOT_START,
@@ -44,7 +45,7 @@ from astralink_node.chain.process_config import (
 )
 from astralink_node.storage import keys
 from astralink_node.types import Address
-from genesis.presets import DEVNET_ACCOUNTS
+from genesis.dev_accounts import DEVNET_ACCOUNTS
 from genesis.schema import GenesisAccount
 from tests.support.chains import CONTRACTS, LOOPER, LocalChain, candidate, genesis_text
 

@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 
 from astralink_node.evm.created_addresses import contract_address
-from genesis.presets import DEVNET_ACCOUNTS
+from genesis.dev_accounts import DEVNET_ACCOUNTS
 from tests.support.explorer_contracts import DEPLOYS, DIES, EXPLORER_CONTRACTS, FORWARDER, MAKER, word
 from tests.support.gateways import hexed, signed
 from tests.support.node_process import NodeProcess, await_that

@@ -7,7 +7,7 @@ from astralink_node.types import Address
 from consensus.evidence_forms import encode_any_evidence, evidence_hash
 from consensus.payload import decode_payload
 from contracts.artifacts import decode_event, load
-from genesis.presets import DEVNET_ACCOUNTS
+from genesis.dev_accounts import DEVNET_ACCOUNTS
 from tests.support.staking_chains import (
     BWT,
     EPOCH_LENGTH,

@@ -14,8 +14,8 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from astralink_node.gateway.config import GatewayLimits
-from astralink_node.gateway.http_protocol import MAX_FRAGMENTS
 from astralink_node.gateway.rpc_errors import INVALID_REQUEST, LIMIT_EXCEEDED, PARSE_ERROR
+from astralink_node.gateway.websocket_protocol import MAX_FRAGMENTS
 from tests.support.asynchronous import run
 from tests.support.gateway_processes import GatewayProcess, running_gateway
 from tests.support.gateways import ALICE, ECHO, hexed, signed

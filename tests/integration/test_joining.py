@@ -7,8 +7,9 @@ import pytest
 import trio
 
 from astralink_node.chain.client import ExecutionGone, ExecutionLink
-from astralink_node.chain.data_folder import DATABASE_NAME, initialise_folder
+from astralink_node.chain.data_folder import DATABASE_NAME
 from astralink_node.chain.messages import Candidate, Committed, Status
+from astralink_node.chain.new_folder import initialise_folder
 from astralink_node.chain.state_import import SEGMENTS
 from astralink_node.chain.sync_messages import GetImport, ImportAnswer, ImportChunk, ImportProgress, ImportWork
 from astralink_node.config import BlocksConfig

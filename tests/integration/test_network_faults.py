@@ -16,9 +16,12 @@ from pathlib import Path
 
 import pytest
 
+from astralink_node.services.data_folder import DataFolder
+from astralink_node.validator.keys import load_public_keys
 from p2p.addresses import peer_id_text
 from p2p.identity import load_or_create_identity
 from tests.support.network_processes import (
+    ChainChoice,
     NetworkProcesses,
     await_receipt,
     welcomed_by,
@@ -27,12 +30,16 @@ from tests.support.node_process import NodeProcess, await_that, children_of, com
 from tests.support.transfers import signed_transfer
 
 QUIET_HEIGHTS = 2
-"""So many blocks show that the chain goes on. A missing proposer costs some seconds at every fourth."""
+"""So many blocks show that the chain goes on."""
+ROUND_OF_TURNS = 4
+"""So many contain the turn of whoever is away."""
+VOTE_TIMEOUT_MS = 300
+"""A missing proposer costs twice that at every fourth block."""
 
 
 @pytest.fixture(scope="module")
 def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[NetworkProcesses]:
-    with NetworkProcesses(tmp_path_factory.mktemp("network")) as network:
+    with NetworkProcesses(tmp_path_factory.mktemp("network"), ChainChoice(vote_timeout_ms=VOTE_TIMEOUT_MS)) as network:
         network.start()
         network.await_height(2)
         yield network
@@ -51,16 +58,18 @@ def network(shared: NetworkProcesses) -> NetworkProcesses:
 
 
 def test_killed_validator_is_not_needed_and_catches_up(network: NetworkProcesses) -> None:
+    network.await_turn_of(1)
     network.kill(1)
-    network.await_growth(QUIET_HEIGHTS)
+    network.await_growth(ROUND_OF_TURNS)
     network.start(1)
     network.await_growth(QUIET_HEIGHTS)
     network.check_agreement()
 
 
 def test_paused_validator_is_not_needed_and_catches_up(network: NetworkProcesses) -> None:
+    network.await_turn_of(2)
     network.pause(2)
-    network.await_growth(QUIET_HEIGHTS)
+    network.await_growth(ROUND_OF_TURNS)
     network.resume(2)
     network.await_growth(QUIET_HEIGHTS)
     network.check_agreement()
@@ -74,6 +83,7 @@ def test_validator_that_is_restarted_goes_on(network: NetworkProcesses) -> None:
 
 
 def test_wiped_validator_gets_the_chain_from_the_others_and_signs_on(network: NetworkProcesses) -> None:
+    network.await_turn_of(0)
     network.kill(0)
     network.await_growth(1)
     network.wipe(0)
@@ -81,6 +91,7 @@ def test_wiped_validator_gets_the_chain_from_the_others_and_signs_on(network: Ne
     network.await_growth(QUIET_HEIGHTS)
     height = network.check_agreement()
     # Three of four are a quorum only with the one that was wiped: it votes again.
+    network.await_turn_of(1)
     network.kill(1)
     network.await_growth(QUIET_HEIGHTS)
     network.start(1)
@@ -148,12 +159,25 @@ def test_stranger_with_another_genesis_is_refused_on_both_sides_and_nothing_else
     network.check_agreement()
 
 
+def proposer_of(node: NodeProcess) -> str:
+    """Of the newest block."""
+    return str(node.call("eth_getBlockByNumber", "latest", False)["miner"])
+
+
+def operator_in(folder: Path) -> str:
+    operator = load_public_keys(DataFolder(folder).validator_keys).operator
+    assert operator is not None
+    return f"0x{operator.hex()}"
+
+
 def test_devnet_prints_the_command_that_starts_a_killed_member_again(tmp_path: Path) -> None:
     """Two validators are a quorum only together: without one the chain stands, and with it goes on."""
     flags = ("--dir", str(tmp_path / "net"), "--rpc-port", "0", "--p2p-port", "0", "--block-interval-ms", "500")
     with NodeProcess(tmp_path / "devnet.log", "devnet", "--validators", "2", *flags, "--json") as devnet:
         devnet.await_ready().await_height(2)
         member = next(pid for pid in devnet.children() if str(tmp_path / "net" / "node1") in command_of(pid))
+        # Right after a block of its own: the next is the other's, who then need not wait for it.
+        await_that(lambda: proposer_of(devnet) == operator_in(tmp_path / "net" / "node1"), devnet.said)
         os.kill(member, signal.SIGKILL)
         said = devnet.await_said("To start it again:\n")
         stood = devnet.height()

@@ -14,6 +14,7 @@ import pytest
 
 from astralink_node.chain.check import check_database
 from astralink_node.cli.devnet_folder import PASSWORD_FILE
+from astralink_node.cli.main import run
 from astralink_node.services.data_folder import DataFolder
 from astralink_node.services.supervisor import EXIT_EXECUTION_DIED
 from astralink_node.storage.leveldb import open_leveldb
@@ -23,6 +24,7 @@ from astralink_node.validator.signing_history import history_path
 from tests.crash.campaign import transfer
 from tests.support.chains import genesis_text
 from tests.support.node_process import STOP_LIMIT_S, NodeFailed, NodeProcess, await_that, run_verb
+from tests.support.wallets import put_validator
 
 EXECUTION = "astralink_node.chain.process"
 GATEWAY = "astralink_node.gateway.server"
@@ -160,27 +162,27 @@ def test_node_stopped_while_it_starts_ends_cleanly(devnet: Devnet, stopped: Path
     assert whole_height(stopped) >= 3
 
 
-def test_sigterm_to_every_process_at_once_is_a_clean_stop(devnet: Devnet, folder: Path) -> None:
+def test_sigterm_to_every_process_at_once_is_a_clean_stop(devnet: Devnet, stopped: Path) -> None:
     node = devnet().await_ready()
-    node.await_height(2)
+    height = node.await_growth()
     for pid in (*node.children(), node.process.pid):  # as systemd and `timeout` do; here in the worst order
         os.kill(pid, signal.SIGTERM)
     assert node.await_exit(STOP_LIMIT_S) == 0
     assert "error" not in node.said()
     node.await_children_gone()
-    assert whole_height(folder) >= 2
+    assert whole_height(stopped) >= height
 
 
-def test_second_signal_does_not_cut_the_stop_short(devnet: Devnet, folder: Path) -> None:
+def test_second_signal_does_not_cut_the_stop_short(devnet: Devnet, stopped: Path) -> None:
     node = devnet().await_ready()
-    node.await_height(2)
+    height = node.await_growth()
     node.process.send_signal(signal.SIGINT)
     node.await_said("stopping")
     node.process.send_signal(signal.SIGINT)
     node.process.send_signal(signal.SIGTERM)
     assert node.await_exit(STOP_LIMIT_S) == 0
     node.await_children_gone()
-    assert whole_height(folder) >= 2
+    assert whole_height(stopped) >= height
 
 
 def test_reset_begins_a_new_chain_and_keeps_the_keys(devnet: Devnet, stopped: Path) -> None:
@@ -208,15 +210,16 @@ def test_chain_on_demand_makes_a_block_for_a_transaction_and_none_without(devnet
     node.stop()
 
 
-def test_json_log_has_a_line_for_every_block_and_no_secret(devnet: Devnet, folder: Path) -> None:
+def test_json_log_has_a_line_for_every_block_and_no_secret(devnet: Devnet, stopped: Path) -> None:
     node = devnet(*FAST, "--log-format", "json").await_ready()
-    node.await_height(3)
+    head = int(node.ready["headHeight"])
+    node.await_height(head + 3)
     node.stop()
     events = [json.loads(line) for line in node.said().splitlines()]
     blocks = [event for event in events if event["event"] == "block committed"]
-    assert [event["height"] for event in blocks[:3]] == [1, 2, 3]
+    assert [event["height"] for event in blocks[:3]] == [head + 1, head + 2, head + 3]
     assert {"height", "hash", "txs", "gas", "after_ms"} <= set(blocks[0])
-    assert (folder / PASSWORD_FILE).read_text().strip() not in node.said()
+    assert (stopped / PASSWORD_FILE).read_text().strip() not in node.said()
 
 
 def test_node_without_validator_keys_serves_and_makes_no_blocks(stopped: Path, tmp_path: Path) -> None:
@@ -233,16 +236,16 @@ def test_node_without_validator_keys_serves_and_makes_no_blocks(stopped: Path, t
 # --- Children that die -------------------------------------------------------------------------------------------
 
 
-def test_killed_gateway_comes_back_on_its_port_while_blocks_go_on(devnet: Devnet) -> None:
+def test_killed_gateway_comes_back_on_its_port_while_blocks_go_on(devnet: Devnet, stopped: Path) -> None:
     node = devnet().await_ready()
-    node.await_height(1)
+    height = node.await_growth()
     before = node.child(GATEWAY)
     os.kill(before, signal.SIGKILL)
     assert 'reason="killed by SIGKILL"' in node.await_said("the gateway ended: starting it again")
 
     def answers() -> bool:
         try:
-            return node.height() > 1
+            return node.height() > height
         except OSError:
             return False
 
@@ -251,9 +254,9 @@ def test_killed_gateway_comes_back_on_its_port_while_blocks_go_on(devnet: Devnet
     node.stop()
 
 
-def test_killed_execution_stops_the_node_with_its_own_code_and_a_restart_goes_on(devnet: Devnet) -> None:
+def test_killed_execution_stops_the_node_with_its_own_code_and_a_restart_goes_on(devnet: Devnet, stopped: Path) -> None:
     node = devnet().await_ready()
-    node.await_height(2)
+    height = node.await_growth()
     gateway = node.child(GATEWAY)
     os.kill(node.child(EXECUTION), signal.SIGKILL)
     assert node.await_exit() == EXIT_EXECUTION_DIED
@@ -262,15 +265,15 @@ def test_killed_execution_stops_the_node_with_its_own_code_and_a_restart_goes_on
     node.await_children_gone()
     assert not Path(f"/proc/{gateway}").exists()
     again = devnet().await_ready()
-    assert again.ready["headHeight"] >= 2
-    again.await_height(again.ready["headHeight"] + 1)
+    assert again.ready["headHeight"] >= height
+    again.await_growth()
     again.stop()
 
 
 @pytest.mark.parametrize("alone", [True, False], ids=["the node alone", "all at once"])
-def test_kill_nine_while_blocks_are_made_loses_nothing(devnet: Devnet, folder: Path, alone: bool) -> None:
+def test_kill_nine_while_blocks_are_made_loses_nothing(devnet: Devnet, stopped: Path, alone: bool) -> None:
     node = devnet().await_ready()
-    node.await_height(3)
+    node.await_growth()
     transaction_hash = node.call("eth_sendRawTransaction", "0x" + transfer(0).hex())
     await_that(
         lambda: node.call("eth_getTransactionReceipt", transaction_hash) is not None, lambda: "the transfer is not in"
@@ -286,12 +289,12 @@ def test_kill_nine_while_blocks_are_made_loses_nothing(devnet: Devnet, folder: P
         for pid in children:
             os.kill(pid, signal.SIGKILL)
         node.await_children_gone()
-    assert whole_height(folder) >= height
+    assert whole_height(stopped) >= height
     again = devnet().await_ready()
     assert again.ready["headHeight"] >= height
     assert again.call("eth_getBlockByNumber", hex(height), True) == block
     assert again.call("eth_getTransactionReceipt", transaction_hash)["status"] == "0x1"
-    again.await_height(again.ready["headHeight"] + 1)
+    again.await_growth()
     again.stop()
 
 
@@ -307,12 +310,14 @@ def test_start_waits_for_an_orphan_to_free_the_database(devnet: Devnet, stopped:
 # --- Start-up errors ---------------------------------------------------------------------------------------------
 
 
-def test_second_node_on_a_folder_is_refused_and_the_first_goes_on(devnet: Devnet, folder: Path, tmp_path: Path) -> None:
+def test_second_node_on_a_folder_is_refused_and_the_first_goes_on(
+    devnet: Devnet, stopped: Path, tmp_path: Path
+) -> None:
     first = devnet().await_ready()
-    code, line = refusal_of(NodeProcess(tmp_path / "second", "devnet", "--dir", str(folder), "--rpc-port", "0"))
+    code, line = refusal_of(NodeProcess(tmp_path / "second", "devnet", "--dir", str(stopped), "--rpc-port", "0"))
     assert code == 2
     assert f"in use by another node (process {first.process.pid})" in line
-    first.await_height(first.height() + 1)
+    first.await_growth()
     first.stop()
 
 
@@ -386,10 +391,7 @@ def test_password_is_not_asked_for_without_a_terminal(stopped: Path, tmp_path: P
 
 def test_keys_that_are_not_in_the_genesis_set_are_refused(stopped: Path, tmp_path: Path) -> None:
     shutil.rmtree(stopped / "validator")
-    made = run_verb(
-        "validator", "key", "new", "--data-dir", str(stopped), "--password-file", str(stopped / PASSWORD_FILE)
-    )
-    assert made.returncode == 0, made.stderr
+    put_validator(DataFolder(stopped), None, (stopped / PASSWORD_FILE).read_text().strip())
     code, line = refusal_of(start_on(stopped, tmp_path))
     assert code == 2
     assert "is not in the genesis set of this chain" in line
@@ -460,7 +462,7 @@ def test_nonsense_flags_are_named(folder: Path, arguments: tuple[str, ...], comp
 def test_reset_refuses_a_network_that_is_no_devnet(folder: Path, tmp_path: Path) -> None:
     genesis = tmp_path / "genesis.json"
     genesis.write_bytes(genesis_text())
-    assert run_verb("init", "--data-dir", str(folder), str(genesis)).returncode == 0
+    assert run(["init", "--data-dir", str(folder), str(genesis)]) == 0
     result = run_verb("devnet", "--dir", str(folder), "--reset")
     assert result.returncode == 2
     assert "not a devnet: it is not reset" in result.stderr
@@ -470,7 +472,7 @@ def test_reset_refuses_a_network_that_is_no_devnet(folder: Path, tmp_path: Path)
 def test_folder_of_another_kind_of_network_is_no_devnet(folder: Path, tmp_path: Path) -> None:
     genesis = tmp_path / "genesis.json"
     genesis.write_bytes(genesis_text())
-    assert run_verb("init", "--data-dir", str(folder), str(genesis)).returncode == 0
+    assert run(["init", "--data-dir", str(folder), str(genesis)]) == 0
     result = run_verb("devnet", "--dir", str(folder), "--rpc-port", "0")
     assert result.returncode == 2
     assert "holds a chain, but not the keys of a devnet" in result.stderr

@@ -7,7 +7,7 @@ from astralink_node.evm.pipeline import check_executed
 from astralink_node.state.commitment import commit_changes
 from astralink_node.state.reverse_diffs import HistoricalReader
 from astralink_node.storage.store import Store
-from genesis.schema import parse_genesis
+from genesis.sealing import parse_genesis
 from tests.support.chains import COUNTER, LOGGER, REVERTER, LocalChain, candidate
 from tests.support.staking_chains import eventful_chain
 

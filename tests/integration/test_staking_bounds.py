@@ -1,7 +1,7 @@
 """What no bug of many validators at once can do: jail more than the cap, empty the set, keep a seat without stake."""
 
 from consensus.staking_params import StakingParams
-from genesis.presets import DEVNET_ACCOUNTS
+from genesis.dev_accounts import DEVNET_ACCOUNTS
 from tests.support.staking_chains import BWT, EPOCH_LENGTH, StakingChain, operator_of, staking_genesis
 
 CAP = 1

@@ -9,7 +9,7 @@ from astralink_node.evm.system_calls import requests_hash
 from consensus.payload import decode_payload
 from consensus.proposer_selection import advance, carry_over
 from consensus.validator_set import encode_validator_set
-from genesis.presets import DEVNET_ACCOUNTS
+from genesis.dev_accounts import DEVNET_ACCOUNTS
 from tests.support.chains import candidate, voting_secret
 from tests.support.staking_chains import (
     BWT,

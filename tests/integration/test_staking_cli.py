@@ -10,8 +10,10 @@ from typing import Any
 
 import pytest
 
-from genesis.presets import DEVNET_ACCOUNTS
+from astralink_node.services.data_folder import DataFolder
+from genesis.dev_accounts import DEVNET_ACCOUNTS
 from tests.support.node_process import NodeProcess, run_verb
+from tests.support.wallets import put_account, put_secret, put_validator
 
 BWT = 10**18
 PASSWORD = "a password of a test"
@@ -24,20 +26,8 @@ class Holder:
         self.folder = folder / f"holder{number}"
         self.address = "0x" + DEVNET_ACCOUNTS[number].address.hex()
         self._url = url
-        self.password_file = self._secret(folder / f"password{number}", PASSWORD)
-        key = self._secret(folder / f"key{number}", DEVNET_ACCOUNTS[number].private_key.hex())
-        self.offline("account", "import", str(key), "--password-file", str(self.password_file))
-
-    @staticmethod
-    def _secret(path: Path, text: str) -> Path:
-        path.write_text(text + "\n")
-        path.chmod(0o600)
-        return path
-
-    def offline(self, *verb: str) -> str:
-        done = run_verb(*verb, "--data-dir", str(self.folder))
-        assert done.returncode == 0, done.stderr
-        return done.stdout
+        self.password_file = put_secret(folder / f"password{number}", PASSWORD)
+        put_account(self.folder, DEVNET_ACCOUNTS[number].private_key, PASSWORD)
 
     def asks(self, *verb: str) -> CompletedProcess[str]:
         return run_verb(*verb, "--rpc", self._url, "--data-dir", str(self.folder))
@@ -117,9 +107,7 @@ def test_a_second_validator_registers_rotates_its_keys_and_is_seen(node: NodePro
     whale, second = Holder(tmp_path, 2, url), Holder(tmp_path, 3, url)
     whale.succeeds("stake", "delegate", operator_of(node), "5000")
     keys = ("--keys-password-file", str(second.password_file))
-    second.offline(
-        "validator", "key", "new", "--operator", second.address, "--password-file", str(second.password_file)
-    )
+    put_validator(DataFolder(second.folder), DEVNET_ACCOUNTS[3].address, PASSWORD)
     created = second.succeeds("validator", "create", "--name", "Second", "--stake", "40", "--commission", "2.5", *keys)
     assert events_of(created) == ["Registered", "Delegated"]
     rows = json.loads(run_verb("validator", "list", "--rpc", url, "--json").stdout)

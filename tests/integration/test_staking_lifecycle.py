@@ -1,8 +1,8 @@
 """A validator's life on a network of real processes, from a wallet's stake to its end by evidence that was gossiped.
 
-Four validators of genesis and a fifth that joins, earns, is delegated to, misses a window and is jailed, unjails, signs
-twice and is slashed and tombstoned with its delegators and what they are taking out. At the end every number of the
-contract is what the reference ledger makes of the chain's blocks, to the wei.
+Three validators of genesis and a fourth that joins, earns, is delegated to, misses a window and is jailed, unjails,
+signs twice and is slashed and tombstoned with its delegators and what they are taking out. At the end every number of
+the contract is what the reference ledger makes of the chain's blocks, to the wei.
 """
 
 from __future__ import annotations
@@ -16,17 +16,22 @@ from astralink_node.evm.transactions import DYNAMIC_FEE_TYPE
 from consensus.staking_params import StakingParams
 from contracts.artifacts import encode_call, load
 from contracts.places import STAKING
-from genesis.presets import DEVNET_ACCOUNTS, DEVNET_CHAIN_ID, GWEI
+from genesis.dev_accounts import DEVNET_ACCOUNTS
+from genesis.devnet_terms import DEVNET_CHAIN_ID
+from genesis.presets import GWEI
 from tests.support.network_processes import ChainChoice, NetworkProcesses, await_receipt
 from tests.support.node_process import NodeProcess, await_that, run_verb
 from tests.support.staking_replay import StoredChain, replay
 from tests.support.two_faced_validator import TRIGGER
+from tests.support.wallets import put_account, put_secret
 
 BWT = 10**18
-EPOCH = 16
+EPOCH = 10
 CHOICE = ChainChoice(
-    interval_ms=250,
+    validators=3,
+    interval_ms=150,
     epoch_length=EPOCH,
+    vote_timeout_ms=300,
     staking=StakingParams(downtime_window=8, downtime_jail_ms=1_000, base_fee_to_stakers_bps=2_500),
 )
 OPERATOR, DELEGATOR = DEVNET_ACCOUNTS[4], DEVNET_ACCOUNTS[5]
@@ -35,7 +40,7 @@ PASSWORD = "a password of a test"
 
 
 class Life:
-    """The network and its fifth validator."""
+    """The network and its fourth validator."""
 
     def __init__(self, network: NetworkProcesses) -> None:
         self.network = network
@@ -46,7 +51,7 @@ class Life:
     def witness(self) -> NodeProcess:
         return self.network.nodes[0]
 
-    # --- What the fifth's operator and its delegator do ------------------------------------------------------------
+    # --- What the fourth's operator and its delegator do ------------------------------------------------------------
 
     def operate(self, *verb: str) -> Any:
         """A verb of the operator's, with the data folder of its node."""
@@ -62,15 +67,8 @@ class Life:
 
     def open_wallet(self) -> None:
         folder = self.network.members[self.number].folder.root
-        for name, text in (("wallet-password", PASSWORD), ("wallet-key", OPERATOR.private_key.hex())):
-            path = folder.parent / name
-            path.write_text(text + "\n")
-            path.chmod(0o600)
-        done = run_verb(
-            *("account", "import", str(folder.parent / "wallet-key"), "--data-dir", str(folder)),
-            *("--password-file", str(folder.parent / "wallet-password")),
-        )
-        assert done.returncode == 0, done.stderr
+        put_secret(folder.parent / "wallet-password", PASSWORD)
+        put_account(folder, OPERATOR.private_key, PASSWORD)
 
     def delegator_calls(self, function: str, *arguments: object, value: int = 0) -> None:
         nonce = self._nonces[DELEGATOR.address]
@@ -93,7 +91,7 @@ class Life:
     # --- What is seen ----------------------------------------------------------------------------------------------
 
     def seen(self) -> Any:
-        """The fifth validator, as the first node shows it."""
+        """The fourth validator, as the first node shows it."""
         registered = self.witness.call("astralink_getValidators")["registered"]
         (found,) = [each for each in registered if each["operator"].lower() == "0x" + OPERATOR.address.hex()]
         return found
@@ -110,7 +108,7 @@ class Life:
         await_that(lambda: self.seen()["power"] == "0x0", lambda: f"it keeps its seat: {self.seen()}", PATIENCE_S)
 
     def await_vote(self) -> None:
-        """A block's certificate names the fifth."""
+        """A block's certificate names the fourth."""
         key = self.seen()["votingKey"]
 
         def has_signed() -> bool:
@@ -123,22 +121,22 @@ class Life:
 
 def test_a_validators_life_from_a_wallets_stake_to_its_end_by_evidence(tmp_path: Path) -> None:
     with NetworkProcesses(tmp_path / "network", CHOICE) as network:
-        life = Life(network)
-        network.start(0, 1, 2, 3)
+        network.start()
         network.await_height(2)
+        life = Life(network)
 
         # It joins from a wallet, and votes when its epoch has come.
         life.open_wallet()
         keys = ("--keys-password-file", str(network.members[life.number].password_file))
         network.start(life.number)
-        life.operate("validator", "create", "--name", "Fifth", "--stake", "40", "--commission", "10", *keys)
+        life.operate("validator", "create", "--name", "Fourth", "--stake", "32", "--commission", "10", *keys)
         assert life.seen()["status"] == "waiting"
         life.await_status("active")
         life.await_vote()
 
-        # It is delegated to, and earns.
+        # It is delegated to, and earns. Its power stays below a third: the others go on without it.
         operator = "0x" + OPERATOR.address.hex()
-        life.delegator_calls("delegate", operator, value=20 * BWT)
+        life.delegator_calls("delegate", operator, value=12 * BWT)
         network.await_growth(EPOCH)
         rewards = life.witness.call("astralink_getRewards", "0x" + DELEGATOR.address.hex())
         assert int(rewards["totalWei"], 16) > 0
@@ -175,12 +173,12 @@ def test_a_validators_life_from_a_wallets_stake_to_its_end_by_evidence(tmp_path:
         reference = replay(network.genesis_file.read_bytes(), stored)
         assert stored.ledger.head().height >= height
         assert reference.differences(stored) == []  # type: ignore[arg-type]
-        delegator, fifth = DELEGATOR.address, OPERATOR.address
-        shares, value, pending, _ = stored.view("delegation", delegator, fifth)
+        delegator, fourth = DELEGATOR.address, OPERATOR.address
+        shares, value, pending, _ = stored.view("delegation", delegator, fourth)
         assert (shares, value, pending) == (
-            reference.ledger.delegation(delegator, fifth).shares,
-            reference.ledger.delegation_value(delegator, fifth),
-            reference.ledger.pending(delegator, fifth),
+            reference.ledger.delegation(delegator, fourth).shares,
+            reference.ledger.delegation_value(delegator, fourth),
+            reference.ledger.pending(delegator, fourth),
         )
         (entry,) = stored.view("unbondings", delegator)
         (expected,) = reference.ledger.unbondings(delegator)

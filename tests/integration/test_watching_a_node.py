@@ -4,14 +4,34 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
-import time
 import urllib.request
+from collections.abc import Iterator
 from pathlib import Path
 
+import pytest
+
+from astralink_node.gateway.stall import LEAST_STALL_MS
 from tests.support.node_process import NodeProcess, await_that, run_verb
 
 
+@pytest.fixture(scope="module")
+def held(tmp_path_factory: pytest.TempPathFactory) -> Iterator[NodeProcess]:
+    """A devnet whose execution process is held, so that nothing can be built; that shows after ten seconds."""
+    folder = tmp_path_factory.mktemp("held")
+    arguments = ("devnet", "--dir", str(folder / "chain"), "--rpc-port", "0", "--block-interval-ms", "200", "--json")
+    with NodeProcess(folder / "log", *arguments) as node:
+        node.await_ready().await_height(1)
+        execution = node.child("astralink_node.chain.process")
+        os.kill(execution, signal.SIGSTOP)
+        try:
+            yield node
+        finally:
+            os.kill(execution, signal.SIGCONT)
+
+
+@pytest.mark.usefixtures("held")
 def test_a_healthy_devnet_its_metrics_and_what_is_said_when_it_is_gone(tmp_path: Path) -> None:
     arguments = (
         "devnet",
@@ -66,29 +86,20 @@ def test_a_healthy_devnet_its_metrics_and_what_is_said_when_it_is_gone(tmp_path:
         assert gone.stderr == f"error: no node answers at {url}: Connection refused\n"
 
 
-def test_a_chain_that_stands_still_is_told_by_the_log_and_by_exit_code_1(tmp_path: Path) -> None:
-    """The execution process is held, so that nothing can be built."""
-    arguments = ("devnet", "--dir", str(tmp_path / "chain"), "--rpc-port", "0", "--block-interval-ms", "200", "--json")
-    with NodeProcess(tmp_path / "log", *arguments) as node:
-        node.await_ready()
-        node.await_height(1)
-        execution = node.child("astralink_node.chain.process")
-        os.kill(execution, signal.SIGSTOP)
-        held_s = time.monotonic()
-        try:
-            said = node.await_said("no new block")
-            assert 9 < time.monotonic() - held_s < 20
-            (line,) = [each for each in said.splitlines() if "no new block" in each]
-            assert "WARN" in line
-            assert "height" in line
+def test_a_chain_that_stands_still_is_told_by_the_log_and_by_exit_code_1(held: NodeProcess) -> None:
+    lines = [line for line in held.await_said("no new block").splitlines() if "no new block" in line]
+    assert "WARN" in lines[0]
+    assert "height" in lines[0]
+    stood = re.search(r" for_s=(\d+) ", lines[0])
+    assert stood is not None
+    assert 1000 * int(stood[1]) >= LEAST_STALL_MS, "said too early"
 
-            def unhealthy() -> bool:
-                return run_verb("status", "--rpc-url", node.ready["rpcUrl"]).returncode == 1
+    def unhealthy() -> bool:
+        return run_verb("status", "--rpc-url", held.ready["rpcUrl"]).returncode == 1
 
-            await_that(unhealthy, lambda: "status never called the node unhealthy")
-        finally:
-            os.kill(execution, signal.SIGCONT)
-        node.await_said("the chain goes on")
+    await_that(unhealthy, lambda: "status never called the node unhealthy")
+    os.kill(held.child("astralink_node.chain.process"), signal.SIGCONT)
+    held.await_said("the chain goes on")
 
 
 def scraped(url: str) -> dict[str, float]:

@@ -20,7 +20,7 @@ from astralink_node.chain.messages import (
     Query,
 )
 from astralink_node.storage.leveldb import open_leveldb
-from genesis.presets import DEVNET_ACCOUNTS
+from genesis.dev_accounts import DEVNET_ACCOUNTS
 from tests.support.chains import BURNER, COUNTER, GWEI, LOGGER, REVERTER, LocalChain, candidate
 
 # Hypothesis lowers Python's recursion limit around a test, execution raises it: that it stays raised is right.

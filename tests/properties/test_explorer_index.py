@@ -13,7 +13,7 @@ from astralink_node.chain.ledger import Ledger
 from astralink_node.chain.records import encode_position
 from astralink_node.evm.transactions import decode_transaction
 from astralink_node.storage import keys
-from genesis.presets import DEVNET_ACCOUNTS
+from genesis.dev_accounts import DEVNET_ACCOUNTS
 from tests.support.chains import BURNER, COUNTER, LOGGER, REVERTER, LocalChain, candidate, genesis_text
 from tests.support.explorer_contracts import (
     CREATION_CODES,

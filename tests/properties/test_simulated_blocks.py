@@ -26,7 +26,7 @@ from astralink_node.chain.query_limits import QueryLimits
 from astralink_node.chain.simulate_messages import BlockCalls, SimulateAnswer, SimulateQuestion
 from astralink_node.evm.blocks import Header, decode_header
 from astralink_node.types import ZERO_HASH
-from genesis.presets import DEVNET_ACCOUNTS
+from genesis.dev_accounts import DEVNET_ACCOUNTS
 from tests.support.chains import BURNER, COUNTER, GWEI, LOGGER, REVERTER, LocalChain, candidate
 
 ACCOUNTS = 4

@@ -19,7 +19,8 @@ from astralink_node.economics.book import Refused
 from astralink_node.economics.ledger import GenesisStake, StakingLedger
 from astralink_node.economics.parameters import StakingParameters
 from astralink_node.economics.records import SlashKind
-from astralink_node.evm.system_calls import SYSTEM_ADDRESS, SYSTEM_CALL_GAS
+from astralink_node.evm.system_calls import SYSTEM_CALL_GAS
+from astralink_node.evm.system_places import SYSTEM_ADDRESS
 from astralink_node.types import Address
 from contracts.artifacts import load
 from contracts.places import GOVERNANCE, STAKING

@@ -24,7 +24,7 @@ from consensus.messages import VoteMessage
 from consensus.params import ConsensusParams
 from consensus.payload import ConsensusPayload, decode_payload
 from consensus.staking_params import StakingParams
-from genesis.presets import DEVNET_ACCOUNTS
+from genesis.dev_accounts import DEVNET_ACCOUNTS
 from p2p.memory_transport import MemoryNetwork
 from p2p.peer_id import PeerId
 from p2p.topics import Topic

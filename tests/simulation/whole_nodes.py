@@ -24,7 +24,9 @@ from consensus.params import ConsensusParams
 from consensus.payload import ConsensusPayload, decode_payload
 from consensus.validator_set import ValidatorSet
 from consensus.votes import SignedVote
-from genesis.presets import DEVNET_ACCOUNTS, DEVNET_BALANCE_WEI, DEVNET_CHAIN_ID, new_genesis
+from genesis.dev_accounts import DEVNET_ACCOUNTS
+from genesis.devnet_terms import DEVNET_BALANCE_WEI, DEVNET_CHAIN_ID
+from genesis.presets import new_genesis
 from genesis.schema import GenesisAccount
 from p2p.memory_transport import MemoryNetwork
 from p2p.peer_id import PeerId

@@ -31,7 +31,9 @@ from consensus.messages import VoteType, reveal_sign_bytes, signing_root, vote_s
 from consensus.proposer_selection import proposer
 from consensus.staking_params import StakingParams
 from consensus.validator_set import ValidatorSet
-from genesis.presets import DEVNET_ACCOUNTS, DEVNET_BALANCE_WEI, DEVNET_CHAIN_ID, new_genesis
+from genesis.dev_accounts import DEVNET_ACCOUNTS
+from genesis.devnet_terms import DEVNET_BALANCE_WEI, DEVNET_CHAIN_ID
+from genesis.presets import new_genesis
 from genesis.schema import STAKE_UNIT_WEI, GenesisAccount, GenesisValidator
 
 GENESIS_TIMESTAMP = 1_700_000_000

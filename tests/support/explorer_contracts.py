@@ -13,7 +13,8 @@ from astralink_node.evm.tracing.hooks import SilentTracer
 from astralink_node.evm.vm import Computation
 from astralink_node.storage.store import Reader
 from astralink_node.types import Address
-from genesis.schema import GenesisAccount, parse_genesis
+from genesis.schema import GenesisAccount
+from genesis.sealing import parse_genesis
 from tests.support.chains import CONTRACTS, LOGGER
 
 

@@ -74,7 +74,8 @@ from astralink_node.gateway.pool_messages import (
 )
 from astralink_node.storage.memory import MemoryStore
 from astralink_node.types import Address
-from genesis.presets import DEVNET_ACCOUNTS, DEVNET_CHAIN_ID
+from genesis.dev_accounts import DEVNET_ACCOUNTS
+from genesis.devnet_terms import DEVNET_CHAIN_ID
 from genesis.schema import GenesisAccount
 from tests.support.asynchronous import run
 from tests.support.chains import GENESIS_TIMESTAMP, commit_certificate, genesis_text, reveal, secrets_of

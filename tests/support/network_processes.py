@@ -6,6 +6,7 @@ timing and its accounts are the test's choice, which the verb's are not.
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import secrets
@@ -19,27 +20,28 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from astralink_node.chain.data_folder import initialise_folder
+from astralink_node.chain.new_folder import initialise_folder
 from astralink_node.cli.devnet_folder import PASSWORD_FILE
 from astralink_node.cli.devnet_network import Member
 from astralink_node.config import BlocksConfig, NodeConfig, RpcConfig
-from astralink_node.crypto.keystore_envelope import Scrypt
-from astralink_node.crypto.secret_files import create_secret_file
 from astralink_node.evm.fee_rules import MIN_GAS_TARGET
 from astralink_node.services.data_folder import DataFolder
 from astralink_node.types import Address as Account
-from astralink_node.validator.keys import create_validator, random_keys
+from astralink_node.validator.keys import load_public_keys
 from consensus.params import ConsensusParams
 from consensus.staking_params import StakingParams
-from genesis.presets import DEVNET_ACCOUNTS, DEVNET_BALANCE_WEI, DEVNET_CHAIN_ID, DEVNET_STAKE_WEI, new_genesis
-from genesis.schema import GenesisAccount, GenesisValidator, parse_genesis
+from genesis.dev_accounts import DEVNET_ACCOUNTS
+from genesis.devnet_terms import DEVNET_BALANCE_WEI, DEVNET_CHAIN_ID, DEVNET_STAKE_WEI
+from genesis.presets import new_genesis
+from genesis.schema import GenesisAccount, GenesisValidator
+from genesis.sealing import parse_genesis
 from p2p.addresses import Address, peer_id_text
 from p2p.identity import load_or_create_identity
 from tests.support.node_process import GONE_TIMEOUT_S, NODE, NodeFailed, NodeProcess, await_that
+from tests.support.wallets import put_secret, put_validator
 
 AGREE_TIMEOUT_S = 60
 """For all to stand at one height, on a machine that is busy with other things."""
-_KDF = Scrypt(n=16_384)
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,10 +58,12 @@ class ChainChoice:
     """Beside the developers' ten."""
     staking: StakingParams | None = None
     """None: the set never changes."""
+    vote_timeout_ms: int = ConsensusParams().prevote_timeout_ms
+    """Of prevotes and of precommits: both together are what the turn of an absent proposer costs, once it is missed."""
 
     def genesis(self, validators: Sequence[GenesisValidator]) -> bytes:
         alloc = {account.address: GenesisAccount(DEVNET_BALANCE_WEI, 0, b"", ()) for account in DEVNET_ACCOUNTS}
-        return new_genesis(
+        text = new_genesis(
             chain_id=DEVNET_CHAIN_ID,
             network_name="test",
             timestamp=int(time.time()),
@@ -70,7 +74,11 @@ class ChainChoice:
             epoch_length=self.epoch_length,
             max_gas_target=self.max_gas_target,
             staking=self.staking,
-        ).encode()
+        )
+        document = json.loads(text)
+        for name in ("prevoteTimeoutMs", "precommitTimeoutMs"):
+            document["astralink"]["consensus"][name] = self.vote_timeout_ms
+        return json.dumps(document).encode()
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,6 +175,18 @@ class NetworkProcesses:
         peer = self.members[number].p2p.peer
         assert peer is not None
         return peer_id_text(peer)
+
+    def await_turn_of(self, number: int) -> None:
+        """It has just made a block, so that its next turn is as far away as can be.
+
+        Whoever leaves now is known to be away when that comes; at once, it would cost the whole propose timeout.
+        """
+        operator = f"0x{load_public_keys(self.members[number].folder.validator_keys).operator.hex()}"
+        await_that(
+            lambda: self.nodes[number].call("eth_getBlockByNumber", "latest", False)["miner"] == operator,
+            lambda: f"validator {number} makes no block:\n{self.said()}",
+            AGREE_TIMEOUT_S,
+        )
 
     def kill(self, *numbers: int) -> None:
         """SIGKILL to the node's process alone, as a crash does; its children have to notice."""
@@ -294,11 +314,9 @@ def free_port() -> int:
 def _make_keys(folder: DataFolder, operator: Account | None = None) -> GenesisValidator:
     folder.root.mkdir(mode=0o700, parents=True)
     password = secrets.token_hex(32)
-    create_secret_file(folder.root / PASSWORD_FILE, password.encode() + b"\n")
+    put_secret(folder.root / PASSWORD_FILE, password)
     operator = operator or Account(secrets.token_bytes(20))
-    keys = random_keys(operator)
-    create_validator(folder.validator_keys, folder.signing, keys, password, key_is_new=True, kdf=_KDF)
-    public = keys.public
+    public = put_validator(folder, operator, password)
     return GenesisValidator(
         operator, public.voting_key, public.proof_of_possession, public.checkpoint_key, DEVNET_STAKE_WEI
     )

@@ -104,6 +104,12 @@ class NodeProcess:
     def await_height(self, height: int) -> None:
         await_that(lambda: self.height() >= height, lambda: f"block {height} never came:\n{self.said()}")
 
+    def await_growth(self, blocks: int = 1) -> int:
+        """So many blocks above the present head; gives the height."""
+        height = self.height() + blocks
+        self.await_height(height)
+        return height
+
     # --- Ending ------------------------------------------------------------------------------------------------
 
     def child(self, module: str) -> int:

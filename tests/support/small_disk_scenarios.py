@@ -6,17 +6,21 @@ FOLDER holds `net`, a devnet's data folder with blocks, and `blocks`, their expo
 is an AssertionError. Started by tests/integration/test_full_disk.py.
 """
 
+import io
 import subprocess
 import sys
+from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 
 from astralink_node.chain.check import check_database
 from astralink_node.chain.data_folder import open_database
 from astralink_node.cli.devnet_folder import PASSWORD_FILE
+from astralink_node.cli.main import run
 from astralink_node.errors import EXIT_STORAGE, EXIT_USER
 from astralink_node.evm.transaction_encoding import new_transaction, sign_transaction
 from astralink_node.evm.transactions import DYNAMIC_FEE_TYPE
-from genesis.presets import DEVNET_ACCOUNTS, DEVNET_CHAIN_ID
+from genesis.dev_accounts import DEVNET_ACCOUNTS
+from genesis.devnet_terms import DEVNET_CHAIN_ID
 from tests.support.full_disk_scenario import fill
 from tests.support.node_process import NodeProcess, run_verb
 
@@ -39,9 +43,17 @@ def leave(place: Path, free_bytes: int) -> None:
         file.truncate(ballast.stat().st_size - free_bytes)
 
 
+def run_here(*arguments: str) -> "subprocess.CompletedProcess[str]":
+    """A verb in this process: the same program as in one of its own, without its imports."""
+    out, errors = io.StringIO(), io.StringIO()
+    with redirect_stdout(out), redirect_stderr(errors):
+        code = run(list(arguments))
+    return subprocess.CompletedProcess(arguments, code, out.getvalue(), errors.getvalue())
+
+
 def refused(code: int, *arguments: str) -> str:
     """The one line of a verb that cannot do its work."""
-    result = run_verb(*arguments)
+    result = (run_verb if arguments[0] == "start" else run_here)(*arguments)
     assert result.returncode == code, (arguments, result.returncode, result.stderr)
     assert result.stderr.count("\n") == 1, result.stderr
     assert result.stderr.startswith("error: ")
@@ -49,7 +61,7 @@ def refused(code: int, *arguments: str) -> str:
 
 
 def done(*arguments: str) -> str:
-    result = run_verb(*arguments)
+    result = run_here(*arguments)
     assert result.returncode == 0, (arguments, result.stderr)
     return result.stdout
 

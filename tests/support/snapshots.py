@@ -3,9 +3,9 @@
 from collections.abc import Callable, Iterator, Mapping
 
 from astralink_node.chain.execution import Execution, ExecutionConfig
+from astralink_node.chain.import_segments import last_account
 from astralink_node.chain.initialise import initialise
 from astralink_node.chain.messages import AtLatest, Query, Status
-from astralink_node.chain.state_import import last_account
 from astralink_node.chain.sync_messages import (
     ImportBegin,
     ImportChunk,

@@ -43,8 +43,9 @@ from consensus.validator_set import ValidatorSet
 from consensus.votes import SignedVote
 from contracts.artifacts import decode_result, encode_call, load
 from contracts.places import GOVERNANCE, STAKING
-from genesis.presets import DEVNET_ACCOUNTS, DEVNET_CHAIN_ID
-from genesis.schema import parse_genesis
+from genesis.dev_accounts import DEVNET_ACCOUNTS
+from genesis.devnet_terms import DEVNET_CHAIN_ID
+from genesis.sealing import parse_genesis
 from tests.support.chains import (
     CONTRACTS,
     candidate,

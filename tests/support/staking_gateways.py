@@ -18,7 +18,8 @@ from astralink_node.types import Address
 from astralink_node.validator.key_proofs import KeyProofs, prove_keys
 from astralink_node.validator.keys import keys_of
 from consensus.staking_params import StakingParams
-from genesis.presets import DEVNET_ACCOUNTS, DEVNET_CHAIN_ID
+from genesis.dev_accounts import DEVNET_ACCOUNTS
+from genesis.devnet_terms import DEVNET_CHAIN_ID
 from tests.support.chains import CONTRACTS, LocalChain, candidate, checkpoint_seed, genesis_text, voting_secret
 from tests.support.gateways import Client, SmallNode
 

@@ -16,7 +16,8 @@ from astralink_node.evm.fork_rules import OSAKA
 from astralink_node.evm.machine import Message
 from astralink_node.evm.pipeline import BlockContext
 from astralink_node.evm.scratch_state import ScratchState
-from astralink_node.evm.system_calls import SYSTEM_ADDRESS, SYSTEM_CALL_GAS
+from astralink_node.evm.system_calls import SYSTEM_CALL_GAS
+from astralink_node.evm.system_places import SYSTEM_ADDRESS
 from astralink_node.evm.transaction_execution import run_root_call
 from astralink_node.evm.vm import ExecutionState
 from astralink_node.types import ZERO_ADDRESS, ZERO_HASH, Address

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from astralink_node.evm.transaction_encoding import new_transaction, sign_transaction
 from astralink_node.evm.transactions import DYNAMIC_FEE_TYPE, Transaction
-from genesis.presets import DEVNET_ACCOUNTS, DEVNET_CHAIN_ID, GWEI
+from genesis.dev_accounts import DEVNET_ACCOUNTS
+from genesis.devnet_terms import DEVNET_CHAIN_ID
+from genesis.presets import GWEI
 
 RECEIVER = bytes(19) + b"\x42"
 

@@ -28,7 +28,7 @@ from astralink_node.chain.messages import (
 from astralink_node.evm.fee_rules import decode_fee_parameters, gas_target_notch
 from astralink_node.storage.leveldb import open_leveldb
 from astralink_node.storage.store import Store
-from genesis.presets import DEVNET_ACCOUNTS
+from genesis.dev_accounts import DEVNET_ACCOUNTS
 from tests.support.chains import COUNTER, LOGGER, LocalChain, candidate, commit_certificate
 
 

@@ -42,7 +42,7 @@ from astralink_node.storage import keys
 from astralink_node.storage.memory import MemoryStore
 from astralink_node.storage.store import DatabaseDamaged
 from astralink_node.types import Address
-from genesis.presets import DEVNET_ACCOUNTS
+from genesis.dev_accounts import DEVNET_ACCOUNTS
 from genesis.schema import GenesisAccount
 from tests.support.chains import LOGGER, LocalChain, candidate, genesis_text
 from tests.support.explorer_contracts import (

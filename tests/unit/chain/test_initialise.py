@@ -6,10 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from astralink_node.chain.data_folder import initialise_folder, open_database
+from astralink_node.chain.data_folder import open_database
 from astralink_node.chain.errors import ChainInUse, FormatTooNew, NotInitialised, OtherChain
 from astralink_node.chain.execution import Execution
 from astralink_node.chain.initialise import initialise, open_chain
+from astralink_node.chain.new_folder import initialise_folder
 from astralink_node.chain.records import encode_head
 from astralink_node.crypto.keccak import keccak256
 from astralink_node.storage import keys

@@ -5,7 +5,7 @@ from astralink_node.chain.messages import AtLatest, Query
 from astralink_node.evm.blocks import decode_receipt
 from contracts.artifacts import encode_call, load
 from contracts.places import STAKING
-from genesis.presets import DEVNET_ACCOUNTS
+from genesis.dev_accounts import DEVNET_ACCOUNTS
 from tests.support.chains import LocalChain
 from tests.support.staking_chains import BWT, StakingChain, operator_of
 

@@ -54,7 +54,8 @@ from astralink_node.chain.simulate_messages import BlockCalls, SimulateAnswer, S
 from astralink_node.crypto.keccak import keccak256
 from astralink_node.evm.blocks import decode_header, decode_receipt
 from astralink_node.types import EMPTY_CODE_HASH, EMPTY_TRIE_ROOT, ZERO_ADDRESS
-from genesis.presets import DEVNET_ACCOUNTS, DEVNET_BALANCE_WEI
+from genesis.dev_accounts import DEVNET_ACCOUNTS
+from genesis.devnet_terms import DEVNET_BALANCE_WEI
 from tests.support.chains import BURNER, COUNTER, GWEI, LOGGER, LOOPER, REVERTER, LocalChain, candidate
 
 RECIPIENT = bytes(19) + b"\x77"

@@ -45,7 +45,7 @@ from astralink_node.state.accounts import decode_account
 from astralink_node.storage.keys import ACCOUNTS, prefix_range
 from astralink_node.types import Address
 from consensus.epoch import is_election
-from genesis.presets import DEVNET_ACCOUNTS
+from genesis.dev_accounts import DEVNET_ACCOUNTS
 from genesis.schema import GenesisAccount
 from tests.support.chains import CONTRACTS, COUNTER, REVERTER, LocalChain, candidate, genesis_text
 from tests.support.staking_chains import eventful_chain

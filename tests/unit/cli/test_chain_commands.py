@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from astralink_node.chain.data_folder import initialise_folder, open_database
+from astralink_node.chain.data_folder import open_database
+from astralink_node.chain.new_folder import initialise_folder
 from astralink_node.cli.main import run
 from astralink_node.storage import keys
 from tests.support.chains import CONTRACTS, COUNTER, LOGGER, LocalChain, candidate, genesis_text, genesis_validator

@@ -9,8 +9,9 @@ import trio
 
 from astralink_node.chain.client import InProcessExecution
 from astralink_node.chain.commits import HistoryWindow
-from astralink_node.chain.data_folder import initialise_folder, open_database
+from astralink_node.chain.data_folder import open_database
 from astralink_node.chain.execution import ExecutionConfig
+from astralink_node.chain.new_folder import initialise_folder
 from astralink_node.cli.main import run
 from astralink_node.log import Log
 from astralink_node.services.explorer_notice import tell_of_gap

@@ -29,8 +29,10 @@ from astralink_node.crypto.addresses import checksum_address
 from astralink_node.errors import UserError
 from astralink_node.services.data_folder import DataFolder, FolderLock, LockHolder
 from genesis.dev_accounts import DEVNET_ACCOUNTS, DEVNET_MNEMONIC
-from genesis.presets import DEVNET_MIN_BLOCK_INTERVAL_MS, devnet, is_devnet
-from genesis.schema import GenesisFile, parse_genesis
+from genesis.devnet_terms import DEVNET_MIN_BLOCK_INTERVAL_MS, is_devnet
+from genesis.presets import devnet
+from genesis.schema import GenesisFile
+from genesis.sealing import parse_genesis
 from tests.support.chains import genesis_text
 
 NODE: dict[str, Any] = {

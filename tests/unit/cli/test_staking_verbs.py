@@ -19,7 +19,8 @@ from astralink_node.crypto.web3_keystore import encrypt_account
 from astralink_node.validator import keys as key_files
 from astralink_node.validator.key_proofs import prove_keys
 from astralink_node.validator.keys import ValidatorKeys, create_validator, keys_of, load_public_keys, random_keys
-from genesis.presets import DEVNET_ACCOUNTS, DEVNET_CHAIN_ID
+from genesis.dev_accounts import DEVNET_ACCOUNTS
+from genesis.devnet_terms import DEVNET_CHAIN_ID
 from tests.support.chains import checkpoint_seed, voting_secret
 from tests.support.gateways import hexed
 from tests.support.staking_gateways import (

@@ -23,7 +23,7 @@ from astralink_node.cli.transactions import (
 )
 from astralink_node.evm.transactions import decode_transaction, recover_sender
 from astralink_node.types import Address
-from genesis.presets import DEVNET_ACCOUNTS
+from genesis.dev_accounts import DEVNET_ACCOUNTS
 
 ALICE = DEVNET_ACCOUNTS[0]
 CONTRACT = Address(b"\xc0" * 20)

@@ -11,7 +11,8 @@ from astralink_node.gateway.access import access_policy
 from astralink_node.gateway.asgi import RpcEndpoint
 from astralink_node.gateway.config import GatewayLimits
 from astralink_node.gateway.gateway import Gateway
-from astralink_node.gateway.http_protocol import ALLOWANCE, WIRE
+from astralink_node.gateway.http_protocol import ALLOWANCE
+from astralink_node.gateway.websocket_protocol import WIRE
 from tests.support.asynchronous import run
 
 AT_ONCE = 3

@@ -17,8 +17,9 @@ from genesis.canonical import canonical_encoding, configuration_hash
 from genesis.dev_accounts import DEVNET_ACCOUNTS, DEVNET_MNEMONIC
 from genesis.fields import GenesisError, parse_json
 from genesis.gas_ceiling import gas_limit_ceiling, propose_timeout_for
-from genesis.presets import devnet, render_genesis
-from genesis.schema import parse_genesis
+from genesis.presets import devnet
+from genesis.rendering import render_genesis
+from genesis.sealing import parse_genesis
 from tests.support.chains import genesis_text, genesis_validator, voting_secret
 
 Edit = Callable[[dict[str, Any]], object]

@@ -16,8 +16,9 @@ from genesis.builder import build_genesis
 from genesis.canonical import canonical_encoding, configuration_hash
 from genesis.comparison import differences
 from genesis.fields import GenesisError, camel_case
-from genesis.presets import devnet, render_genesis
-from genesis.schema import parse_genesis
+from genesis.presets import devnet
+from genesis.rendering import render_genesis
+from genesis.sealing import parse_genesis
 from tests.support.chains import LocalChain, genesis_text, genesis_validator
 from tests.support.staking_chains import BWT, StakingChain, staking_genesis
 

@@ -30,7 +30,7 @@ from consensus.sync_wire import (
     decode_blocks_request,
     encode_blocks_reply,
 )
-from genesis.presets import DEVNET_ACCOUNTS
+from genesis.dev_accounts import DEVNET_ACCOUNTS
 from p2p.memory_transport import MemoryNetwork
 from tests.support.chains import GENESIS_TIMESTAMP, LocalChain, candidate, commit_certificate, genesis_text
 from tests.support.kill_points import KillPoint

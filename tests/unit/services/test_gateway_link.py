@@ -65,7 +65,7 @@ from astralink_node.services.transaction_pool import TransactionPool
 from astralink_node.txpool.admission import PoolTransaction
 from astralink_node.txpool.pool import PoolLimits
 from astralink_node.types import Address
-from genesis.schema import parse_genesis
+from genesis.sealing import parse_genesis
 from tests.support.chains import LocalChain, candidate
 from tests.support.networks import network_of
 

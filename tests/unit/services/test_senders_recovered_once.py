@@ -34,8 +34,8 @@ from astralink_node.services.transaction_pool import TransactionPool
 from astralink_node.txpool.pool import PoolLimits
 from astralink_node.types import Address
 from consensus.params import ConsensusParams
-from genesis.presets import DEVNET_CHAIN_ID
-from genesis.schema import parse_genesis
+from genesis.devnet_terms import DEVNET_CHAIN_ID
+from genesis.sealing import parse_genesis
 from p2p.memory_transport import MemoryNetwork
 from p2p.peer_id import PeerId
 from p2p.topics import Topic

@@ -31,7 +31,7 @@ from astralink_node.services.transaction_gossip import (
 from astralink_node.services.transaction_pool import TransactionPool
 from astralink_node.txpool.pool import PoolLimits
 from consensus.wire import DecodeError
-from genesis.schema import parse_genesis
+from genesis.sealing import parse_genesis
 from p2p.gossip_events import Verdict
 from p2p.memory_transport import MemoryNetwork, MemoryTransport
 from p2p.peer_id import PeerId

@@ -13,7 +13,7 @@ from astralink_node.gateway.link_messages import SubmittedTransaction
 from astralink_node.services.transaction_pool import MAX_BATCH, TransactionPool
 from astralink_node.txpool.pool import PoolLimits
 from astralink_node.types import Address
-from genesis.schema import parse_genesis
+from genesis.sealing import parse_genesis
 from tests.support.chains import GWEI, LocalChain, candidate
 
 NOW_MS = 1_800_000_000_000
