@@ -32,6 +32,7 @@ from astralink_node.chain.process_config import (
     EXIT_CONFLICT,
     EXIT_STOPPED,
     EXIT_STORAGE,
+    ORPHAN_GRACE_S,
     ProcessConfig,
 )
 from astralink_node.chain.query_server import QueryServer, WorkGate
@@ -55,8 +56,6 @@ DAMAGE_ADVICE = (
 )
 
 RECEIVE_BYTES = 1 << 20
-ORPHAN_GRACE_S = 2.0
-"""How long block work may go on after the node has gone, before the process ends in the middle of it."""
 
 
 class Terminated(BaseException):
@@ -149,7 +148,7 @@ def _stop_on_sigterm(node: socket.socket, link: NodeLink) -> None:
 
 
 def _watch_for_orphanhood(node: socket.socket) -> None:
-    """End the process soon after the node has gone, even in the middle of a long validation."""
+    """End the process soon after the node has gone, even in the middle of a long validation or query."""
     descriptor = os.dup(node.fileno())
 
     def watch() -> None:
