@@ -90,7 +90,7 @@ def test_an_ordinary_question_of_a_gateway_that_died_ends_too() -> None:
         assert watched.endings == ["_Unwanted"]
 
 
-def test_an_empty_frame_ends_one_question_and_no_other() -> None:
+def test_an_empty_frame_ends_one_question_and_no_other_and_is_answered_by_one() -> None:
     chain, _ = chain_with(to=LOOPER, gas=50_000)
     request = CallRequest(bytes(20), LOOPER, None, None, None, None, 0, b"", (), None)
     with query_server(chain.execution) as (watched, connect):
@@ -100,6 +100,8 @@ def test_an_empty_frame_ends_one_question_and_no_other() -> None:
         asker.link.sendall(encode_frame(7, b""))
         assert watched.ended.acquire(timeout=PATIENCE_S)
         assert watched.endings == ["_Unwanted"]
+        (over,) = asker.receive_frames()
+        assert (over.request_id, over.payload) == (7, b"")
         asker.send(Query(AtLatest(), TraceTransaction(b"\x01" * 32, StructLogs())), request_id=8)
         assert isinstance(asker.receive(), NotFound)
 

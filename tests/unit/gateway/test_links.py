@@ -34,6 +34,7 @@ class Peer:
         self.frames: asyncio.Queue[bytes] = asyncio.Queue()
         self.connections: asyncio.Queue[asyncio.StreamWriter] = asyncio.Queue()
         self.silent = False
+        self.last_id = 0
 
     async def start(self) -> None:
         self.server = await asyncio.start_unix_server(self._serve, self.path)
@@ -52,6 +53,7 @@ class Peer:
         while data := await reader.read(65536):
             for frame in decoder.feed(data):
                 self.frames.put_nowait(frame.payload)
+                self.last_id = frame.request_id
                 if not self.silent:
                     writer.write(encode_frame(frame.request_id, self.reply(frame.payload)))
 
@@ -214,6 +216,45 @@ def test_what_is_only_read_overtakes_calls(tmp_path: Path) -> None:
         for task in (*asked, *running):
             task.cancel()
         await asyncio.gather(*asked, *running, return_exceptions=True)
+        await peer.stop()
+
+    run(main)
+
+
+@pytest.mark.parametrize("is_answered", [True, False])
+def test_a_query_that_was_given_up_keeps_its_place_until_execution_has_done_with_it(
+    tmp_path: Path, *, is_answered: bool
+) -> None:
+    """Or until the link to it is lost."""
+
+    async def main() -> None:
+        peer = Peer(tmp_path / "e")
+        await peer.start()
+        link = ExecutionLink(peer.path, max_in_flight=1, max_waiting=3)
+        running = asyncio.create_task(link.run())
+        await _eventually(link)
+        await peer.frames.get()
+        peer.silent = True
+        first = asyncio.create_task(link.query(QUESTION))
+        await peer.frames.get()
+        first.cancel()
+        assert await peer.frames.get() == b""
+        second = asyncio.create_task(link.query(QUESTION))
+        for _ in range(100):
+            await asyncio.sleep(0)
+        assert peer.frames.empty()
+        writer = await peer.connections.get()
+        if is_answered:
+            writer.write(encode_frame(peer.last_id, b""))
+            assert await peer.frames.get() == encode(QUESTION)
+        else:
+            writer.close()
+            with pytest.raises(Unavailable):
+                await second
+        second.cancel()
+        running.cancel()
+        await asyncio.gather(first, second, running, return_exceptions=True)
+        writer.close()
         await peer.stop()
 
     run(main)
