@@ -37,6 +37,7 @@ from astralink_node.chain.process_config import (
 )
 from astralink_node.chain.query_server import QueryServer, WorkGate
 from astralink_node.errors import UserError
+from astralink_node.interpreter import take_short_turns
 from astralink_node.storage.leveldb import open_leveldb
 from astralink_node.storage.store import (
     DatabaseDamaged,
@@ -163,6 +164,7 @@ def _watch_for_orphanhood(node: socket.socket) -> None:
 
 
 def main(arguments: list[str], stderr: Callable[[str], object] = sys.stderr.write) -> int:
+    take_short_turns()
     try:
         if len(arguments) != 1:
             raise UserError("expected one argument, the configuration as JSON; the node starts this process")

@@ -44,6 +44,7 @@ from astralink_node.gateway.link_messages import GetNodeStatus, NodeStatus, Push
 from astralink_node.gateway.links import ExecutionLink, NodeLink, SocketBackend
 from astralink_node.gateway.rate_limits import RateLimits
 from astralink_node.gateway.reading.errors import Unavailable
+from astralink_node.interpreter import take_short_turns
 from astralink_node.listening import CannotListen, listen_tcp
 
 EXIT_USAGE = 2
@@ -233,6 +234,7 @@ def _netloc(host: str, port: int) -> str:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
+    take_short_turns()
     parser = argparse.ArgumentParser(prog="astralink-gateway", description="AstraLink's JSON-RPC gateway process")
     given = parser.add_mutually_exclusive_group(required=True)
     given.add_argument("--config-fd", type=int, help="descriptor to read the JSON configuration from")
