@@ -298,7 +298,7 @@ class QueryServer:
 
         try:
             interrupt()
-            payload = encode(self._execution.query(query, interrupt, emit))
+            payload = encode(self._execution.query(query, interrupt, emit), interrupt)
         except _Unwanted:
             payload = b""
         except _Long:

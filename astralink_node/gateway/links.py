@@ -24,7 +24,7 @@ FIRST_RETRY_S = 0.05
 LAST_RETRY_S = 2.0
 MAX_REQUESTS_AT_NODE = 4096
 INLINE_BYTES = 128 * 1024
-"""Longer answers to long questions are decoded in a thread, beside the event loop."""
+"""Longer answers are decoded in a thread, beside the event loop."""
 STREAM_BUFFER_BYTES = 128 * 1024
 """Of a streamed answer: twice as much waits here at most; beyond it the socket is not read."""
 
@@ -180,13 +180,12 @@ class ExecutionLink:
             raise
         reply.add_done_callback(lambda _: self._gate.release())
         try:
-            answer: Answer = decode(Answer, await asyncio.shield(reply))
+            return await _decoded(await asyncio.shield(reply))
         except asyncio.CancelledError:
             link.give_up(request_id)
             raise
         except CodecError as error:
             raise Unavailable(f"the execution process gave an answer that cannot be read: {error}") from error
-        return answer
 
 
 async def ask_long(path: str, query: Query) -> AsyncGenerator[Answer]:
@@ -203,10 +202,7 @@ async def ask_long(path: str, query: Query) -> AsyncGenerator[Answer]:
         frames = FrameDecoder()
         while data := await reader.read(STREAM_BUFFER_BYTES):
             for frame in frames.feed(data):
-                if len(frame.payload) > INLINE_BYTES:
-                    yield await asyncio.to_thread(decode, Answer, frame.payload)
-                else:
-                    yield decode(Answer, frame.payload)
+                yield await _decoded(frame.payload)
     except OSError as error:
         raise Unavailable("the link to the execution process was lost") from error
     except (CodecError, FrameError) as error:
@@ -236,6 +232,16 @@ class SocketBackend:
 
     async def ask_node(self, request: Request) -> Reply:
         return await self._node.ask(request)
+
+
+async def _decoded(payload: bytes) -> Answer:
+    """Raises CodecError."""
+    answer: Answer
+    if len(payload) > INLINE_BYTES:
+        answer = await asyncio.to_thread(decode, Answer, payload)
+    else:
+        answer = decode(Answer, payload)
+    return answer
 
 
 def _same(link: FramedLink) -> FramedLink:

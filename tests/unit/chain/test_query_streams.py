@@ -6,13 +6,31 @@ from dataclasses import dataclass
 import pytest
 
 from astralink_node.chain.call_messages import CallAnswer, CallFailed, CallQuestion, CallRequest
+from astralink_node.chain.codec import PAUSE_ITEMS
 from astralink_node.chain.execution import ExecutionConfig
 from astralink_node.chain.frames import encode_frame
 from astralink_node.chain.json_stream import CHUNK_BYTES, Emit
-from astralink_node.chain.messages import Answer, AtHeight, AtLatest, GetStatus, LimitExceeded, NotFound, Query, Status
+from astralink_node.chain.messages import (
+    AccountRecord,
+    AccountsAnswer,
+    Answer,
+    AtHeight,
+    AtLatest,
+    GetStatus,
+    LimitExceeded,
+    NotFound,
+    Query,
+    Status,
+)
 from astralink_node.chain.queries import Interrupt
 from astralink_node.chain.query_limits import QueryLimits
-from astralink_node.chain.query_server import LONG_THREADS, MAX_LONG_WAITING, MAX_TRACES_WAITING, TRACE_THREADS
+from astralink_node.chain.query_server import (
+    LONG_THREADS,
+    MAX_LONG_WAITING,
+    MAX_TRACES_WAITING,
+    TRACE_THREADS,
+    WorkGate,
+)
 from astralink_node.chain.trace_messages import StreamChunk, StreamEnd, TraceBlock, TraceTransaction
 from astralink_node.evm.tracing.options import StructLogs
 from astralink_node.evm.transactions import decode_transaction
@@ -188,6 +206,25 @@ def test_too_many_long_calls_are_refused() -> None:
         for number in range(LONG_THREADS + MAX_LONG_WAITING + 1):
             asker.send(call_of(LOOPER), number + 1)
         assert asker.receive() == LimitExceeded("too many long calls at once; try again")
+
+
+def test_a_long_answer_gives_way_also_while_it_is_encoded() -> None:
+    class Gate(WorkGate):
+        looks = 0
+
+        def give_way(self) -> None:
+            self.looks += 1
+
+    class Long:
+        def query(self, query: Query, interrupt: Interrupt, emit: Emit) -> Answer:
+            return AccountsAnswer((AccountRecord(1, 2, bytes(32), bytes(32)),) * (3 * PAUSE_ITEMS))
+
+    gate = Gate()
+    with query_server(Long(), gate) as (_, connect):
+        asker = connect()
+        asker.send(Query(AtLatest(), GetStatus()))
+        assert isinstance(asker.receive(), AccountsAnswer)
+    assert gate.looks == 1 + 3
 
 
 def test_too_many_traces_are_refused() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from astralink_node.chain.call_messages import CallQuestion, CallRequest
 from astralink_node.chain.codec import decode, encode
 from astralink_node.chain.frames import PUSH_ID, FrameDecoder, encode_frame
 from astralink_node.chain.messages import AtLatest, BytesAnswer, CodeQuestion, Query
+from astralink_node.gateway import links
 from astralink_node.gateway.link_messages import (
     GetPendingNonce,
     NewPendingTransactions,
@@ -19,7 +21,7 @@ from astralink_node.gateway.link_messages import (
     Request,
     SubmittedTransaction,
 )
-from astralink_node.gateway.links import ExecutionLink, NodeLink, SocketBackend
+from astralink_node.gateway.links import INLINE_BYTES, ExecutionLink, NodeLink, SocketBackend
 from astralink_node.gateway.reading.errors import Unavailable
 from tests.support.asynchronous import run
 
@@ -258,3 +260,29 @@ def test_a_query_that_was_given_up_keeps_its_place_until_execution_has_done_with
         await peer.stop()
 
     run(main)
+
+
+def test_a_long_answer_is_decoded_beside_the_event_loop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    threads: list[bool] = []
+
+    def noted(expected: object, payload: bytes) -> object:
+        threads.append(threading.current_thread() is threading.main_thread())
+        return decode(expected, payload)
+
+    class LongWinded(Peer):
+        def reply(self, payload: bytes) -> bytes:
+            return encode(BytesAnswer(bytes(INLINE_BYTES)))
+
+    async def main() -> None:
+        for peer in (Peer(tmp_path / "short"), LongWinded(tmp_path / "long")):
+            await peer.start()
+            link = ExecutionLink(peer.path, max_in_flight=1, max_waiting=1)
+            running = asyncio.create_task(link.run())
+            await _eventually(link)
+            running.cancel()
+            await asyncio.gather(running, return_exceptions=True)
+            await peer.stop()
+
+    monkeypatch.setattr(links, "decode", noted)
+    run(main)
+    assert threads == [True, False]
