@@ -294,7 +294,7 @@ class QueryServer:
             hurry()
 
         def emit(part: TracePart) -> None:
-            connection.send(request_id, encode(part))
+            connection.send(request_id, encode(part, interrupt))
 
         try:
             interrupt()

@@ -31,8 +31,9 @@ from astralink_node.chain.query_server import (
     TRACE_THREADS,
     WorkGate,
 )
-from astralink_node.chain.trace_messages import StreamChunk, StreamEnd, TraceBlock, TraceTransaction
+from astralink_node.chain.trace_messages import RunTrace, StreamChunk, StreamEnd, TraceBlock, TraceTransaction
 from astralink_node.evm.tracing.options import StructLogs
+from astralink_node.evm.tracing.records import SelectorCount, SelectorCounts
 from astralink_node.evm.transactions import decode_transaction
 from astralink_node.storage.store import StorageError
 from tests.support.chains import COUNTER, LOOPER, LocalChain, candidate
@@ -217,14 +218,17 @@ def test_a_long_answer_gives_way_also_while_it_is_encoded() -> None:
 
     class Long:
         def query(self, query: Query, interrupt: Interrupt, emit: Emit) -> Answer:
+            counts = SelectorCounts((SelectorCount(bytes(4), 0, 1),) * (2 * PAUSE_ITEMS))
+            emit(RunTrace(b"", 0, 0, b"", "", (counts,)))
             return AccountsAnswer((AccountRecord(1, 2, bytes(32), bytes(32)),) * (3 * PAUSE_ITEMS))
 
     gate = Gate()
     with query_server(Long(), gate) as (_, connect):
         asker = connect()
         asker.send(Query(AtLatest(), GetStatus()))
+        assert isinstance(asker.receive(), RunTrace)
         assert isinstance(asker.receive(), AccountsAnswer)
-    assert gate.looks == 1 + 3
+    assert gate.looks == 1 + 2 + 3
 
 
 def test_too_many_traces_are_refused() -> None:
