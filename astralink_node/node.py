@@ -7,7 +7,6 @@ link for gateways, a gateway process, and, where there is a validator's signer, 
 import gc
 import platform
 import signal
-import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -29,6 +28,7 @@ from astralink_node.errors import AstraLinkError, UserError
 from astralink_node.gateway.config import GatewayConfig
 from astralink_node.gateway.link_messages import ConsensusState, NodeStatus
 from astralink_node.gateway.settings import gateway_config
+from astralink_node.interpreter import take_short_turns
 from astralink_node.log import Log, configure
 from astralink_node.metrics import NodeMetrics
 from astralink_node.services.block_sync import BlockSync
@@ -82,8 +82,6 @@ CLIENT_VERSION: Final = (
 )
 FIRST_PEER_WAIT_S: Final = 5.0
 """How long a new node that was told of others waits to hear how far they are, before it begins at genesis."""
-_SWITCH_INTERVAL_S: Final = 0.0005
-"""Worker threads verify and sync for a millisecond at a time; with Python's 5 ms each would wait longer than that."""
 _COLLECT_AFTER: Final = (50_000, 20, 20)
 """Garbage thresholds. With Python's own, each commit pays for full collections over every loaded module: tens of ms."""
 _STOP_SIGNALS: Final = tuple(
@@ -146,7 +144,7 @@ def run(setup: NodeSetup, on_ready: OnReady) -> None:
 
 def tune_interpreter() -> None:
     """Once, when everything is imported: short waits for threads, and few full garbage collections."""
-    sys.setswitchinterval(_SWITCH_INTERVAL_S)
+    take_short_turns()
     gc.freeze()
     gc.set_threshold(*_COLLECT_AFTER)
 

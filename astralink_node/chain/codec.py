@@ -30,7 +30,20 @@ MAX_INT_BYTES = 33
 
 TAG_BYTES = 4
 
-Encode = Callable[[typing.Any, list[bytes]], None]  # values of arbitrary message types: see _encoder
+PAUSE_ITEMS = 256
+"""Items of a sequence between two pauses."""
+
+Pause = Callable[[], None]
+
+
+class _Parts(list[bytes]):
+    """Of a message in the making."""
+
+    def __init__(self, pause: Pause | None) -> None:
+        self.pause = pause
+
+
+Encode = Callable[[typing.Any, _Parts], None]  # values of arbitrary message types: see _encoder
 Decode = Callable[[bytes, int], tuple[typing.Any, int]]
 
 _U32 = struct.Struct(">I")
@@ -40,10 +53,14 @@ class CodecError(AstraLinkError):
     """Bytes that are not the canonical encoding of an expected message, or a value that has no encoding."""
 
 
-def encode(message: object) -> bytes:
-    """The canonical bytes of a message, its tag first. Raises CodecError when a field does not fit its type."""
+def encode(message: object, pause: Pause | None = None) -> bytes:
+    """The canonical bytes of a message, its tag first. Raises CodecError when a field does not fit its type.
+
+    `pause` is called now and then while a long sequence is encoded: what it raises ends the work.
+    """
     kind: type = type(message)
-    parts = [_tag(kind)]
+    parts = _Parts(pause)
+    parts.append(_tag(kind))
     try:
         _encoder(kind)(message, parts)
     except (TypeError, AttributeError, OverflowError, struct.error) as error:
@@ -154,7 +171,7 @@ def _without_none(annotation: Hashable) -> Hashable:
 # --- Encoders --------------------------------------------------------------------------------------------------
 
 
-def _encode_int(value: int, parts: list[bytes]) -> None:
+def _encode_int(value: int, parts: _Parts) -> None:
     if type(value) is not int:
         raise TypeError(f"expected int, found {type(value).__name__}")
     zigzag = value << 1 if value >= 0 else (-value << 1) - 1
@@ -164,20 +181,20 @@ def _encode_int(value: int, parts: list[bytes]) -> None:
     parts.append(length.to_bytes(1, "big") + zigzag.to_bytes(length, "big"))
 
 
-def _encode_bool(value: bool, parts: list[bytes]) -> None:
+def _encode_bool(value: bool, parts: _Parts) -> None:
     if type(value) is not bool:
         raise TypeError(f"expected bool, found {type(value).__name__}")
     parts.append(b"\x01" if value else b"\x00")
 
 
-def _encode_bytes(value: bytes, parts: list[bytes]) -> None:
+def _encode_bytes(value: bytes, parts: _Parts) -> None:
     if not isinstance(value, bytes):
         raise TypeError(f"expected bytes, found {type(value).__name__}")
     parts.append(_U32.pack(len(value)))
     parts.append(value)
 
 
-def _encode_str(value: str, parts: list[bytes]) -> None:
+def _encode_str(value: str, parts: _Parts) -> None:
     if not isinstance(value, str):
         raise TypeError(f"expected str, found {type(value).__name__}")
     # A reason text may quote something that is not valid Unicode; it must not make the answer unsendable.
@@ -187,7 +204,7 @@ def _encode_str(value: str, parts: list[bytes]) -> None:
 def _fields_encoder(kind: type) -> Encode:
     steps = tuple((name, _encoder(annotation)) for name, annotation in _field_types(kind))
 
-    def encode_fields(value: object, parts: list[bytes]) -> None:
+    def encode_fields(value: object, parts: _Parts) -> None:
         if type(value) is not kind:
             raise TypeError(f"expected {kind.__name__}, found {type(value).__name__}")
         for name, step in steps:
@@ -197,18 +214,20 @@ def _fields_encoder(kind: type) -> Encode:
 
 
 def _sequence_encoder(item: Encode) -> Encode:
-    def encode_sequence(values: tuple[object, ...], parts: list[bytes]) -> None:
+    def encode_sequence(values: tuple[object, ...], parts: _Parts) -> None:
         if not isinstance(values, tuple):
             raise TypeError(f"expected tuple, found {type(values).__name__}")
         parts.append(_U32.pack(len(values)))
-        for value in values:
+        for count, value in enumerate(values, 1):
             item(value, parts)
+            if not count % PAUSE_ITEMS and parts.pause is not None:
+                parts.pause()
 
     return encode_sequence
 
 
 def _fixed_tuple_encoder(items: tuple[Encode, ...]) -> Encode:
-    def encode_tuple(values: tuple[object, ...], parts: list[bytes]) -> None:
+    def encode_tuple(values: tuple[object, ...], parts: _Parts) -> None:
         if len(values) != len(items):
             raise TypeError(f"expected a tuple of {len(items)}")
         for item, value in zip(items, values, strict=True):
@@ -218,7 +237,7 @@ def _fixed_tuple_encoder(items: tuple[Encode, ...]) -> Encode:
 
 
 def _optional_encoder(inner: Encode) -> Encode:
-    def encode_optional(value: object, parts: list[bytes]) -> None:
+    def encode_optional(value: object, parts: _Parts) -> None:
         if value is None:
             parts.append(b"\x00")
         else:
@@ -231,7 +250,7 @@ def _optional_encoder(inner: Encode) -> Encode:
 def _union_encoder(members: tuple[type, ...]) -> Encode:
     steps = {member: (_tag(member), _encoder(member)) for member in members}
 
-    def encode_union(value: object, parts: list[bytes]) -> None:
+    def encode_union(value: object, parts: _Parts) -> None:
         found = steps.get(type(value))
         if found is None:
             raise TypeError(f"{type(value).__name__} is none of {', '.join(member.__name__ for member in members)}")

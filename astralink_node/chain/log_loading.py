@@ -5,23 +5,33 @@ its receipt, its transaction's hash, and the header's hash and time. The stored 
 and cut out, not decoded. chain.records and evm.blocks own the forms.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 from astralink_node.chain.ledger import Ledger
 from astralink_node.chain.messages import LogRecord
 from astralink_node.chain.records import damaged
 from astralink_node.crypto.keccak import keccak256
 from astralink_node.evm import rlp
-from astralink_node.evm.blocks import MalformedBlock, decode_receipt, header_timestamp, receipt_logs
+from astralink_node.evm.blocks import MalformedBlock, header_timestamp, receipt_logs
 
 _RAW_RECEIPT, _FIRST_LOG = 0, 3
 """Places in a stored receipt."""
 
 
-def load_logs(ledger: Ledger, height: int, positions: Sequence[int] | None) -> list[LogRecord]:
-    """The logs at rising positions within the block; for None all of them."""
+LOGS_PER_LOOK = 256
+
+
+def load_logs(
+    ledger: Ledger, height: int, positions: Sequence[int] | None, check_time: Callable[[], None]
+) -> list[LogRecord]:
+    """The logs at rising positions within the block; for None all of them. Raises what `check_time` does."""
+    found: list[LogRecord] = []
     try:
-        return list(_load(ledger, height, positions))
+        for log in _load(ledger, height, positions):
+            found.append(log)
+            if not len(found) % LOGS_PER_LOOK:
+                check_time()
+        return found
     except (rlp.MalformedRlp, MalformedBlock) as error:
         raise damaged(f"logs of block {height}", str(error)) from error
     except (IndexError, ValueError) as error:  # a list of fewer items than its form has
@@ -35,8 +45,7 @@ def _load(ledger: Ledger, height: int, positions: Sequence[int] | None) -> Itera
     block_hash, timestamp = keccak256(raw_header), header_timestamp(raw_header)
     hashes = _TransactionHashes(ledger.raw_body(height))
     for index, first, raw_receipt, wanted in _receipts(ledger.raw_receipts(height), positions):
-        logs = decode_receipt(raw_receipt).logs if wanted is None else receipt_logs(raw_receipt, wanted)
-        for place, log in enumerate(logs) if wanted is None else zip(wanted, logs, strict=True):
+        for place, log in receipt_logs(raw_receipt, wanted):
             yield LogRecord(
                 address=log.address,
                 topics=log.topics,

@@ -77,7 +77,7 @@ def search_logs(
     data_bytes = 0
     for height, positions in matches:
         check_time()
-        loaded = load_logs(ledger, height, positions)
+        loaded = load_logs(ledger, height, positions, check_time)
         data_bytes += sum(len(log.data) for log in loaded)
         found.extend(loaded)
         if len(found) > max_logs:

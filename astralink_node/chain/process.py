@@ -33,10 +33,12 @@ from astralink_node.chain.process_config import (
     EXIT_CONFLICT,
     EXIT_STOPPED,
     EXIT_STORAGE,
+    ORPHAN_GRACE_S,
     ProcessConfig,
 )
 from astralink_node.chain.query_server import QueryServer, WorkGate
 from astralink_node.errors import UserError
+from astralink_node.interpreter import take_short_turns
 from astralink_node.storage.leveldb import open_leveldb
 from astralink_node.storage.store import (
     DatabaseDamaged,
@@ -56,8 +58,6 @@ DAMAGE_ADVICE = (
 )
 
 RECEIVE_BYTES = 1 << 20
-ORPHAN_GRACE_S = 2.0
-"""How long block work may go on after the node has gone, before the process ends in the middle of it."""
 
 
 class Terminated(BaseException):
@@ -151,7 +151,7 @@ def _stop_on_sigterm(node: socket.socket, link: NodeLink) -> None:
 
 
 def _watch_for_orphanhood(node: socket.socket) -> None:
-    """End the process soon after the node has gone, even in the middle of a long validation."""
+    """End the process soon after the node has gone, even in the middle of a long validation or query."""
     descriptor = os.dup(node.fileno())
 
     def watch() -> None:
@@ -166,6 +166,7 @@ def _watch_for_orphanhood(node: socket.socket) -> None:
 
 
 def main(arguments: list[str], stderr: Callable[[str], object] = sys.stderr.write) -> int:
+    take_short_turns()
     try:
         if len(arguments) != 1:
             raise UserError("expected one argument, the configuration as JSON; the node starts this process")

@@ -27,6 +27,9 @@ EXIT_BUG: Final = 70
 EXIT_STORAGE: Final = errors.EXIT_STORAGE
 """The database failed (disk full, damaged, unwritable). Nothing is half-written; restart once it is mended."""
 
+ORPHAN_GRACE_S: Final = 1.0
+"""How long work may go on after the node has closed its socket, before the process ends in the middle of it."""
+
 DEFAULT_QUERY_THREADS: Final = 4
 DEFAULT_HISTORY_HEIGHTS: Final = 8_192
 

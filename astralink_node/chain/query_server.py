@@ -11,7 +11,8 @@ that is not over soon is given up, and begins again among the long ones, where o
 
 An answer in several frames goes as fast as the gateway takes it. A connection that closes ends the work for all that
 was asked over it: the reader thread sees the end, and work in progress looks for it as often as it looks at the clock.
-So does an empty frame end the work for the one request that it names.
+So does an empty frame end the work for the one request that it names; an empty frame answers it once nothing works for
+it any more.
 """
 
 import os
@@ -293,13 +294,13 @@ class QueryServer:
             hurry()
 
         def emit(part: TracePart) -> None:
-            connection.send(request_id, encode(part))
+            connection.send(request_id, encode(part, interrupt))
 
         try:
             interrupt()
-            payload = encode(self._execution.query(query, interrupt, emit))
+            payload = encode(self._execution.query(query, interrupt, emit), interrupt)
         except _Unwanted:
-            return
+            payload = b""
         except _Long:
             is_over = False
             raise

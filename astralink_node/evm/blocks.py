@@ -7,7 +7,7 @@ Encodings only: which blocks are valid is said in header_rules and pipeline. Not
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -274,19 +274,25 @@ def decode_receipt(raw: bytes) -> Receipt:
     )
 
 
-def receipt_logs(raw: bytes, wanted: Sequence[int]) -> list[Log]:
-    """Some logs of a receipt, by their rising positions in it: those between are passed over, not decoded."""
+def receipt_logs(raw: bytes, wanted: Sequence[int] | None) -> Iterator[tuple[int, Log]]:
+    """Logs of a receipt with their positions in it, one by one: all, or those at rising positions alone.
+
+    The others are passed over, not decoded. Raises MalformedBlock on the way.
+    """
     start = 1 if raw and raw[0] < 0x80 else 0
     try:
         fields = rlp.item_places(raw, start, len(raw))
         if len(fields) != 4:
             raise MalformedBlock("a receipt of 4 fields", f"{len(fields)} fields")
-        items = rlp.item_places(raw, fields[3][0], len(raw), at_most=wanted[-1] + 1 if wanted else 0)
-        return [_decode_log(rlp.decode(raw[items[place][0] : items[place][2]])) for place in wanted]
+        at_most = rlp.MAX_ITEMS if wanted is None else max(wanted, default=-1) + 1
+        items = rlp.item_places(raw, fields[3][0], len(raw), at_most=at_most)
+        if wanted and len(items) < at_most:
+            raise MalformedBlock(f"a receipt of at least {at_most} logs", f"{len(items)} logs")
+        for place in range(len(items)) if wanted is None else wanted:
+            first, _, end = items[place]
+            yield place, _decode_log(rlp.decode(raw[first:end]))
     except rlp.MalformedRlp as error:
         raise MalformedBlock("logs of a receipt", str(error)) from None
-    except IndexError:
-        raise MalformedBlock(f"a receipt of at least {wanted[-1] + 1} logs", f"{len(items)} logs") from None
 
 
 def encode_logs(logs: Sequence[Log]) -> bytes:

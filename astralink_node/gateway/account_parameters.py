@@ -7,7 +7,6 @@ import orjson
 from astralink_node.gateway.call_parameters import call_arguments
 from astralink_node.gateway.filling import Draft
 from astralink_node.gateway.parameters import BadValue, byte_string, quantity, quantity64
-from astralink_node.gateway.typed_data import typed_data_digest
 
 MAX_FAUCET_WEI = 100 * 10**18
 """Of one call: a hundredth of what each account has at genesis."""
@@ -37,14 +36,14 @@ def signed_text(path: str, value: object) -> bytes:
     return byte_string(path, value)
 
 
-def typed_data(path: str, value: object) -> bytes:
-    """The digest to sign. ethers sends the object as JSON text, others as it is."""
+def typed_data(path: str, value: object) -> object:
+    """What `typed_data_digest` hashes. ethers sends the object as JSON text, others as it is."""
     if isinstance(value, str):
         try:
-            value = orjson.loads(value)
+            return orjson.loads(value)
         except orjson.JSONDecodeError as error:
             raise BadValue(path, f"expected an object, or one as JSON text: {error}") from error
-    return typed_data_digest(path, value)
+    return value
 
 
 def faucet_amount(path: str, value: object) -> int:

@@ -8,6 +8,7 @@ before it is parsed.
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from collections.abc import AsyncGenerator, Coroutine, Mapping
 from contextlib import aclosing, suppress
 from typing import Any, cast
@@ -196,24 +197,62 @@ class RpcEndpoint:
             connection.close()
 
     async def _converse(self, connection: Connection, receive: Receive, allowance: Allowance) -> None:
-        """Answer messages as they come, so many at once, while one more waits; beyond that the socket is not read.
+        """Answer messages as they come, so many at once, while more wait in their order.
 
-        Raises ClientGone, also while so many are at work: what works for a client that left is cancelled.
+        The socket is always read, so that a client that leaves is noticed: then ClientGone is raised, and what works
+        for it is cancelled. One that lets more wait than may is disconnected.
         """
-        gate = asyncio.Semaphore(self._limits.requests_per_connection)
+        limits, waiting = self._limits, _Waiting(self._limits)
+        at_work = 0
+
+        async def answer(body: bytes | None) -> None:
+            nonlocal at_work
+            while body is not None:
+                await self._gateway.answer_connection(connection, body, allowance)
+                body = waiting.next()
+            at_work -= 1
+
         async with asyncio.TaskGroup() as answers:
             while True:
                 message = await receive()
                 if message["type"] == "websocket.disconnect":
                     raise ClientGone
-                await gate.acquire()
-                answers.create_task(self._answer(connection, _payload(message), allowance, gate))
+                body = _payload(message)
+                if at_work < limits.requests_per_connection:
+                    at_work += 1
+                    answers.create_task(answer(body))
+                elif not waiting.add(body):
+                    connection.outbox.drop(
+                        f"too fast: more than {limits.requests_waiting_per_connection} messages or "
+                        f"{limits.request_bytes} bytes wait to be answered"
+                    )
+                    raise ClientGone
 
-    async def _answer(self, connection: Connection, body: bytes, allowance: Allowance, gate: asyncio.Semaphore) -> None:
-        try:
-            await self._gateway.answer_connection(connection, body, allowance)
-        finally:
-            gate.release()
+
+class _Waiting:
+    """Messages of one connection that wait for others to be answered; bounded."""
+
+    def __init__(self, limits: GatewayLimits) -> None:
+        self._limits = limits
+        self._bodies: deque[bytes] = deque()
+        self._bytes = 0
+
+    def add(self, body: bytes) -> bool:
+        """False: there is no room for it."""
+        if len(self._bodies) >= self._limits.requests_waiting_per_connection:
+            return False
+        if self._bytes + len(body) > self._limits.request_bytes:
+            return False
+        self._bodies.append(body)
+        self._bytes += len(body)
+        return True
+
+    def next(self) -> bytes | None:
+        if not self._bodies:
+            return None
+        body = self._bodies.popleft()
+        self._bytes -= len(body)
+        return body
 
 
 def _payload(message: Message) -> bytes:

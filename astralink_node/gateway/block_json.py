@@ -21,9 +21,9 @@ def header_json(view: BlockView) -> bytes:
     return view.remember(_header)
 
 
-def block_json(view: BlockView, *, full: bool) -> orjson.Fragment:
+async def block_json(view: BlockView, *, full: bool) -> orjson.Fragment:
     """With whole transactions, or their hashes."""
-    return view.remember(_with_transactions if full else _with_hashes)
+    return await view.remember_beside(_with_transactions if full else _with_hashes)
 
 
 def transaction_json(view: BlockView, index: int) -> orjson.Fragment:
@@ -31,9 +31,9 @@ def transaction_json(view: BlockView, index: int) -> orjson.Fragment:
     return orjson.Fragment(orjson.dumps(fields))
 
 
-def receipts_json(view: BlockView) -> orjson.Fragment:
+async def receipts_json(view: BlockView) -> orjson.Fragment:
     """Of all its transactions; the view needs its receipts, as below."""
-    return view.remember(_receipts)
+    return await view.remember_beside(_receipts)
 
 
 def receipt_json(view: BlockView, index: int) -> orjson.Fragment:

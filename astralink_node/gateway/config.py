@@ -67,7 +67,9 @@ class GatewayLimits:
     queries_waiting: int = 2048
     subscriptions_per_connection: int = 128
     requests_per_connection: int = 64
-    """WebSocket messages of one connection being answered at once; reading stops while they are."""
+    """WebSocket messages of one connection being answered at once."""
+    requests_waiting_per_connection: int = 8192
+    """More of them, request_bytes together; a client that sends still more is disconnected."""
     send_queue_messages: int = 8192
     send_queue_bytes: int = 32 * 1024 * 1024
     """A WebSocket client that lets more than this pile up is disconnected."""

@@ -15,6 +15,7 @@ from functools import partial
 from astralink_node.errors import AstraLinkError
 from astralink_node.gateway.config import GatewayLimits
 from astralink_node.gateway.context import RpcContext
+from astralink_node.gateway.deadlines import Deadlines
 from astralink_node.gateway.jsonrpc import (
     Batch,
     Call,
@@ -66,6 +67,11 @@ class Dispatcher:
         self._limits = limits
         self._in_flight = 0
         self._long_calls = LongCalls(limits)
+        self._deadlines, self._long_deadlines = Deadlines(), Deadlines()
+
+    async def stop(self, grace_s: float) -> None:
+        """End what takes long with an error, at once, and after so many seconds the rest; until nothing runs."""
+        await asyncio.gather(self._long_deadlines.stop(0), self._deadlines.stop(grace_s))
 
     async def answer(self, body: bytes, context: RpcContext, allowance: Allowance | None = None) -> bytes | None:
         """The answer to one message; None when it held only notifications. Raises RateLimited."""
@@ -133,15 +139,20 @@ class Dispatcher:
         max_bytes = self._limits.response_bytes
         try:
             with self._long_calls.message():
-                async with self._long_calls.place:
-                    async with asyncio.timeout_at(self._deadline(call)):
+                async with self._long_deadlines.until(None):
+                    await self._long_calls.place.acquire()
+                try:
+                    async with self._long_deadlines.until(self._deadline(call)):
                         result = await self._run(call, context)
                     if isinstance(result, Streamed):
-                        parts = answer_in_parts(call.id, result, partial(_failure, call), self._limits.streamed_bytes)
+                        streamed = Streamed(self._long_deadlines.each(result.chunks))
+                        parts = answer_in_parts(call.id, streamed, partial(_failure, call), self._limits.streamed_bytes)
                         async with aclosing(parts):
                             async for part in parts:
                                 yield part
                         return
+                finally:
+                    self._long_calls.place.release()
         except Exception as error:  # noqa: BLE001 - every request's outermost frame
             answer = encode_error(call.id, _failure(call, error))
         else:
@@ -185,15 +196,12 @@ class Dispatcher:
         if item.is_notification and self._takes_long(item):
             # It would run for nobody: what takes long has no effect but its answer.
             return None
-        if asyncio.get_running_loop().time() >= deadline:
-            # It would begin all the same, up to where it first waits.
-            return _unless_notification(item, _failure(item, TimeoutError()))
         try:
-            async with asyncio.timeout_at(deadline):
-                if self._takes_long(item):
-                    async with self._long_calls.place:
-                        result = await self._run_whole(item, context)
-                else:
+            if self._takes_long(item):
+                async with self._long_deadlines.until(deadline), self._long_calls.place:
+                    result = await self._run_whole(item, context)
+            else:
+                async with self._deadlines.until(deadline):
                     result = await self._run_whole(item, context)
             return None if item.is_notification else encode_result(item.id, result)
         except Exception as error:  # noqa: BLE001 - every request's outermost frame

@@ -86,6 +86,10 @@ class Gateway:
         """Likewise, of one that may leave meanwhile, and takes what is long part by part, or whole."""
         return await self._dispatcher.answer_in_parts(body, self._context, allowance, whole=whole)
 
+    async def stop(self, grace_s: float) -> None:
+        """See :meth:`Dispatcher.stop`."""
+        await self._dispatcher.stop(grace_s)
+
     def open_connection(self, wire: Wire) -> Connection:
         """For a WebSocket client, until :meth:`Connection.close`."""
         return Connection(self._limits, Outbox(wire, self._queues), self._hub)

@@ -24,7 +24,7 @@ FIRST_RETRY_S = 0.05
 LAST_RETRY_S = 2.0
 MAX_REQUESTS_AT_NODE = 4096
 INLINE_BYTES = 128 * 1024
-"""Longer answers to long questions are decoded in a thread, beside the event loop."""
+"""Longer answers are decoded in a thread, beside the event loop."""
 STREAM_BUFFER_BYTES = 128 * 1024
 """Of a streamed answer: twice as much waits here at most; beyond it the socket is not read."""
 
@@ -32,10 +32,8 @@ STREAM_BUFFER_BYTES = 128 * 1024
 class FramedLink(asyncio.Protocol):
     """Requests and replies matched by id over one socket, and pushes as they come."""
 
-    def __init__(self, peer: str, on_push: Callable[[bytes], None] | None = None, *, can_give_up: bool = False) -> None:
+    def __init__(self, peer: str, on_push: Callable[[bytes], None] | None = None) -> None:
         self._peer = peer
-        self._can_give_up = can_give_up
-        """The peer takes an empty frame for the end of interest in that request."""
         self._on_push = on_push
         self._decoder = FrameDecoder()
         self._transport: asyncio.WriteTransport | None = None
@@ -47,22 +45,30 @@ class FramedLink(asyncio.Protocol):
     def in_flight(self) -> int:
         return len(self._waiting)
 
-    async def request(self, payload: bytes) -> bytes:
-        """The reply's payload; raises Unavailable when the link is down or goes down meanwhile."""
+    def send(self, payload: bytes) -> tuple[int, asyncio.Future[bytes]]:
+        """The request's id and its reply to come, which fails as Unavailable when the link goes down.
+
+        Raises Unavailable when it is down already.
+        """
         if self._transport is None or self.lost.is_set():
             raise Unavailable(f"{self._peer} is temporarily unavailable")
+        frame = encode_frame(self._next_id, payload)
         request_id = self._next_id
         self._next_id += 1
-        reply: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
-        self._waiting[request_id] = reply
+        reply = self._waiting[request_id] = asyncio.get_running_loop().create_future()
+        self._transport.write(frame)
+        return request_id, reply
+
+    def give_up(self, request_id: int) -> None:
+        """Tell a peer that understands it that nobody wants the reply, which comes all the same, and soon."""
+        if self._transport is not None and not self.lost.is_set():
+            self._transport.write(encode_frame(request_id, b""))
+
+    async def request(self, payload: bytes) -> bytes:
+        """The reply's payload. Raises Unavailable."""
+        request_id, reply = self.send(payload)
         try:
-            self._transport.write(encode_frame(request_id, payload))
             return await reply
-        except asyncio.CancelledError:
-            # Otherwise what nobody waits for would keep everybody else waiting.
-            if self._can_give_up and not self.lost.is_set():
-                self._transport.write(encode_frame(request_id, b""))
-            raise
         finally:
             # A request that was given up leaves no trace; its late reply is dropped.
             self._waiting.pop(request_id, None)
@@ -80,7 +86,7 @@ class FramedLink(asyncio.Protocol):
         try:
             for frame in self._decoder.feed(data):
                 if frame.request_id != PUSH_ID:
-                    waiting = self._waiting.get(frame.request_id)
+                    waiting = self._waiting.pop(frame.request_id, None)
                     if waiting is not None and not waiting.done():
                         waiting.set_result(frame.payload)
                 elif self._on_push is not None:
@@ -123,7 +129,10 @@ class NodeLink:
 
 
 class ExecutionLink:
-    """Queries to the execution process. Bounded: so many at work, so many waiting, the rest are refused."""
+    """Queries to the execution process. Bounded: so many at work, so many waiting, the rest are refused.
+
+    One that was given up keeps its place until the execution process has done with it.
+    """
 
     def __init__(self, path: str, *, max_in_flight: int, max_waiting: int) -> None:
         self.path = path
@@ -136,7 +145,7 @@ class ExecutionLink:
         """Keep a connection until cancelled."""
         retry_s = FIRST_RETRY_S
         while True:
-            link = FramedLink("the execution process", can_give_up=True)
+            link = FramedLink("the execution process")
             try:
                 await asyncio.get_running_loop().create_unix_connection(partial(_same, link), self.path)
             except OSError as error:
@@ -161,15 +170,22 @@ class ExecutionLink:
             await self._gate.acquire()
         finally:
             self._waiting -= 1
+        link = self._link
         try:
-            if self._link is None:
+            if link is None:
                 raise Unavailable("the execution process is temporarily unavailable")
-            answer: Answer = decode(Answer, await self._link.request(encode(query)))
-            return answer
+            request_id, reply = link.send(encode(query))
+        except BaseException:
+            self._gate.release()
+            raise
+        reply.add_done_callback(lambda _: self._gate.release())
+        try:
+            return await _decoded(await asyncio.shield(reply))
+        except asyncio.CancelledError:
+            link.give_up(request_id)
+            raise
         except CodecError as error:
             raise Unavailable(f"the execution process gave an answer that cannot be read: {error}") from error
-        finally:
-            self._gate.release()
 
 
 async def ask_long(path: str, query: Query) -> AsyncGenerator[Answer]:
@@ -186,10 +202,7 @@ async def ask_long(path: str, query: Query) -> AsyncGenerator[Answer]:
         frames = FrameDecoder()
         while data := await reader.read(STREAM_BUFFER_BYTES):
             for frame in frames.feed(data):
-                if len(frame.payload) > INLINE_BYTES:
-                    yield await asyncio.to_thread(decode, Answer, frame.payload)
-                else:
-                    yield decode(Answer, frame.payload)
+                yield await _decoded(frame.payload)
     except OSError as error:
         raise Unavailable("the link to the execution process was lost") from error
     except (CodecError, FrameError) as error:
@@ -219,6 +232,16 @@ class SocketBackend:
 
     async def ask_node(self, request: Request) -> Reply:
         return await self._node.ask(request)
+
+
+async def _decoded(payload: bytes) -> Answer:
+    """Raises CodecError."""
+    answer: Answer
+    if len(payload) > INLINE_BYTES:
+        answer = await asyncio.to_thread(decode, Answer, payload)
+    else:
+        answer = decode(Answer, payload)
+    return answer
 
 
 def _same(link: FramedLink) -> FramedLink:

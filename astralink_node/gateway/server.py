@@ -7,8 +7,10 @@ Contract with the node, which starts it:
   bound, the node is connected and its head is known.
 * Exit codes: 0 after SIGTERM; ``EXIT_USAGE`` for a bad configuration; ``EXIT_PORT`` when the port cannot be had;
   ``EXIT_NODE_GONE`` when the node's socket cannot be reached or closes. A reason of one line goes to stderr.
-* SIGTERM stops within two seconds. SIGINT and SIGHUP are ignored: Ctrl-C, or a terminal that is closed, reaches the
-  whole process group, and the order of stopping is the node's to choose.
+* SIGTERM stops within two seconds: what takes long is answered with an error at once, the rest as far as it is ready
+  within half a second, and clients that do not read are cut off.
+* SIGINT and SIGHUP are ignored: Ctrl-C, or a terminal that is closed, reaches the whole process group, and the order
+  of stopping is the node's to choose.
 """
 
 from __future__ import annotations
@@ -25,7 +27,7 @@ import sys
 import time
 from collections.abc import Generator, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, cast
 
 import orjson
 import uvicorn
@@ -43,6 +45,7 @@ from astralink_node.gateway.links import ExecutionLink, NodeLink, SocketBackend
 from astralink_node.gateway.rate_limits import RateLimits
 from astralink_node.gateway.reading.errors import Unavailable
 from astralink_node.gateway.websocket_protocol import websocket_protocol
+from astralink_node.interpreter import take_short_turns
 from astralink_node.listening import CannotListen, listen_tcp
 
 EXIT_USAGE = 2
@@ -51,7 +54,12 @@ EXIT_NODE_GONE = 4
 
 CONNECT_TIMEOUT_S = 60.0
 """For the node to say who it is and announce its head: it starts us before its database and keys are open."""
+ANSWER_GRACE_S = 0.5
+"""What calls that do not take long get to finish."""
+CLIENT_GRACE_S = 0.5
+"""What clients get to read their last answers."""
 SHUTDOWN_GRACE_S = 1
+"""For uvicorn to wait until nobody is connected; whoever still is has been cut off by then."""
 NICENESS = 5
 """Added to the node's: where processor time is short, blocks go before requests, of which strangers may send any
 number. A third of the weight of the node's other processes in Linux' scheduler."""
@@ -83,6 +91,16 @@ class GatewayServer(uvicorn.Server):
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets=sockets)
         self.listening.set()
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Clients that are left after a while count as gone; uvicorn would cancel their requests and log each."""
+        cut = asyncio.get_running_loop().call_later(CLIENT_GRACE_S, self._cut_off)
+        await super().shutdown(sockets=sockets)
+        cut.cancel()
+
+    def _cut_off(self) -> None:
+        for connection in list(self.server_state.connections):
+            cast(asyncio.WriteTransport, connection.transport).abort()
 
 
 async def serve(config: GatewayConfig, listener: socket.socket, ready_fd: int | None) -> None:
@@ -140,6 +158,7 @@ async def serve(config: GatewayConfig, listener: socket.socket, ready_fd: int | 
         _announce_ready(listener, ready_fd, is_rate_limited=is_rate_limited)
         await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
         lost = node.lost.is_set() and not stop.is_set()
+        await gateway.stop(ANSWER_GRACE_S)
         server.should_exit = True
         await serving
         for task in background:
@@ -216,6 +235,7 @@ def _netloc(host: str, port: int) -> str:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
+    take_short_turns()
     parser = argparse.ArgumentParser(prog="astralink-gateway", description="AstraLink's JSON-RPC gateway process")
     given = parser.add_mutually_exclusive_group(required=True)
     given.add_argument("--config-fd", type=int, help="descriptor to read the JSON configuration from")

@@ -25,6 +25,7 @@ from astralink_node.chain.process_config import (
     EXIT_CONFLICT,
     EXIT_STOPPED,
     EXIT_STORAGE,
+    ORPHAN_GRACE_S,
     ProcessConfig,
 )
 from astralink_node.chain.process_config import MODULE as EXECUTION_MODULE
@@ -41,8 +42,8 @@ EXIT_EXECUTION_DIED: Final = 69
 """The node's own exit code when the execution process died of a signal or a bug (EX_UNAVAILABLE)."""
 
 GATEWAY_STOP_S: Final = 2.5
-EXECUTION_STOP_S: Final = 1.5
-"""Together less than the five seconds within which a stopped node has to be gone."""
+EXECUTION_STOP_S: Final = ORPHAN_GRACE_S + 0.5
+"""By then it has ended by itself. Together less than the five seconds within which a stopped node has to be gone."""
 SAME_SIGNAL_S: Final = 1.0
 """A SIGTERM to every process of a service (systemd, `timeout`) reaches the node this much after its child at most."""
 FIRST_PAUSE_S: Final = 0.1

@@ -6,7 +6,7 @@ account whose stored slots are all dropped costs what it stored (only genesis ca
 EIP-6780).
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from astralink_node.crypto.keccak import keccak256
@@ -38,12 +38,15 @@ class StateUpdate:
     """What the database holds under each key of ``writes`` now: the block's reverse diff is made of it."""
 
 
-def commit_changes(reader: Reader, parent_root: Hash32, changes: StateChanges) -> StateUpdate:
+def commit_changes(
+    reader: Reader, parent_root: Hash32, changes: StateChanges, interrupt: Callable[[], None] | None = None
+) -> StateUpdate:
     """Compute the state after ``changes``. ``reader`` must hold the state with ``parent_root``.
 
-    Raises StateDamaged if the nodes that it needs are not those which ``parent_root`` commits to.
+    ``interrupt`` is called now and then where tries grow and nothing is read. Raises StateDamaged if the nodes that it
+    needs are not those which ``parent_root`` commits to.
     """
-    commitment = _Commitment(reader)
+    commitment = _Commitment(reader, interrupt)
     for address, account in changes.accounts.items():
         commitment.add_account(address, account, changes.storage.get(address), wiped=address in changes.wiped)
     state_root = commitment.update_trie(ACCOUNT_NODES, parent_root, commitment.leaves)
@@ -54,9 +57,10 @@ def commit_changes(reader: Reader, parent_root: Hash32, changes: StateChanges) -
 class _Commitment:
     """The writes of one block while they are collected."""
 
-    __slots__ = ("_get", "_reader", "leaves", "previous", "writes")
+    __slots__ = ("_get", "_interrupt", "_reader", "leaves", "previous", "writes")
 
-    def __init__(self, reader: Reader) -> None:
+    def __init__(self, reader: Reader, interrupt: Callable[[], None] | None) -> None:
+        self._interrupt = interrupt
         self._reader = reader
         self._get = reader.get
         self.leaves: dict[bytes, bytes] = {}
@@ -88,7 +92,7 @@ class _Commitment:
                 self.previous[key] = None
 
     def update_trie(self, prefix: bytes, root: Hash32, leaves: dict[bytes, bytes]) -> Hash32:
-        update = update_trie(self._get, prefix, root, leaves)
+        update = update_trie(self._get, prefix, root, leaves, self._interrupt)
         self.writes.update(update.writes)
         for key, value in update.previous.items():
             # A node of a dropped trie keeps what `_drop_storage` found: the new trie did not look there.

@@ -48,15 +48,20 @@ class TrieUpdate(NamedTuple):
 
 
 def update_trie(
-    get: Callable[[bytes], bytes | None], prefix: bytes, root: Hash32, updates: Mapping[bytes, bytes]
+    get: Callable[[bytes], bytes | None],
+    prefix: bytes,
+    root: Hash32,
+    updates: Mapping[bytes, bytes],
+    interrupt: Callable[[], None] | None = None,
 ) -> TrieUpdate:
     """The trie with ``root``, whose nodes are stored under ``prefix``, after ``updates`` (an empty value deletes).
 
+    ``interrupt`` is called for each new branch, which nothing is read for; what it raises ends the work.
     Raises StateDamaged when a node that it needs is missing or is not the one that the root commits to.
     """
     if not updates:
         return TrieUpdate(root, {}, {})
-    walk = _Walk(get)
+    walk = _Walk(get, interrupt)
     items = sorted([(key.hex(), value) for key, value in updates.items()])
     node = None if root == EMPTY_TRIE_ROOT else walk.load(root, prefix)
     node = walk.update(node, prefix, 0, items)
@@ -110,10 +115,11 @@ class _Walk:
     since the parent may still have to merge them; sealing encodes a node for good.
     """
 
-    __slots__ = ("_get", "loaded", "sealed")
+    __slots__ = ("_get", "_interrupt", "loaded", "sealed")
 
-    def __init__(self, get: Callable[[bytes], bytes | None]) -> None:
+    def __init__(self, get: Callable[[bytes], bytes | None], interrupt: Callable[[], None] | None = None) -> None:
         self._get = get
+        self._interrupt = interrupt
         self.loaded: dict[bytes, bytes] = {}
         self.sealed: dict[bytes, bytes] = {}
 
@@ -161,6 +167,8 @@ class _Walk:
         first = items[0][0]
         if len(items) == 1:
             return [encode_path(first[depth:], is_leaf=True), items[0][1]]
+        if self._interrupt is not None:
+            self._interrupt()
         last = items[-1][0]
         fork = depth
         while first[fork] == last[fork]:

@@ -26,7 +26,7 @@ class UncommittedState:
     def __init__(self, base: PointReader, state_root: Hash32, interrupt: Callable[[], None] | None = None) -> None:
         """`base` holds the state with `state_root`, be it the head's or an earlier one's.
 
-        `interrupt` is called now and then by whatever reads; when it raises, the state is void.
+        `interrupt` is called now and then by whatever reads, and where tries grow; when it raises, the state is void.
         """
         self._base = base
         self._interrupt = interrupt
@@ -39,7 +39,7 @@ class UncommittedState:
     def add(self, changes: StateChanges) -> Hash32:
         """The state with a block's changes, which were made on it; its root."""
         self._drop_storage_of(changes)
-        update = commit_changes(self, self.state_root, changes)
+        update = commit_changes(self, self.state_root, changes, self._interrupt)
         self._writes.update(update.writes)
         self.state_root = update.state_root
         return self.state_root

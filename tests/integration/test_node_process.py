@@ -1,20 +1,26 @@
 """Real node processes on loopback: starting, stopping, dying and coming back, and every start-up error."""
 
 import fcntl
+import http.client
 import json
 import os
 import shutil
 import signal
 import socket
+import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 
 from astralink_node.chain.check import check_database
 from astralink_node.cli.devnet_folder import PASSWORD_FILE
 from astralink_node.cli.main import run
+from astralink_node.evm.fork_rules import TX_GAS_CAP
 from astralink_node.services.data_folder import DataFolder
 from astralink_node.services.supervisor import EXIT_EXECUTION_DIED
 from astralink_node.storage.leveldb import open_leveldb
@@ -28,6 +34,8 @@ from tests.support.wallets import put_validator
 
 EXECUTION = "astralink_node.chain.process"
 GATEWAY = "astralink_node.gateway.server"
+ENDLESS_CODE = "5b5f546001015f555f56"
+"""Reads slot 0, raises it by one, writes it, for ever: nine steps a turn."""
 FAST = ("--block-interval-ms", "50")
 
 Devnet = Callable[..., NodeProcess]
@@ -160,6 +168,41 @@ def test_node_stopped_while_it_starts_ends_cleanly(devnet: Devnet, stopped: Path
     await_that(lambda: len(node.children()) == 2, lambda: f"no children: {node.said()}")
     assert node.stop() < STOP_LIMIT_S
     assert whole_height(stopped) >= 3
+
+
+def test_a_stop_ends_heavy_traces_and_every_process_ends_by_itself(devnet: Devnet) -> None:
+    node = devnet("--instant").await_ready()
+    account = node.call("eth_accounts")[0]
+    deployed = node.call("eth_sendTransaction", {"from": account, "data": "0x69" + ENDLESS_CODE + "5f52600a6016f3"})
+    contract = node.call("eth_getTransactionReceipt", deployed)["contractAddress"]
+    heavy = node.call("eth_sendTransaction", {"from": account, "to": contract, "gas": hex(TX_GAS_CAP)})
+    node.await_height(2)
+    began = threading.Semaphore(0)
+
+    def trace(**config: object) -> bytes:
+        with closing(http.client.HTTPConnection(urlsplit(node.ready["rpcUrl"]).netloc)) as connection:
+            params = [heavy, {"timeout": "5m", **config}]
+            message = {"jsonrpc": "2.0", "id": 1, "method": "debug_traceTransaction", "params": params}
+            connection.request("POST", "/", json.dumps(message), {"content-type": "application/json"})
+            if config:
+                began.release()
+                return connection.getresponse().read()
+            response = connection.getresponse()
+            began.release()
+            return response.read()
+
+    with ThreadPoolExecutor(6) as clients:
+        answers = [clients.submit(trace) for _ in range(2)]
+        for _ in answers:
+            began.acquire()
+        answers += [clients.submit(trace, tracer="callTracer") for _ in range(4)]
+        for _ in range(4):
+            began.acquire()
+        assert node.stop() < STOP_LIMIT_S
+    for answer in answers:
+        assert json.loads(answer.result())["error"] == {"code": -32000, "message": "the node is stopping"}
+    assert "killed" not in node.said()
+    assert "Traceback" not in node.said()
 
 
 def test_sigterm_to_every_process_at_once_is_a_clean_stop(devnet: Devnet, stopped: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import signal
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -52,6 +53,12 @@ class Exchange:
             assert isinstance(event, h11.Event)
             yield event
             if isinstance(event, h11.EndOfMessage):
+                return
+
+    async def begun(self) -> None:
+        """Until its answer comes; no more of it is read."""
+        async for event in self.events():
+            if isinstance(event, h11.Data):
                 return
 
     async def response(self) -> tuple[h11.Response, list[bytes]]:
@@ -140,9 +147,7 @@ def test_to_a_client_that_knows_no_chunks_the_same_answer_comes_whole(tmp_path: 
 def test_a_client_that_leaves_ends_the_execution(tmp_path: Path) -> None:
     async def body(gateway: GatewayProcess, watched: WatchedQueries) -> None:
         async with exchange(gateway, trace_call(LONG_GAS)) as streamed:
-            async for event in streamed.events():
-                if isinstance(event, h11.Data):
-                    break
+            await streamed.begun()
         assert await ended(watched) == "_Unwanted"
         watched.began.acquire()
         async with exchange(gateway, trace_call(LONG_GAS, tracer="callTracer")):
@@ -202,17 +207,9 @@ def test_an_execution_process_that_goes_away_ends_the_stream_with_an_error(tmp_p
 def test_beyond_the_bound_traces_wait_and_then_are_refused(tmp_path: Path) -> None:
     async def body(gateway: GatewayProcess, watched: WatchedQueries) -> None:
         async with exchange(gateway, trace_call(LONG_GAS)) as running:
-            async for event in running.events():
-                if isinstance(event, h11.Data):
-                    break
+            await running.begun()
             async with exchange(gateway, trace_call(SHORT_GAS, limit=1)) as waiting:
-                refusal: dict[str, Any] = {}
-                while "error" not in refusal:  # the waiting one is counted once the gateway has read it
-                    async with exchange(gateway, trace_call(SHORT_GAS, limit=1, timeout="1ms")) as refused:
-                        _, parts = await refused.response()
-                        refusal = orjson.loads(b"".join(parts))
-                assert refusal["error"]["code"] == -32005
-                assert "too many traces" in refusal["error"]["message"]
+                await in_line(gateway)
                 # Other questions are answered as ever.
                 assert (await gateway.call("eth_blockNumber"))["result"] == "0x0"
                 assert (await gateway.call("eth_getCode", hexed(LOOPER), "latest"))["result"] == "0x5b5f56"
@@ -221,3 +218,43 @@ def test_beyond_the_bound_traces_wait_and_then_are_refused(tmp_path: Path) -> No
                 assert len(orjson.loads(b"".join(parts))["result"]["structLogs"]) == 1
 
     traced(tmp_path, body, limits=GatewayLimits(long_in_flight=1, long_waiting=1))
+
+
+def test_sigterm_ends_executions_and_every_client_learns_why(tmp_path: Path) -> None:
+    """Those that read: whether their answer has begun, is being made, or waits. Who does not read is cut off."""
+
+    async def body(gateway: GatewayProcess, watched: WatchedQueries) -> None:
+        async with exchange(gateway, trace_call(LONG_GAS)) as begun, exchange(gateway, trace_call(LONG_GAS)) as unread:
+            parts = []
+            async for event in begun.events():
+                if isinstance(event, h11.Data):
+                    parts.append(bytes(event.data))
+                    if len(parts) == 1:
+                        await unread.begun()
+                        async with exchange(gateway, trace_call(LONG_GAS, tracer="callTracer")) as waiting:
+                            await in_line(gateway)
+                            gateway.process.send_signal(signal.SIGTERM)
+                            _, answer = await waiting.response()
+            assert await gateway.process.wait() == 0
+        stopping = {"code": -32000, "message": "the node is stopping"}
+        assert orjson.loads(b"".join(answer)) == {"jsonrpc": "2.0", "id": 9, "error": stopping}
+        told = orjson.loads(b"".join(parts))
+        assert told["error"] == stopping
+        assert told["result"]["structLogs"]
+        for _ in range(2):
+            assert await ended(watched) == "_Unwanted"
+        assert gateway.process.stderr is not None
+        assert b"Traceback" not in await gateway.process.stderr.read()
+
+    traced(tmp_path, body, limits=GatewayLimits(long_in_flight=2, long_waiting=1))
+
+
+async def in_line(gateway: GatewayProcess) -> None:
+    """Until so many traces run and wait that another one is refused."""
+    refusal: dict[str, Any] = {}
+    while "error" not in refusal:
+        async with exchange(gateway, trace_call(SHORT_GAS, limit=1, timeout="1ms")) as refused:
+            _, parts = await refused.response()
+            refusal = orjson.loads(b"".join(parts))
+    assert refusal["error"]["code"] == -32005
+    assert "too many traces" in refusal["error"]["message"]

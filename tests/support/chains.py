@@ -143,10 +143,14 @@ REVERTER = Address(bytes.fromhex("c3") * 20)
 BURNER = Address(bytes.fromhex("c4") * 20)
 """Uses up all its gas at once."""
 
+EMITTER = Address(bytes.fromhex("c5") * 20)
+"""Emits empty logs, at 400 gas each, until 2,000 gas are left."""
+
 CONTRACTS: Mapping[Address, GenesisAccount] = {
     COUNTER: GenesisAccount(0, 1, bytes.fromhex("5f546001015f5500"), ((7, 70),)),
     LOGGER: GenesisAccount(0, 1, bytes.fromhex("5f355f5fa100"), ()),
     LOOPER: GenesisAccount(0, 1, bytes.fromhex("5b5f56"), ()),
+    EMITTER: GenesisAccount(0, 1, bytes.fromhex("5b5f5fa06107d05a115f5700"), ()),
     BURNER: GenesisAccount(0, 1, bytes.fromhex("fe"), ()),
     REVERTER: GenesisAccount(0, 1, bytes.fromhex("63deadbeef5f526004601cfd"), ()),
 }

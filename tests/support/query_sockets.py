@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from astralink_node.chain.codec import decode, encode
-from astralink_node.chain.frames import FrameDecoder, encode_frame
+from astralink_node.chain.frames import Frame, FrameDecoder, encode_frame
 from astralink_node.chain.json_stream import Emit
 from astralink_node.chain.messages import Answer, Query
 from astralink_node.chain.queries import Interrupt
@@ -62,11 +62,19 @@ class Asker:
     def receive(self) -> Answer | None:
         """The next answer; None when the server has closed."""
         while not self._received:
-            data = self.link.recv(1 << 16)
-            if not data:
+            frames = self.receive_frames()
+            if not frames:
                 return None
-            self._received += [decode(Answer, frame.payload) for frame in self._frames.feed(data)]
+            self._received += [decode(Answer, frame.payload) for frame in frames]
         return self._received.pop(0)
+
+    def receive_frames(self) -> list[Frame]:
+        """The next ones, as they are; none when the server has closed."""
+        while data := self.link.recv(1 << 16):
+            frames = self._frames.feed(data)
+            if frames:
+                return frames
+        return []
 
     def collect(self) -> tuple[bytes, Answer | None]:
         """(text of all chunks, what ended the stream)."""

@@ -6,6 +6,8 @@ wallets.
 
 from __future__ import annotations
 
+import asyncio
+
 from astralink_node.evm.transaction_encoding import unsigned_bytes
 from astralink_node.evm.transactions import Transaction
 from astralink_node.gateway.account_parameters import message, signed_text, transaction_draft, typed_data
@@ -17,8 +19,9 @@ from astralink_node.gateway.jsonrpc import Json
 from astralink_node.gateway.methods.arguments import ADDRESS
 from astralink_node.gateway.methods.table import Handler, Method, Parameter, Specification
 from astralink_node.gateway.mined_wait import settle
-from astralink_node.gateway.parameters import anything
-from astralink_node.gateway.rpc_errors import accounts_not_managed, server_error
+from astralink_node.gateway.parameters import BadValue, anything
+from astralink_node.gateway.rpc_errors import accounts_not_managed, invalid_argument, server_error
+from astralink_node.gateway.typed_data import typed_data_digest
 from astralink_node.types import ZERO_ADDRESS
 
 _LOCKED = "Only for the test accounts of a devnet that unlocked them; elsewhere the answer is -32601."
@@ -79,7 +82,11 @@ async def personal_sign(context: RpcContext, text: bytes, account: bytes, passwo
     return data(_unlocked(context).sign_message(account, text))
 
 
-async def sign_typed_data(context: RpcContext, account: bytes, digest: bytes) -> Json:
+async def sign_typed_data(context: RpcContext, account: bytes, message: object) -> Json:
+    try:
+        digest = await asyncio.to_thread(typed_data_digest, TYPED_DATA.name, message)
+    except BadValue as error:
+        raise invalid_argument(1, str(error)) from error
     return data(_unlocked(context).sign_digest(account, digest))
 
 
@@ -103,6 +110,7 @@ def _fields(transaction: Transaction) -> JsonObject:
 
 
 TRANSACTION = Parameter("transaction", transaction_draft)
+TYPED_DATA = Parameter("typedData", typed_data)
 
 METHODS = (
     Method("eth_accounts", accounts, note="Empty but on a devnet that unlocked its test accounts."),
@@ -121,7 +129,7 @@ METHODS = (
     Method(
         "eth_signTypedData_v4",
         sign_typed_data,
-        (ADDRESS, Parameter("typedData", typed_data)),
+        (ADDRESS, TYPED_DATA),
         source=Specification.ANVIL,
         note=_LOCKED,
     ),

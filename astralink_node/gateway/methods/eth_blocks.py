@@ -39,7 +39,7 @@ async def _block(context: RpcContext, at: BlockSelector, *, full: bool) -> Json:
     view = await context.read.blocks.block(at)
     if view is None:
         return None
-    return block_json(view, full=full)
+    return await block_json(view, full=full)
 
 
 async def get_header_by_number(context: RpcContext, at: BlockSelector) -> Json:
@@ -123,7 +123,7 @@ async def get_block_receipts(context: RpcContext, at: BlockSelector) -> Json:
     if isinstance(at, AtPending):
         return None
     view = await context.read.blocks.block_with_receipts(at)
-    return None if view is None else receipts_json(view)
+    return None if view is None else await receipts_json(view)
 
 
 METHODS = (

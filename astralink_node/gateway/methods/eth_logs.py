@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 import orjson
 
-from astralink_node.chain.messages import AtHash, AtHeight, AtLatest, AtPending, BlockSelector
+from astralink_node.chain.messages import AtHash, AtHeight, AtLatest, AtPending, BlockSelector, LogRecord
 from astralink_node.evm.transactions import decode_transaction
 from astralink_node.gateway.context import RpcContext
 from astralink_node.gateway.encoding import data, log_fields, transaction_fields
@@ -39,6 +39,9 @@ FILTER_ID = Parameter("filterId", text)
 BLOCKS_PER_POLL = 1024
 """A block filter that fell further behind is told of the rest at its next poll."""
 
+FEW_LOGS = 500
+"""The JSON of more is made in a thread."""
+
 
 # --- Logs ----------------------------------------------------------------------------------------------------
 
@@ -49,7 +52,7 @@ async def get_logs(context: RpcContext, wanted: LogFilter) -> Json:
         view = await context.read.blocks.block_with_receipts(AtHash(wanted.block_hash))
         if view is None:
             raise server_error("unknown block")
-        return [log_fields(log) for log in context.read.logs.of_views([view], wanted.pattern)]
+        return await _logs_json(context, context.read.logs.of_views([view], wanted.pattern))
     first, last = _range(context, wanted)
     head_height = context.read.blocks.head.height
     if last > head_height:
@@ -82,7 +85,13 @@ def _end(context: RpcContext, at: BlockSelector | None) -> int:
 
 
 async def _logs_between(context: RpcContext, first: int, last: int, pattern: LogPattern) -> Json:
-    return [log_fields(log) for log in await context.read.logs.between(first, last, pattern)]
+    return await _logs_json(context, await context.read.logs.between(first, last, pattern))
+
+
+async def _logs_json(context: RpcContext, logs: Sequence[LogRecord]) -> Json:
+    if len(logs) <= FEW_LOGS:
+        return [log_fields(log) for log in logs]
+    return await json_list(lambda: (orjson.dumps(log_fields(log)) for log in logs), context.limits.response_bytes)
 
 
 # --- Filters -------------------------------------------------------------------------------------------------

@@ -6,6 +6,7 @@ class serves cached heads and blocks that were fetched from the execution proces
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
@@ -18,6 +19,8 @@ from astralink_node.evm.transactions import Transaction, decode_transaction
 
 _WEIGHT_PER_RAW_BYTE = 6
 """Raw bytes, decoded values, and JSON in hex of blocks and receipts."""
+LARGE_WEIGHT_BYTES = 1024 * 1024
+"""Some three hundred transfers with their receipts, of which JSON takes ten milliseconds."""
 
 Made = TypeVar("Made")
 
@@ -56,6 +59,12 @@ class BlockView:
         if make not in self._made:
             self._made[make] = make(self)
         return cast(Made, self._made[make])
+
+    async def remember_beside(self, make: Callable[[BlockView], Made]) -> Made:
+        """Likewise; for a large block in a thread, while the event loop goes on."""
+        if make in self._made or self.weight_bytes < LARGE_WEIGHT_BYTES:
+            return self.remember(make)
+        return await asyncio.to_thread(self.remember, make)
 
     def learn_receipts(self, receipts: tuple[ReceiptRecord, ...]) -> None:
         """Keep the receipts of a head that was announced without them."""

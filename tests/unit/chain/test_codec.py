@@ -9,9 +9,10 @@ from hypothesis import strategies as st
 
 from astralink_node.chain import call_messages, messages
 from astralink_node.chain.call_messages import CallRequest, GasAnswer, StateOverride
-from astralink_node.chain.codec import MAX_INT_BYTES, CodecError, decode, encode
+from astralink_node.chain.codec import MAX_INT_BYTES, PAUSE_ITEMS, CodecError, decode, encode
 from astralink_node.chain.messages import (
     AccountRecord,
+    AccountsAnswer,
     AtHeight,
     AtLatest,
     BlockSelector,
@@ -154,3 +155,21 @@ def test_a_call_request_keeps_every_none() -> None:
     assert decode(CallRequest, encode(request)) == request
     record = AccountRecord(1, 2**255, bytes(32), bytes(32))
     assert decode(AccountRecord, encode(record)) == record
+
+
+def test_a_long_sequence_is_encoded_with_pauses_that_may_end_it() -> None:
+    class Over(Exception):
+        pass
+
+    def stop() -> None:
+        raise Over
+
+    def answer(count: int) -> AccountsAnswer:
+        return AccountsAnswer((AccountRecord(1, 2, bytes(32), bytes(32)),) * count)
+
+    pauses: list[None] = []
+    assert encode(answer(3 * PAUSE_ITEMS), lambda: pauses.append(None)) == encode(answer(3 * PAUSE_ITEMS))
+    assert len(pauses) == 3
+    with pytest.raises(Over):
+        encode(answer(PAUSE_ITEMS), stop)
+    encode(answer(PAUSE_ITEMS - 1), stop)

@@ -18,6 +18,7 @@ from astralink_node.chain.call_messages import (
     StateOverride,
 )
 from astralink_node.chain.execution import ExecutionConfig
+from astralink_node.chain.log_loading import LOGS_PER_LOOK
 from astralink_node.chain.messages import (
     AccountRecord,
     AccountsAnswer,
@@ -56,7 +57,7 @@ from astralink_node.evm.blocks import decode_header, decode_receipt
 from astralink_node.types import EMPTY_CODE_HASH, EMPTY_TRIE_ROOT, ZERO_ADDRESS
 from genesis.dev_accounts import DEVNET_ACCOUNTS
 from genesis.devnet_terms import DEVNET_BALANCE_WEI
-from tests.support.chains import BURNER, COUNTER, GWEI, LOGGER, LOOPER, REVERTER, LocalChain, candidate
+from tests.support.chains import BURNER, COUNTER, EMITTER, GWEI, LOGGER, LOOPER, REVERTER, LocalChain, candidate
 
 RECIPIENT = bytes(19) + b"\x77"
 
@@ -394,6 +395,16 @@ def test_a_query_sees_one_moment_whatever_is_committed_meanwhile() -> None:
     assert isinstance(answer, LogsAnswer)
     assert len(answer.logs) == 3
     assert len(logs(chain, 0, 10)) == 4
+
+
+def test_many_logs_of_one_block_are_loaded_with_looks_at_the_clock() -> None:
+    chain = LocalChain()
+    chain.produce([candidate(2, 0, to=EMITTER, gas=1_000_000)])
+    looks: list[None] = []
+    answer = chain.execution.query(Query(AtLatest(), LogsQuestion(1, 1, (), ())), lambda: looks.append(None))
+    assert isinstance(answer, LogsAnswer)
+    assert len(answer.logs) > 2_000
+    assert len(looks) > len(answer.logs) // LOGS_PER_LOOK
 
 
 def test_genesis_accounts_hold_what_the_file_says() -> None:

@@ -6,15 +6,34 @@ from dataclasses import dataclass
 import pytest
 
 from astralink_node.chain.call_messages import CallAnswer, CallFailed, CallQuestion, CallRequest
+from astralink_node.chain.codec import PAUSE_ITEMS
 from astralink_node.chain.execution import ExecutionConfig
 from astralink_node.chain.frames import encode_frame
 from astralink_node.chain.json_stream import CHUNK_BYTES, Emit
-from astralink_node.chain.messages import Answer, AtHeight, AtLatest, GetStatus, LimitExceeded, NotFound, Query, Status
+from astralink_node.chain.messages import (
+    AccountRecord,
+    AccountsAnswer,
+    Answer,
+    AtHeight,
+    AtLatest,
+    GetStatus,
+    LimitExceeded,
+    NotFound,
+    Query,
+    Status,
+)
 from astralink_node.chain.queries import Interrupt
 from astralink_node.chain.query_limits import QueryLimits
-from astralink_node.chain.query_server import LONG_THREADS, MAX_LONG_WAITING, MAX_TRACES_WAITING, TRACE_THREADS
-from astralink_node.chain.trace_messages import StreamChunk, StreamEnd, TraceBlock, TraceTransaction
+from astralink_node.chain.query_server import (
+    LONG_THREADS,
+    MAX_LONG_WAITING,
+    MAX_TRACES_WAITING,
+    TRACE_THREADS,
+    WorkGate,
+)
+from astralink_node.chain.trace_messages import RunTrace, StreamChunk, StreamEnd, TraceBlock, TraceTransaction
 from astralink_node.evm.tracing.options import StructLogs
+from astralink_node.evm.tracing.records import SelectorCount, SelectorCounts
 from astralink_node.evm.transactions import decode_transaction
 from astralink_node.storage.store import StorageError
 from tests.support.chains import COUNTER, LOOPER, LocalChain, candidate
@@ -90,7 +109,7 @@ def test_an_ordinary_question_of_a_gateway_that_died_ends_too() -> None:
         assert watched.endings == ["_Unwanted"]
 
 
-def test_an_empty_frame_ends_one_question_and_no_other() -> None:
+def test_an_empty_frame_ends_one_question_and_no_other_and_is_answered_by_one() -> None:
     chain, _ = chain_with(to=LOOPER, gas=50_000)
     request = CallRequest(bytes(20), LOOPER, None, None, None, None, 0, b"", (), None)
     with query_server(chain.execution) as (watched, connect):
@@ -100,6 +119,8 @@ def test_an_empty_frame_ends_one_question_and_no_other() -> None:
         asker.link.sendall(encode_frame(7, b""))
         assert watched.ended.acquire(timeout=PATIENCE_S)
         assert watched.endings == ["_Unwanted"]
+        (over,) = asker.receive_frames()
+        assert (over.request_id, over.payload) == (7, b"")
         asker.send(Query(AtLatest(), TraceTransaction(b"\x01" * 32, StructLogs())), request_id=8)
         assert isinstance(asker.receive(), NotFound)
 
@@ -186,6 +207,28 @@ def test_too_many_long_calls_are_refused() -> None:
         for number in range(LONG_THREADS + MAX_LONG_WAITING + 1):
             asker.send(call_of(LOOPER), number + 1)
         assert asker.receive() == LimitExceeded("too many long calls at once; try again")
+
+
+def test_a_long_answer_gives_way_also_while_it_is_encoded() -> None:
+    class Gate(WorkGate):
+        looks = 0
+
+        def give_way(self) -> None:
+            self.looks += 1
+
+    class Long:
+        def query(self, query: Query, interrupt: Interrupt, emit: Emit) -> Answer:
+            counts = SelectorCounts((SelectorCount(bytes(4), 0, 1),) * (2 * PAUSE_ITEMS))
+            emit(RunTrace(b"", 0, 0, b"", "", (counts,)))
+            return AccountsAnswer((AccountRecord(1, 2, bytes(32), bytes(32)),) * (3 * PAUSE_ITEMS))
+
+    gate = Gate()
+    with query_server(Long(), gate) as (_, connect):
+        asker = connect()
+        asker.send(Query(AtLatest(), GetStatus()))
+        assert isinstance(asker.receive(), RunTrace)
+        assert isinstance(asker.receive(), AccountsAnswer)
+    assert gate.looks == 1 + 2 + 3
 
 
 def test_too_many_traces_are_refused() -> None:

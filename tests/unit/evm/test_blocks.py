@@ -96,9 +96,11 @@ def test_a_receipt_survives_its_encoding(receipt: Receipt) -> None:
 @given(receipts, st.data())
 def test_some_logs_of_a_receipt_are_those_at_their_positions(receipt: Receipt, data: st.DataObject) -> None:
     wanted = sorted(data.draw(st.sets(st.integers(0, max(0, len(receipt.logs) - 1)))) if receipt.logs else set())
-    assert receipt_logs(encode_receipt(receipt), wanted) == [receipt.logs[place] for place in wanted]
-    with pytest.raises(MalformedBlock):
-        receipt_logs(encode_receipt(receipt), [len(receipt.logs)])
+    encoded = encode_receipt(receipt)
+    assert list(receipt_logs(encoded, wanted)) == [(place, receipt.logs[place]) for place in wanted]
+    assert list(receipt_logs(encoded, None)) == list(enumerate(receipt.logs))
+    with pytest.raises(MalformedBlock, match="at least"):
+        list(receipt_logs(encoded, [len(receipt.logs)]))
 
 
 @given(headers)

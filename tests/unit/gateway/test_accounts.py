@@ -14,6 +14,7 @@ from astralink_node.crypto.secp256k1 import recover_address
 from astralink_node.evm import transactions
 from astralink_node.gateway.link_messages import GetPendingNonce, PendingNonce, Reply, Request
 from astralink_node.gateway.rpc_errors import INVALID_PARAMS, METHOD_NOT_FOUND
+from astralink_node.gateway.typed_data import MAX_VALUES
 from astralink_node.types import Address
 from genesis.dev_accounts import DEVNET_ACCOUNTS
 from tests.support.gateways import (
@@ -243,6 +244,25 @@ def test_typed_data_is_signed_as_an_object_and_as_text() -> None:
         assert await client.call("eth_signTypedData_v4", A, json.dumps(ORDER)) == expected
         error = await client.error("eth_signTypedData_v4", A, "{")
         assert error["code"] == INVALID_PARAMS
+        error = await client.error("eth_signTypedData_v4", A, {**ORDER, "primaryType": "Nothing"})
+        assert error["code"] == INVALID_PARAMS
+        assert error["message"].startswith("invalid argument 1: typedData.primaryType: expected the name")
+
+    with_client(body, dev_accounts=True)
+
+
+def test_others_are_answered_while_large_typed_data_is_hashed() -> None:
+    async def body(client: Client) -> None:
+        types = {**ORDER["types"], "Order": [{"name": "counts", "type": "uint256[]"}]}
+        large = {**ORDER, "types": types, "message": {"counts": [1] * (MAX_VALUES - 100)}}
+        signing = asyncio.create_task(client.call("eth_signTypedData_v4", A, large))
+        answered = 0
+        while not signing.done():
+            await client.call("eth_chainId")
+            await asyncio.sleep(0)
+            answered += 1
+        assert await signing
+        assert answered > 3
 
     with_client(body, dev_accounts=True)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from astralink_node.chain.call_messages import CallQuestion, CallRequest
 from astralink_node.chain.codec import decode, encode
 from astralink_node.chain.frames import PUSH_ID, FrameDecoder, encode_frame
 from astralink_node.chain.messages import AtLatest, BytesAnswer, CodeQuestion, Query
+from astralink_node.gateway import links
 from astralink_node.gateway.link_messages import (
     GetPendingNonce,
     NewPendingTransactions,
@@ -19,7 +21,7 @@ from astralink_node.gateway.link_messages import (
     Request,
     SubmittedTransaction,
 )
-from astralink_node.gateway.links import ExecutionLink, NodeLink, SocketBackend
+from astralink_node.gateway.links import INLINE_BYTES, ExecutionLink, NodeLink, SocketBackend
 from astralink_node.gateway.reading.errors import Unavailable
 from tests.support.asynchronous import run
 
@@ -34,6 +36,7 @@ class Peer:
         self.frames: asyncio.Queue[bytes] = asyncio.Queue()
         self.connections: asyncio.Queue[asyncio.StreamWriter] = asyncio.Queue()
         self.silent = False
+        self.last_id = 0
 
     async def start(self) -> None:
         self.server = await asyncio.start_unix_server(self._serve, self.path)
@@ -52,6 +55,7 @@ class Peer:
         while data := await reader.read(65536):
             for frame in decoder.feed(data):
                 self.frames.put_nowait(frame.payload)
+                self.last_id = frame.request_id
                 if not self.silent:
                     writer.write(encode_frame(frame.request_id, self.reply(frame.payload)))
 
@@ -217,3 +221,68 @@ def test_what_is_only_read_overtakes_calls(tmp_path: Path) -> None:
         await peer.stop()
 
     run(main)
+
+
+@pytest.mark.parametrize("is_answered", [True, False])
+def test_a_query_that_was_given_up_keeps_its_place_until_execution_has_done_with_it(
+    tmp_path: Path, *, is_answered: bool
+) -> None:
+    """Or until the link to it is lost."""
+
+    async def main() -> None:
+        peer = Peer(tmp_path / "e")
+        await peer.start()
+        link = ExecutionLink(peer.path, max_in_flight=1, max_waiting=3)
+        running = asyncio.create_task(link.run())
+        await _eventually(link)
+        await peer.frames.get()
+        peer.silent = True
+        first = asyncio.create_task(link.query(QUESTION))
+        await peer.frames.get()
+        first.cancel()
+        assert await peer.frames.get() == b""
+        second = asyncio.create_task(link.query(QUESTION))
+        for _ in range(100):
+            await asyncio.sleep(0)
+        assert peer.frames.empty()
+        writer = await peer.connections.get()
+        if is_answered:
+            writer.write(encode_frame(peer.last_id, b""))
+            assert await peer.frames.get() == encode(QUESTION)
+        else:
+            writer.close()
+            with pytest.raises(Unavailable):
+                await second
+        second.cancel()
+        running.cancel()
+        await asyncio.gather(first, second, running, return_exceptions=True)
+        writer.close()
+        await peer.stop()
+
+    run(main)
+
+
+def test_a_long_answer_is_decoded_beside_the_event_loop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    threads: list[bool] = []
+
+    def noted(expected: object, payload: bytes) -> object:
+        threads.append(threading.current_thread() is threading.main_thread())
+        return decode(expected, payload)
+
+    class LongWinded(Peer):
+        def reply(self, payload: bytes) -> bytes:
+            return encode(BytesAnswer(bytes(INLINE_BYTES)))
+
+    async def main() -> None:
+        for peer in (Peer(tmp_path / "short"), LongWinded(tmp_path / "long")):
+            await peer.start()
+            link = ExecutionLink(peer.path, max_in_flight=1, max_waiting=1)
+            running = asyncio.create_task(link.run())
+            await _eventually(link)
+            running.cancel()
+            await asyncio.gather(running, return_exceptions=True)
+            await peer.stop()
+
+    monkeypatch.setattr(links, "decode", noted)
+    run(main)
+    assert threads == [True, False]

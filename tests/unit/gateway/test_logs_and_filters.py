@@ -10,8 +10,10 @@ import pytest
 from astralink_node.chain.messages import Answer, Query
 from astralink_node.gateway.config import GatewayLimits
 from astralink_node.gateway.link_messages import GetNetworkView, Reply, Request, SyncProgress
+from astralink_node.gateway.methods.eth_logs import FEW_LOGS
 from astralink_node.gateway.reading.errors import Unavailable
 from astralink_node.gateway.rpc_errors import INVALID_PARAMS, LIMIT_EXCEEDED, METHOD_NOT_FOUND, SERVER_ERROR
+from tests.support.chains import CONTRACTS, EMITTER
 from tests.support.gateways import ALICE, BOB, ECHO, Client, SmallNode, hexed, signed, with_client
 from tests.support.networks import network_of
 from tests.support.wires import MemoryWire
@@ -91,6 +93,21 @@ def test_log_queries_are_bounded_in_range_and_results(cached_blocks: int) -> Non
         assert error == {"code": LIMIT_EXCEEDED, "message": "query returned more than 2 results"}
 
     with_client(body, limits=GatewayLimits(log_range_blocks=2, log_results=2, cached_blocks=cached_blocks))
+
+
+@pytest.mark.parametrize("cached_blocks", [256, 1])
+def test_many_logs_are_told_as_few_are(cached_blocks: int) -> None:
+    async def body(client: Client) -> None:
+        client.node.add(signed(ALICE, to=EMITTER, nonce=0, gas=1_000_000))
+        client.node.produce()
+        emit(client.node)
+        logs = await client.call("eth_getLogs", {"fromBlock": "0x1"})
+        assert len(logs) > FEW_LOGS
+        (receipt,) = await client.call("eth_getBlockReceipts", "0x1")
+        assert logs == receipt["logs"]
+
+    node = SmallNode(contracts={EMITTER: CONTRACTS[EMITTER]})
+    with_client(body, node=node, limits=GatewayLimits(cached_blocks=cached_blocks))
 
 
 @pytest.mark.parametrize("cached_blocks", [256, 1])

@@ -36,6 +36,13 @@ class Work:
         self.closed = 0
         self.may_go_on = asyncio.Event()
         self.may_go_on.set()
+        self.may_finish = asyncio.Event()
+
+    async def held(self, context: RpcContext) -> Json:
+        """Takes no place of those that take long."""
+        self.began.release()
+        await self.may_finish.wait()
+        return "held"
 
     async def strings(self, context: RpcContext, count: int) -> Streamed:
         return Streamed(self._strings(count, None))
@@ -82,6 +89,7 @@ def dispatcher(work: Work, **limits: int) -> Dispatcher:
         Method("bug", work.strings_then_bug, count, takes_long=True),
         Method("whole", work.whole, count, takes_long=True),
         Method("short", short),
+        Method("held", work.held),
     )
     return Dispatcher(method_table([methods]), GatewayLimits(**limits))
 
@@ -259,5 +267,41 @@ def test_whoever_closes_an_answer_that_comes_whole_ends_the_work_for_it(calls: i
         reading.cancel()
         await asyncio.gather(reading, return_exceptions=True)
         assert (work.running, work.runs) == (0, running)
+
+    run(main)
+
+
+def test_a_stop_ends_what_takes_long_with_an_error_and_lets_the_rest_finish() -> None:
+    """Whether it runs, waits for a place, or has begun to answer; what comes after it does not run."""
+
+    async def main() -> None:
+        work = Work()
+        rpc = dispatcher(work, long_in_flight=3)
+        streamed = await rpc.answer_in_parts(orjson.dumps(call("strings", "0x10000")), NO_CONTEXT)
+        assert isinstance(streamed, AsyncGenerator)
+        parts = [await anext(streamed)]
+        work.may_go_on.clear()
+        rest = asyncio.create_task(anext(streamed))
+        messages = [call("whole", "0x1"), [call("whole", "0x1")], call("whole", "0x1")]
+        others = [asyncio.create_task(whole_of(rpc, message)) for message in messages]
+        waiting = asyncio.create_task(parts_of(rpc, call("whole", "0x1")))
+        for _ in range(2):
+            await work.began.acquire()
+        held = asyncio.create_task(whole_of(rpc, call("held")))
+        await work.began.acquire()
+        stopping = asyncio.create_task(rpc.stop(60))
+        single, (batched,), third = await asyncio.gather(*others)
+        parts.append(await rest)
+        (fourth,) = await waiting
+        answers = [single, batched, third, orjson.loads(fourth), orjson.loads(b"".join(parts))]
+        assert [each["error"] for each in answers] == [{"code": SERVER_ERROR, "message": "the node is stopping"}] * 5
+        assert answers[4]["result"]
+        assert not stopping.done()
+        assert work.runs == 2
+        work.may_finish.set()
+        assert (await held)["result"] == "held"
+        await stopping
+        assert (await whole_of(rpc, call("whole", "0x1")))["error"]["message"] == "the node is stopping"
+        assert work.runs == 2
 
     run(main)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import Any, cast
 
+import pytest
 from starlette.types import Message
 
 from astralink_node.gateway.access import access_policy
@@ -21,17 +22,27 @@ SCOPE: dict[str, Any] = {"type": "websocket", "headers": [], "state": {ALLOWANCE
 
 class Connection:
     is_closed = False
+    reason = ""
+
+    @property
+    def outbox(self) -> Connection:
+        return self
+
+    def drop(self, reason: str) -> None:
+        self.reason = reason
 
     def close(self) -> None:
         self.is_closed = True
 
 
 class SilentGateway:
-    """Begins with every message, and answers none."""
+    """Begins with every message, and answers none until it may."""
 
     def __init__(self) -> None:
         self.connection = Connection()
         self.at_work = self.cancelled = 0
+        self.bodies: list[bytes] = []
+        self.may_answer = asyncio.Event()
         self._began = asyncio.Semaphore(0)
 
     async def wait_for(self, messages: int) -> None:
@@ -43,11 +54,13 @@ class SilentGateway:
 
     async def answer_connection(self, connection: object, body: bytes, allowance: object) -> None:
         self.at_work += 1
+        self.bodies.append(body)
         self._began.release()
         try:
-            await asyncio.Event().wait()
-        finally:
+            await self.may_answer.wait()
+        except asyncio.CancelledError:
             self.cancelled += 1
+            raise
 
 
 class Client:
@@ -56,8 +69,8 @@ class Client:
     def __init__(self, messages: int) -> None:
         self.incoming: asyncio.Queue[Message] = asyncio.Queue()
         self.incoming.put_nowait({"type": "websocket.connect"})
-        for _ in range(messages):
-            self.incoming.put_nowait({"type": "websocket.receive", "bytes": b"{}"})
+        for number in range(messages):
+            self.incoming.put_nowait({"type": "websocket.receive", "bytes": b"%d" % number})
 
     def leave(self) -> None:
         self.incoming.put_nowait({"type": "websocket.disconnect", "code": 1000})
@@ -66,25 +79,26 @@ class Client:
         assert message["type"] == "websocket.accept"
 
 
-def endpoint(gateway: SilentGateway) -> RpcEndpoint:
-    limits = GatewayLimits(requests_per_connection=AT_ONCE)
+def endpoint(gateway: SilentGateway, **more: int) -> RpcEndpoint:
+    limits = GatewayLimits(requests_per_connection=AT_ONCE, **more)
     return RpcEndpoint(cast(Gateway, gateway), access_policy(("*",), ()), limits)
 
 
-def test_a_client_that_leaves_with_as_many_requests_at_work_as_may_be_ends_them() -> None:
+@pytest.mark.parametrize("waiting", [0, 1, 5])
+def test_a_client_that_leaves_ends_its_requests_however_many_wait(waiting: int) -> None:
     async def main() -> None:
-        gateway, client = SilentGateway(), Client(AT_ONCE)
+        gateway, client = SilentGateway(), Client(AT_ONCE + waiting)
         talking = asyncio.create_task(endpoint(gateway)(SCOPE, client.incoming.get, client.send))
         await gateway.wait_for(AT_ONCE)
         client.leave()
         await talking
         assert gateway.connection.is_closed
-        assert gateway.cancelled == AT_ONCE
+        assert gateway.at_work == gateway.cancelled == AT_ONCE
 
     run(main)
 
 
-def test_no_more_are_at_work_than_may_be_and_one_more_is_read() -> None:
+def test_no_more_are_at_work_than_may_be_and_the_rest_follow_in_order() -> None:
     async def main() -> None:
         gateway, client = SilentGateway(), Client(AT_ONCE + 3)
         talking = asyncio.create_task(endpoint(gateway)(SCOPE, client.incoming.get, client.send))
@@ -92,8 +106,24 @@ def test_no_more_are_at_work_than_may_be_and_one_more_is_read() -> None:
         for _ in range(10):
             await asyncio.sleep(0)
         assert gateway.at_work == AT_ONCE
-        assert client.incoming.qsize() == 2
-        talking.cancel()
-        await asyncio.gather(talking, return_exceptions=True)
+        assert client.incoming.empty()
+        gateway.may_answer.set()
+        await gateway.wait_for(3)
+        assert gateway.bodies == [b"%d" % number for number in range(AT_ONCE + 3)]
+        client.leave()
+        await talking
+
+    run(main)
+
+
+@pytest.mark.parametrize(
+    "limits", [{"requests_waiting_per_connection": 2}, {"request_bytes": 2}], ids=["messages", "bytes"]
+)
+def test_a_client_that_lets_too_many_wait_is_disconnected(limits: dict[str, int]) -> None:
+    async def main() -> None:
+        gateway, client = SilentGateway(), Client(AT_ONCE + 3)
+        await endpoint(gateway, **limits)(SCOPE, client.incoming.get, client.send)
+        assert "wait to be answered" in gateway.connection.reason
+        assert gateway.connection.is_closed
 
     run(main)
