@@ -450,6 +450,12 @@ BlockWorkAnswer = (
 SlowQuestion = CallQuestions | SimulateQuestion | LogsQuestion
 """What one answer may need all of its time for: contracts' code, and searches."""
 
+
+@dataclass(frozen=True, slots=True)
+class RunsLong:
+    """Of a :data:`SlowQuestion` that is not answered soon: it may be asked again as one that runs long."""
+
+
 Question = (
     AccountsQuestion
     | CodeQuestion
@@ -494,6 +500,7 @@ Answer = (
     | NotFound
     | HistoryUnavailable
     | LimitExceeded
+    | RunsLong
     | SyncAnswer
     | IndexAnswer
     | TraceAnswer
@@ -504,3 +511,5 @@ Answer = (
 class Query:
     at: BlockSelector
     question: Question
+    runs_long: bool = False
+    """As the answer to its first try was."""

@@ -7,7 +7,8 @@ in flight, threads and the time of one answer are all bounded; a reader stops re
 Calls and searches of logs may take seconds, traces minutes: each kind has a pool of its own, so that what is only
 read finds a thread. What a gateway asks of either kind comes over connections of its own too, since a reader thread
 stops for all that its connection brings. Most calls are over in milliseconds, and nobody can tell which before: one
-that is not over soon is given up, and begins again among the long ones, where only such wait for each other.
+that is not over soon is answered with RunsLong, and asked again it begins anew among the long ones, where only such
+wait for each other.
 
 An answer in several frames goes as fast as the gateway takes it. A connection that closes ends the work for all that
 was asked over it: the reader thread sees the end, and work in progress looks for it as often as it looks at the clock.
@@ -32,14 +33,14 @@ from astralink_node.chain.call_messages import CallFailed
 from astralink_node.chain.codec import CodecError, decode, encode
 from astralink_node.chain.frames import Frame, FrameDecoder, FrameError, encode_frame
 from astralink_node.chain.json_stream import Emit
-from astralink_node.chain.messages import Answer, LimitExceeded, Query, SlowQuestion
+from astralink_node.chain.messages import Answer, LimitExceeded, Query, RunsLong, SlowQuestion
 from astralink_node.chain.queries import Interrupt
 from astralink_node.chain.trace_messages import LongQuestion, TracePart
 from astralink_node.errors import UserError
 from astralink_node.storage.store import StorageError
 
 MAX_CONNECTIONS = 48
-"""A gateway has two, and one for each trace that it asks for; more are closed at once."""
+"""A gateway has three, and one for each trace that it asks for; more are closed at once."""
 MAX_IN_FLIGHT = 64
 """Requests of one connection that wait or are being answered."""
 TRACE_THREADS = 2
@@ -48,13 +49,10 @@ MAX_TRACES_WAITING = 16
 """For a thread; beyond that a trace is refused. Gateways hold theirs back long before."""
 FIRST_TRY_CPU_S = 0.05
 FIRST_TRY_S = 1.0
-"""A call that runs longer than either begins again among the long ones. Mostly it is processor time that tells, which
-does not grow with what else runs."""
+"""A call that takes longer than either runs long. Mostly it is processor time that tells, which does not grow with what
+else runs."""
 LONG_THREADS = 2
 """Calls that run long at once: more would only share the same interpreter, and leave less of it to short ones."""
-MAX_LONG_WAITING = 24
-"""For a thread, of calls that run long; beyond that one is refused. With those that run they are fewer than a gateway
-may have at once (queries_in_flight), so that a short one always gets here."""
 RECEIVE_BYTES = 1 << 18
 SEND_TIMEOUT_S = 10
 """A gateway that does not read its answers for so long is disconnected."""
@@ -151,8 +149,6 @@ class QueryServer:
         self._connections: set[socket.socket] = set()
         self._traces_accepted = 0
         """Running or waiting for a thread."""
-        self._long_accepted = 0
-        """Likewise, of calls that run long."""
         self._closing = False
 
     def __enter__(self) -> "QueryServer":
@@ -230,10 +226,12 @@ class QueryServer:
             self._pool.submit(self._refuse, connection, frame.request_id, f"the question cannot be read: {error}")
             return
         if not isinstance(query.question, LongQuestion):
-            if isinstance(query.question, SlowQuestion):
-                self._call_pool.submit(self._call, connection, frame.request_id, query)
-            else:
+            if not isinstance(query.question, SlowQuestion):
                 self._pool.submit(self._answer, connection, frame.request_id, query)
+            elif query.runs_long:
+                self._long_pool.submit(self._answer, connection, frame.request_id, query)
+            else:
+                self._call_pool.submit(self._first_try, connection, frame.request_id, query)
             return
         with self._lock:
             is_accepted = self._traces_accepted < TRACE_THREADS + MAX_TRACES_WAITING
@@ -249,30 +247,14 @@ class QueryServer:
         with suppress(_Unwanted):
             connection.send(request_id, encode(LimitExceeded(reason)))
 
-    def _call(self, connection: _Connection, request_id: int, query: Query) -> None:
+    def _first_try(self, connection: _Connection, request_id: int, query: Query) -> None:
         long_from, long_from_cpu = time.monotonic() + FIRST_TRY_S, time.thread_time() + FIRST_TRY_CPU_S
 
         def hurry() -> None:
             if time.thread_time() > long_from_cpu or time.monotonic() > long_from:
                 raise _Long
 
-        try:
-            self._answer(connection, request_id, query, hurry)
-        except _Long:
-            with self._lock:
-                is_accepted = self._long_accepted < LONG_THREADS + MAX_LONG_WAITING
-                self._long_accepted += is_accepted
-            if is_accepted:
-                self._long_pool.submit(self._long_call, connection, request_id, query)
-            else:
-                self._refuse(connection, request_id, "too many long calls at once; try again")
-
-    def _long_call(self, connection: _Connection, request_id: int, query: Query) -> None:
-        try:
-            self._answer(connection, request_id, query)
-        finally:
-            with self._lock:
-                self._long_accepted -= 1
+        self._answer(connection, request_id, query, hurry)
 
     def _trace(self, connection: _Connection, request_id: int, query: Query) -> None:
         try:
@@ -284,8 +266,7 @@ class QueryServer:
     def _answer(
         self, connection: _Connection, request_id: int, query: Query, hurry: Callable[[], object] = lambda: None
     ) -> None:
-        """`hurry` may raise _Long, which leaves the request as it was."""
-        is_over = True
+        """`hurry` may raise _Long."""
 
         def interrupt() -> None:
             if self._closing or connection.is_gone or request_id not in connection.wanted:
@@ -302,8 +283,7 @@ class QueryServer:
         except _Unwanted:
             payload = b""
         except _Long:
-            is_over = False
-            raise
+            payload = encode(RunsLong())
         except CodecError as error:
             payload = encode(LimitExceeded(f"the answer cannot be sent: {error}"))  # larger than a frame may be
         except StorageError as error:
@@ -314,9 +294,8 @@ class QueryServer:
             self._complain(f"ERROR execution: a query failed, {type(error).__name__}: {error}\n{trace}")
             payload = encode(CallFailed("internal", "internal error: see the node's log"))
         finally:
-            if is_over:
-                connection.wanted.discard(request_id)
-                connection.in_flight.release()
+            connection.wanted.discard(request_id)
+            connection.in_flight.release()
         with suppress(_Unwanted):
             connection.send(request_id, payload)
 

@@ -199,17 +199,15 @@ class RpcEndpoint:
     async def _converse(self, connection: Connection, receive: Receive, allowance: Allowance) -> None:
         """Answer messages as they come, so many at once, while more wait in their order.
 
-        The socket is always read, so that a client that leaves is noticed: then ClientGone is raised, and what works
-        for it is cancelled. One that lets more wait than may is disconnected.
+        The socket is read meanwhile, so that a client that leaves is noticed: then ClientGone is raised, and what works
+        for it is cancelled. Only while as many wait as may, the next is left in the socket.
         """
-        limits, waiting = self._limits, _Waiting(self._limits)
-        at_work = 0
+        waiting, at_work = _Waiting(self._limits), 0
 
-        async def answer(body: bytes | None) -> None:
+        async def answer() -> None:
             nonlocal at_work
-            while body is not None:
+            while (body := waiting.next()) is not None:
                 await self._gateway.answer_connection(connection, body, allowance)
-                body = waiting.next()
             at_work -= 1
 
         async with asyncio.TaskGroup() as answers:
@@ -217,16 +215,10 @@ class RpcEndpoint:
                 message = await receive()
                 if message["type"] == "websocket.disconnect":
                     raise ClientGone
-                body = _payload(message)
-                if at_work < limits.requests_per_connection:
+                await waiting.add(_payload(message))
+                if at_work < self._limits.requests_per_connection:
                     at_work += 1
-                    answers.create_task(answer(body))
-                elif not waiting.add(body):
-                    connection.outbox.drop(
-                        f"too fast: more than {limits.requests_waiting_per_connection} messages or "
-                        f"{limits.request_bytes} bytes wait to be answered"
-                    )
-                    raise ClientGone
+                    answers.create_task(answer())
 
 
 class _Waiting:
@@ -236,22 +228,28 @@ class _Waiting:
         self._limits = limits
         self._bodies: deque[bytes] = deque()
         self._bytes = 0
+        self._shrank = asyncio.Event()
 
-    def add(self, body: bytes) -> bool:
-        """False: there is no room for it."""
-        if len(self._bodies) >= self._limits.requests_waiting_per_connection:
-            return False
-        if self._bytes + len(body) > self._limits.request_bytes:
-            return False
+    async def add(self, body: bytes) -> None:
+        """Waits until there is room for it."""
+        while self._is_full_for(body):
+            self._shrank.clear()
+            await self._shrank.wait()
         self._bodies.append(body)
         self._bytes += len(body)
-        return True
+
+    def _is_full_for(self, body: bytes) -> bool:
+        """A message may exceed the bound on bytes if none other waits."""
+        if len(self._bodies) >= self._limits.requests_waiting_per_connection:
+            return True
+        return bool(self._bodies) and self._bytes + len(body) > self._limits.request_bytes
 
     def next(self) -> bytes | None:
         if not self._bodies:
             return None
         body = self._bodies.popleft()
         self._bytes -= len(body)
+        self._shrank.set()
         return body
 
 

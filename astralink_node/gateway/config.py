@@ -63,13 +63,13 @@ class GatewayLimits:
     streamed_bytes: int = 4 * 1024 * 1024 * 1024
     """Longest result that is passed on in parts; response_bytes does not bound those."""
     queries_in_flight: int = 32
-    """Queries at the execution process at once, of calls and searches as many again; more wait in the gateway."""
+    """Queries of one kind (links.SocketBackend) at the execution process at once; more wait in the gateway."""
     queries_waiting: int = 2048
     subscriptions_per_connection: int = 128
     requests_per_connection: int = 64
     """WebSocket messages of one connection being answered at once."""
     requests_waiting_per_connection: int = 8192
-    """More of them, request_bytes together; a client that sends still more is disconnected."""
+    """More of them, request_bytes together; beyond that its socket is not read."""
     send_queue_messages: int = 8192
     send_queue_bytes: int = 32 * 1024 * 1024
     """A WebSocket client that lets more than this pile up is disconnected."""

@@ -9,12 +9,13 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import AsyncGenerator, Callable
+from dataclasses import replace
 from functools import partial
 from typing import cast
 
 from astralink_node.chain.codec import CodecError, decode, encode
 from astralink_node.chain.frames import PUSH_ID, FrameDecoder, FrameError, encode_frame
-from astralink_node.chain.messages import Answer, Query, SlowQuestion
+from astralink_node.chain.messages import Answer, Query, RunsLong, SlowQuestion
 from astralink_node.gateway.link_messages import Push, Reply, Request
 from astralink_node.gateway.reading.errors import Unavailable
 
@@ -215,20 +216,32 @@ async def ask_long(path: str, query: Query) -> AsyncGenerator[Answer]:
 class SocketBackend:
     """The :class:`~astralink_node.gateway.backend.Backend` of a gateway process.
 
-    Slow questions have a link of their own, and with it bounds of their own: what is only read overtakes them.
+    What is only read, slow questions, and those of them that run long have a link each, and with it bounds of their
+    own: the quicker overtake the slower.
     """
 
-    def __init__(self, node: NodeLink, reads: ExecutionLink, slow: ExecutionLink) -> None:
+    def __init__(self, node: NodeLink, path: str, *, max_in_flight: int, max_waiting: int) -> None:
+        """`path` is the execution process's socket; the bounds hold for each kind of question."""
         self._node = node
-        self._reads = reads
-        self._slow = slow
+        self._path = path
+        self._reads, self._slow, self._long = self._links = tuple(
+            ExecutionLink(path, max_in_flight=max_in_flight, max_waiting=max_waiting) for _ in range(3)
+        )
+
+    async def run(self) -> None:
+        """Keep the links to the execution process until cancelled."""
+        async with asyncio.TaskGroup() as group:
+            for link in self._links:
+                group.create_task(link.run())
 
     async def query(self, query: Query) -> Answer:
-        link = self._slow if isinstance(query.question, SlowQuestion) else self._reads
-        return await link.query(query)
+        if not isinstance(query.question, SlowQuestion):
+            return await self._reads.query(query)
+        answer = await self._slow.query(query)
+        return await self._long.query(replace(query, runs_long=True)) if isinstance(answer, RunsLong) else answer
 
     def stream(self, query: Query) -> AsyncGenerator[Answer]:
-        return ask_long(self._reads.path, query)
+        return ask_long(self._path, query)
 
     async def ask_node(self, request: Request) -> Reply:
         return await self._node.ask(request)

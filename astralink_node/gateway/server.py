@@ -41,7 +41,7 @@ from astralink_node.gateway.descriptors import make_room
 from astralink_node.gateway.gateway import Gateway, HeadFeed
 from astralink_node.gateway.http_protocol import http_protocol
 from astralink_node.gateway.link_messages import GetNodeStatus, NodeStatus, Push
-from astralink_node.gateway.links import ExecutionLink, NodeLink, SocketBackend
+from astralink_node.gateway.links import NodeLink, SocketBackend
 from astralink_node.gateway.rate_limits import RateLimits
 from astralink_node.gateway.reading.errors import Unavailable
 from astralink_node.gateway.websocket_protocol import websocket_protocol
@@ -119,13 +119,11 @@ async def serve(config: GatewayConfig, listener: socket.socket, ready_fd: int | 
             first_head.set()
 
     node = NodeLink(on_push)
-    reads, slow = (
-        ExecutionLink(
-            config.execution_socket,
-            max_in_flight=config.limits.queries_in_flight,
-            max_waiting=config.limits.queries_waiting,
-        )
-        for _ in range(2)
+    backend = SocketBackend(
+        node,
+        config.execution_socket,
+        max_in_flight=config.limits.queries_in_flight,
+        max_waiting=config.limits.queries_waiting,
     )
     meeting = asyncio.create_task(_meet_node(config, node, first_head))
     stopping = asyncio.create_task(stop.wait())
@@ -136,11 +134,10 @@ async def serve(config: GatewayConfig, listener: socket.socket, ready_fd: int | 
         node.close()
         return
     identity = meeting.result()
-    gateway = Gateway(config, identity, SocketBackend(node, reads, slow), feed)
+    gateway = Gateway(config, identity, backend, feed)
     server = GatewayServer(_uvicorn_config(config, gateway))
     background = [
-        asyncio.create_task(reads.run()),
-        asyncio.create_task(slow.run()),
+        asyncio.create_task(backend.run()),
         asyncio.create_task(gateway.submissions.run()),
         asyncio.create_task(gateway.sync_watch.run()),
     ]

@@ -43,6 +43,7 @@ from astralink_node.chain.process_config import (
     MODULE,
     ProcessConfig,
 )
+from astralink_node.chain.query_server import LONG_THREADS
 from astralink_node.storage import keys
 from astralink_node.types import Address
 from genesis.dev_accounts import DEVNET_ACCOUNTS
@@ -211,16 +212,16 @@ def test_queries_give_way_to_block_work_and_time_out(folder: Path) -> None:
             answers: list[Answer] = []
 
             async def flood() -> None:
-                answers.extend(await ask(gateway, [Query(AtLatest(), call(LOOPER))] * 4))
+                answers.extend(await ask(gateway, [Query(AtLatest(), call(LOOPER), runs_long=True)] * LONG_THREADS))
 
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(flood)
                 for nonce in range(5):
-                    with trio.fail_after(10):
+                    with trio.fail_after(PATIENCE_S):
                         await execution.produce(candidate(0, nonce))
-            assert [answer.kind for answer in answers if isinstance(answer, CallFailed)] == ["timeout"] * 4 or all(
-                isinstance(answer, CallAnswer) and answer.status == "halted" for answer in answers
-            )
+            assert [answer.kind for answer in answers if isinstance(answer, CallFailed)] == [
+                "timeout"
+            ] * LONG_THREADS or all(isinstance(answer, CallAnswer) and answer.status == "halted" for answer in answers)
 
     in_process(folder, body)
 

@@ -1,7 +1,7 @@
 """Long questions over the query socket: answers in chunks, and work that ends when nobody reads on."""
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pytest
 
@@ -20,13 +20,13 @@ from astralink_node.chain.messages import (
     LimitExceeded,
     NotFound,
     Query,
+    RunsLong,
     Status,
 )
 from astralink_node.chain.queries import Interrupt
 from astralink_node.chain.query_limits import QueryLimits
 from astralink_node.chain.query_server import (
     LONG_THREADS,
-    MAX_LONG_WAITING,
     MAX_TRACES_WAITING,
     TRACE_THREADS,
     WorkGate,
@@ -181,8 +181,8 @@ def test_a_short_call_does_not_wait_for_long_ones() -> None:
     with query_server(chain.execution) as (watched, connect):
         long_calls = connect()
         for number in range(6):
-            long_calls.send(call_of(LOOPER), number + 1)
-        for _ in range(6):
+            long_calls.send(replace(call_of(LOOPER), runs_long=True), number + 1)
+        for _ in range(LONG_THREADS):
             assert watched.began.acquire(timeout=PATIENCE_S)
         short = connect()
         short.send(call_of(COUNTER))
@@ -190,23 +190,16 @@ def test_a_short_call_does_not_wait_for_long_ones() -> None:
         assert "CallFailed" not in watched.endings
 
 
-def test_a_call_that_runs_long_is_answered_all_the_same() -> None:
+def test_a_call_that_runs_long_is_told_so_and_answered_when_it_is_asked_again() -> None:
     limits = QueryLimits(time_ms=1_000, call_gas=1 << 40)
     chain, _ = chain_with(to=LOOPER, gas=50_000, limits=limits)
     with query_server(chain.execution) as (watched, connect):
         asker = connect()
         asker.send(call_of(LOOPER))
+        assert asker.receive() == RunsLong()
+        asker.send(replace(call_of(LOOPER), runs_long=True))
         assert asker.receive() == CallFailed("timeout", "execution aborted (timeout = 1s)")
     assert watched.endings == ["_Long", "CallFailed"]
-
-
-def test_too_many_long_calls_are_refused() -> None:
-    chain, _ = chain_with(to=LOOPER, gas=50_000, limits=PATIENT)
-    with query_server(chain.execution) as (_, connect):
-        asker = connect()
-        for number in range(LONG_THREADS + MAX_LONG_WAITING + 1):
-            asker.send(call_of(LOOPER), number + 1)
-        assert asker.receive() == LimitExceeded("too many long calls at once; try again")
 
 
 def test_a_long_answer_gives_way_also_while_it_is_encoded() -> None:

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,7 +14,7 @@ import pytest
 from astralink_node.chain.call_messages import CallQuestion, CallRequest
 from astralink_node.chain.codec import decode, encode
 from astralink_node.chain.frames import PUSH_ID, FrameDecoder, encode_frame
-from astralink_node.chain.messages import AtLatest, BytesAnswer, CodeQuestion, Query
+from astralink_node.chain.messages import AtLatest, BytesAnswer, CodeQuestion, Query, RunsLong
 from astralink_node.gateway import links
 from astralink_node.gateway.link_messages import (
     GetPendingNonce,
@@ -198,27 +201,66 @@ def test_execution_is_told_of_a_query_that_was_given_up(tmp_path: Path) -> None:
     run(main)
 
 
+CALL = Query(AtLatest(), CallQuestion(CallRequest(bytes(20), bytes(20), None, None, None, None, 0, b"", (), None)))
+LONG_CALL = replace(CALL, runs_long=True)
+
+
+class ExecutionPeer(Peer):
+    """Every call runs long; asked again as one that does, it is never answered, and nothing is while it is silent."""
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.connections.put_nowait(writer)
+        decoder = FrameDecoder()
+        while data := await reader.read(65536):
+            for frame in decoder.feed(data):
+                self.frames.put_nowait(frame.payload)
+                if not self.silent and frame.payload != encode(LONG_CALL):
+                    answer = RunsLong() if frame.payload == encode(CALL) else BytesAnswer(b"code")
+                    writer.write(encode_frame(frame.request_id, encode(answer)))
+
+
+@asynccontextmanager
+async def backend_of(peer: Peer) -> AsyncIterator[SocketBackend]:
+    """One place in each link; all are connected."""
+    await peer.start()
+    backend = SocketBackend(NodeLink(lambda push: None), peer.path, max_in_flight=1, max_waiting=3)
+    running = asyncio.create_task(backend.run())
+    for _ in range(3):
+        peer.connections.put_nowait(await peer.connections.get())
+    yield backend
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
+    await peer.stop()
+
+
 def test_what_is_only_read_overtakes_calls(tmp_path: Path) -> None:
     async def main() -> None:
-        peer = Peer(tmp_path / "e")
-        await peer.start()
-        reads, slow = (ExecutionLink(peer.path, max_in_flight=1, max_waiting=3) for _ in range(2))
-        running = [asyncio.create_task(link.run()) for link in (reads, slow)]
-        for link in (reads, slow):
-            await _eventually(link)
-            await peer.frames.get()
+        peer = ExecutionPeer(tmp_path / "e")
         peer.silent = True
-        backend = SocketBackend(NodeLink(lambda push: None), reads, slow)
-        request = CallRequest(bytes(20), bytes(20), None, None, None, None, 0, b"", (), None)
-        call = Query(AtLatest(), CallQuestion(request))
-        asked = [asyncio.create_task(backend.query(call)) for _ in range(2)]
-        assert await peer.frames.get() == encode(call)
-        asked.append(asyncio.create_task(backend.query(QUESTION)))
-        assert await peer.frames.get() == encode(QUESTION)
-        for task in (*asked, *running):
-            task.cancel()
-        await asyncio.gather(*asked, *running, return_exceptions=True)
-        await peer.stop()
+        async with backend_of(peer) as backend:
+            asked = [asyncio.create_task(backend.query(CALL)) for _ in range(2)]
+            assert await peer.frames.get() == encode(CALL)
+            asked.append(asyncio.create_task(backend.query(QUESTION)))
+            assert await peer.frames.get() == encode(QUESTION)
+            for task in asked:
+                task.cancel()
+            await asyncio.gather(*asked, return_exceptions=True)
+
+    run(main)
+
+
+def test_calls_that_run_long_are_asked_again_and_others_overtake_them(tmp_path: Path) -> None:
+    async def main() -> None:
+        peer = ExecutionPeer(tmp_path / "e")
+        async with backend_of(peer) as backend:
+            asked = [asyncio.create_task(backend.query(CALL)) for _ in range(3)]
+            frames = [await peer.frames.get() for _ in range(4)]
+            assert frames.count(encode(CALL)) == 3
+            assert frames.count(encode(LONG_CALL)) == 1
+            assert not any(task.done() for task in asked)
+            for task in asked:
+                task.cancel()
+            await asyncio.gather(*asked, return_exceptions=True)
 
     run(main)
 
