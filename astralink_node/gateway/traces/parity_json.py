@@ -30,7 +30,11 @@ _ERROR_WORDS: Final = {
     "contract address collision": "Out of gas",
     "invalid code: must not begin with 0xef": "Bad instruction",
 }
-_ERROR_BEGINNINGS: Final = {"invalid opcode": "Bad instruction", "stack underflow": "Stack underflow"}
+_ERROR_BEGINNINGS: Final = {
+    "invalid opcode": "Bad instruction",
+    "out of gas: ": "Out of gas",
+    "stack underflow": "Stack underflow",
+}
 _NEVER_BEGAN: Final = frozenset({"insufficient balance for transfer", "max call depth exceeded"})
 # Of the errors above, those that geth's tracer has no word of OpenEthereum's for. It leaves them as they are.
 _UNCONVERTED_BY_GETH: Final = frozenset(
@@ -120,8 +124,10 @@ def _error(frame: CallFrame, options: FlatOptions) -> str:
         return frame.error
     if not options.as_geth:
         return parity_error(frame)
+    if frame.error in _UNCONVERTED_BY_GETH or frame.error.startswith("out of gas: "):
+        return frame.error
     is_converted = not frame.precompile or frame.error in _ERROR_WORDS or frame.error in _CONVERTED_BY_GETH
-    return parity_error(frame) if is_converted and frame.error not in _UNCONVERTED_BY_GETH else frame.error
+    return parity_error(frame) if is_converted else frame.error
 
 
 def parity_error(frame: CallFrame) -> str:

@@ -278,6 +278,7 @@ def test_errors_that_geth_has_no_word_of_openethereums_for_stay_as_they_are() ->
 
         forbidden = f"5f5f5f5f73{COUNTER.hex()}61fffffa00"
         assert await errors(forbidden) == ["", "write protection"]
+        assert await errors("61c0015f5ff0") == ["out of gas: max initcode size exceeded: size 49153"]
         assert await errors("5f5f5f5f60095afa00") == ["", "Built-in failed"]
         assert await errors("60015f5260405f60405f60065afa00") == ["", "bn256: malformed point"]
 
