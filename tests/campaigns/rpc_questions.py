@@ -48,6 +48,10 @@ TRACERS: Final = {
 }
 
 
+TRACED_GAS: Final = 1_000_000
+"""Of a call that names none: a loop that burns what the node allows has half a million struct logs."""
+
+
 def of_transaction(transaction_hash: str) -> Iterator[Question]:
     for method in (
         "eth_getTransactionByHash",
@@ -98,7 +102,7 @@ def of_call(call: dict[str, Any], block: str) -> Iterator[Question]:
     if "to" in call:
         yield Question("eth_simulateV1", ({"blockStateCalls": [{"calls": [call]}]}, block))
     for name, config in {**STRUCT_LOGS, **TRACERS}.items():
-        yield Question("debug_traceCall", (call, block, config), name)
+        yield Question("debug_traceCall", ({"gas": hex(TRACED_GAS), **call}, block, config), name)
 
 
 def call_of(transaction: Transaction, sender: bytes, random: Random) -> dict[str, Any]:

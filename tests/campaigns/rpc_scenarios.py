@@ -110,11 +110,16 @@ def _precompile(number: int) -> bytes:
 
 
 def deployments(chain_id: int, world: World) -> Iterator[list[Transaction]]:
-    """The fixed contracts, one a block, with some coin each."""
+    """The fixed contracts with some coin each, one a block.
+
+    Before them EIP-7702's signers come into being: to anvil every account exists, so that it refunds what an
+    authorization by a new one costs.
+    """
     for authority in AUTHORITIES:
-        yield [_payment(chain_id, world, authority)]
+        yield [_first_payment(chain_id, world, to=authority, gas_limit=21_000)]
     for code in FIXED_CONTRACTS.values():
-        yield [_create(chain_id, world, _returning(bytes.fromhex(code)), value=10**15)]
+        world.contracts.append(contract_address(SENDERS[0].address, world.nonces[SENDERS[0].address]))
+        yield [_first_payment(chain_id, world, data=_returning(bytes.fromhex(code)), gas_limit=1_000_000)]
 
 
 def blocks(random: Random, chain_id: int, world: World, count: int) -> Iterator[list[Transaction]]:
@@ -125,35 +130,18 @@ def blocks(random: Random, chain_id: int, world: World, count: int) -> Iterator[
         yield [_transaction(random, chain_id, world, sender) for _ in range(size)]
 
 
-def _payment(chain_id: int, world: World, to: Address) -> Transaction:
-    sender = SENDERS[0]
+def _first_payment(chain_id: int, world: World, *, to: bytes = b"", data: bytes = b"", gas_limit: int) -> Transaction:
     unsigned = new_transaction(
         DYNAMIC_FEE_TYPE,
         chain_id=chain_id,
-        nonce=world.next_nonce(sender.address),
+        nonce=world.next_nonce(SENDERS[0].address),
         max_fee_per_gas=GAS_PRICE_WEI,
-        gas_limit=21_000,
+        gas_limit=gas_limit,
         to=to,
         value=10**15,
+        data=data,
     )
-    return sign_transaction(unsigned, sender.private_key)
-
-
-def _create(chain_id: int, world: World, code: bytes, *, value: int = 0) -> Transaction:
-    sender = SENDERS[0]
-    nonce = world.next_nonce(sender.address)
-    world.contracts.append(contract_address(sender.address, nonce))
-    unsigned = new_transaction(
-        DYNAMIC_FEE_TYPE,
-        chain_id=chain_id,
-        nonce=nonce,
-        max_fee_per_gas=GAS_PRICE_WEI,
-        gas_limit=1_000_000,
-        to=b"",
-        value=value,
-        data=code,
-    )
-    return sign_transaction(unsigned, sender.private_key)
+    return sign_transaction(unsigned, SENDERS[0].private_key)
 
 
 def _transaction(random: Random, chain_id: int, world: World, sender: int) -> Transaction:
