@@ -116,6 +116,12 @@ _CALLS: Final = (
     _known(r"eth_estimateGas \.result", "Our error stands beside it.", _ours_absent),
     _known(r"eth_createAccessList \.(?:error|result)", "geth gives the list of a call that fails, beside its error."),
     _known(
+        r"eth_createAccessList \.result\.accessList\.0x(?:\.length|\[\])?",
+        "In geth an opcode that cannot be paid touches what it names.",
+        lambda _ours, theirs: theirs == ABSENT or isinstance(theirs, int),
+    ),
+    _known(r"eth_createAccessList \.result\.gasUsed", "Of a call with a longer list, which costs more.", _ours_more),
+    _known(
         r"eth_simulateV1 \.result\[\]\.(?!calls).*",
         "anvil's simulated blocks have the number of the block below, and neither parent nor roots.",
     ),
@@ -151,8 +157,7 @@ _TRACES: Final = (
     _known(rf"{_STRUCT_LOGS}\.op", "geth names undefined opcodes.", lambda _ours, theirs: theirs == "Unknown"),
     _known(
         rf"{_STRUCT_LOGS}\.storage\.0x",
-        "geth shows the slot of an SSTORE that fails while it runs.",
-        _theirs_absent,
+        "geth shows what an SSTORE was about to write, also of one that fails.",
     ),
     _known(
         r"debug_traceTransaction structLogs.* \.result\.gas",
