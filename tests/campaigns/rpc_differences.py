@@ -57,9 +57,13 @@ def _both_there(ours: Any, theirs: Any) -> bool:
 def _theirs_empty(ours: Any, theirs: Any) -> bool:
     """Also of an account: no balance, and slots of zero."""
     if isinstance(theirs, dict):
-        zeros = dict.fromkeys(theirs.get("storage", ()), f"0x{0:064x}")
-        theirs = theirs in ({"balance": "0x0"}, {"balance": "0x0", "storage": zeros}) and "0x"
-    return ours == ABSENT and theirs in (0, [], "0x")
+        slots = theirs.get("storage", {}).values()
+        is_empty = theirs.keys() <= {"balance", "storage"} and not any(
+            _number(value) for value in (theirs.get("balance", 0), *slots)
+        )
+    else:
+        is_empty = theirs in (0, [], "0x")
+    return ours == ABSENT and is_empty
 
 
 def _ours_more(ours: Any, theirs: Any) -> bool:
@@ -68,6 +72,10 @@ def _ours_more(ours: Any, theirs: Any) -> bool:
 
 def _theirs_more(ours: Any, theirs: Any) -> bool:
     return _both_there(ours, theirs) and _number(theirs) > _number(ours)
+
+
+def _fewer(ours: Any, theirs: Any) -> bool:
+    return _ours_absent(ours, theirs) or _theirs_more(ours, theirs)
 
 
 def _close(ours: Any, theirs: Any) -> bool:
@@ -144,7 +152,7 @@ _STRUCT_LOGS: Final = r"debug_trace\w+ structLogs.* \.result\.structLogs\[\]"
 _CALL_TRACER: Final = r"debug_trace\w+ callTracer.* \.result(?:\[\]\.result)?"
 _PRESTATE: Final = r"debug_trace\w+ prestateTracer.* \.result"
 _TRACES: Final = (
-    _known(rf"{_STRUCT_LOGS}\.(?:refund|memory|returnData)", "geth leaves out what is empty.", _theirs_empty),
+    _known(rf"{_STRUCT_LOGS}\.(?:refund|memory|returnData|storage)", "geth leaves out what is empty.", _theirs_empty),
     _known(
         rf"{_STRUCT_LOGS}\.refund",
         "In geth the refund on an SSTORE's line counts that SSTORE already.",
@@ -185,7 +193,7 @@ _TRACES: Final = (
         "In geth an opcode that cannot be paid touches nothing.",
         _ours_absent,
     ),
-    _known(r"debug_trace\w+ 4byteTracer .*", "geth leaves out calls of precompiles.", _ours_absent),
+    _known(r"debug_trace\w+ 4byteTracer .*", "geth leaves out calls of precompiles.", _fewer),
     _known(r"trace_\w+ .*\.error", "OpenEthereum's words.", _both_there),
     _known(
         r"trace_replayBlockTransactions .*\.stateDiff\.0x\.(?:balance|nonce|code)(?:\.[+*])?",
