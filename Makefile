@@ -25,7 +25,7 @@ PYTEST = $(BIN)/pytest -n $(WORKERS) $(PYTEST_FLAGS)
 
 .PHONY: help install devnet devnet-network devnet-reset test lint fmt unit vectors clients-setup clients crash bench \
 	bench-worst-case bench-consensus bench-txpool bench-network bench-explorer bench-tracing bench-subscribers bench-devnet \
-	soak simulation rpc-rubbish mutants eels-traces traced-vectors contracts gas-table rpc-reference lock clean
+	soak simulation rpc-rubbish rpc-differential mutants eels-traces traced-vectors contracts gas-table rpc-reference lock clean
 
 help: ## list the targets
 	@echo "AstraLink targets:"
@@ -108,6 +108,9 @@ simulation: $(VENV)/ready ## 20,000 heights of simulated networks, every promise
 
 rpc-rubbish: $(VENV)/ready ## 100,000 messages of rubbish for a gateway process (about 3 minutes)
 	@$(BIN)/python -m tests.campaigns.rpc_rubbish
+
+rpc-differential: clients-setup ## the same blocks and questions for a devnet and for anvil (about 3 minutes)
+	@$(BIN)/python -m tests.campaigns.rpc_differential --json benchmarks/results/rpc-differential.json
 
 mutants: $(VENV)/ready ## break each consensus rule in turn: a test must notice (about 5 minutes)
 	@$(BIN)/python -m tests.mutants.run --json benchmarks/results/mutants.json

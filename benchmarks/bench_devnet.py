@@ -11,12 +11,8 @@ from __future__ import annotations
 import argparse
 import http.client
 import json
-import socket
-import subprocess
 import tempfile
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from statistics import median, quantiles
 from typing import Any, Final
@@ -26,6 +22,7 @@ from astralink_node.evm.transaction_encoding import new_transaction, sign_transa
 from astralink_node.evm.transactions import DYNAMIC_FEE_TYPE
 from benchmarks.report import RESULTS, circumstances, write_result
 from genesis.dev_accounts import DEVNET_ACCOUNTS
+from tests.support.anvil import anvil_at
 from tests.support.node_process import NodeProcess
 
 TRANSFERS: Final = 200
@@ -33,7 +30,6 @@ RUNS: Final = 3
 LIMIT_MEDIAN_MS: Final = 100.0
 """A few tens of ms on an idle machine; beyond this a developer notices."""
 _POLL_S: Final = 0.001
-_ANVIL_START_S: Final = 10.0
 
 
 class Connection:
@@ -85,27 +81,6 @@ def summary(runs: list[list[float]]) -> dict[str, float]:
         "max_ms": round(max(taken), 1),
         "total_s": round(sum(taken) / 1000, 2),
     }
-
-
-@contextmanager
-def anvil_at(program: Path) -> Iterator[str]:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    with subprocess.Popen([str(program), "--port", str(port), "--silent"]) as process:
-        try:
-            deadline = time.monotonic() + _ANVIL_START_S
-            while True:
-                try:
-                    socket.create_connection(("127.0.0.1", port)).close()
-                    break
-                except ConnectionRefusedError:
-                    if time.monotonic() > deadline:
-                        raise
-                    time.sleep(0.05)
-            yield f"http://127.0.0.1:{port}"
-        finally:
-            process.terminate()
 
 
 def measure(anvil: Path | None) -> dict[str, dict[str, float]]:

@@ -94,6 +94,10 @@ def _invalid(value: int) -> Operation:
     return fail
 
 
+class InitcodeTooLong(OutOfGas):  # type: ignore[misc]
+    """EIP-3860, of an opcode. Its words are geth's."""
+
+
 class _BoundedInitcode:
     """EIP-3860: too long initcode ends the creating call, also where the creation would fail in a milder way.
 
@@ -102,7 +106,7 @@ class _BoundedInitcode:
 
     def get_gas_cost(self, data: CreateOpcodeStackData) -> int:
         if data.memory_length > MAX_INITCODE_BYTES:
-            raise OutOfGas(f"initcode of {data.memory_length} bytes, at most {MAX_INITCODE_BYTES} (EIP-3860)")
+            raise InitcodeTooLong(f"out of gas: max initcode size exceeded: size {data.memory_length}")
         return int(super().get_gas_cost(data))  # type: ignore[misc]
 
 

@@ -6,7 +6,7 @@ stop a block for minutes. blake2b-py (Rust) is the library that py-evm itself pr
 
 from blake2b import decode_and_compress
 
-from astralink_node.evm.precompiles.call_data import PrecompileFailure
+from astralink_node.evm.precompiles.call_data import INPUT_LENGTH, PrecompileFailure
 
 _INPUT_BYTES = 213
 """rounds (4, big endian) | h (64) | m (128) | t (16) | final flag (1); h, m and t in little-endian words."""
@@ -25,6 +25,6 @@ def blake2f(data: bytes) -> bytes:
 
 def _check(data: bytes) -> None:
     if len(data) != _INPUT_BYTES:
-        raise PrecompileFailure(f"input: expected {_INPUT_BYTES} bytes, found {len(data)}")
+        raise PrecompileFailure(INPUT_LENGTH)
     if data[-1] > 1:
-        raise PrecompileFailure(f"final flag: expected 0 or 1, found {data[-1]}")
+        raise PrecompileFailure("invalid final flag")

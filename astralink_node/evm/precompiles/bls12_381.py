@@ -10,11 +10,15 @@ from typing import TypeVar
 
 from py_arkworks_bls12381 import GT, G1Point, G2Point, Scalar
 
-from astralink_node.evm.precompiles.call_data import PrecompileFailure
+from astralink_node.evm.precompiles.call_data import INPUT_LENGTH, PrecompileFailure
 
 _Point = TypeVar("_Point", G1Point, G2Point)
 
 _PADDING = bytes(16)
+_FIELD = bytes.fromhex(
+    "1a0111ea397fe69a4b1ba7b6434bacd764774b84f38512bf6730d2a0f6b0f6241eabfffeb153ffffb9feffffffffaaab"
+)
+"""The modulus, as the elements are written."""
 _FP_BYTES = 64
 """A field element: 16 zero bytes, then 48 big endian."""
 _G1_BYTES = 2 * _FP_BYTES
@@ -107,7 +111,7 @@ def map_fp_to_g1_gas(_data: bytes) -> int:
 
 def map_fp_to_g1(data: bytes) -> bytes:
     _expect_length(data, _FP_BYTES)
-    return _encode_g1(_checked(G1Point.map_from_fp_be, _field_elements(data), "field element"))
+    return _encode_g1(G1Point.map_from_fp_be(_field_elements(data)))
 
 
 def map_fp2_to_g2_gas(_data: bytes) -> int:
@@ -116,18 +120,18 @@ def map_fp2_to_g2_gas(_data: bytes) -> int:
 
 def map_fp2_to_g2(data: bytes) -> bytes:
     _expect_length(data, 2 * _FP_BYTES)
-    return _encode_g2(_checked(G2Point.map_from_fp2_be, _field_elements(data), "field element"))
+    return _encode_g2(G2Point.map_from_fp2_be(_field_elements(data)))
 
 
 def _expect_length(data: bytes, length: int) -> None:
     if len(data) != length:
-        raise PrecompileFailure(f"input: expected {length} bytes, found {len(data)}")
+        raise PrecompileFailure(INPUT_LENGTH)
 
 
 def _starts(data: bytes, size: int) -> range:
     """Where each item of `size` bytes begins; EIP-2537 wants at least one, and nothing left over."""
     if not data or len(data) % size:
-        raise PrecompileFailure(f"input: expected a positive multiple of {size} bytes, found {len(data)}")
+        raise PrecompileFailure(INPUT_LENGTH)
     return range(0, len(data), size)
 
 
@@ -145,36 +149,41 @@ def _scalars(data: bytes, size: int) -> list[Scalar]:
 
 
 def _field_elements(data: bytes) -> bytes:
-    """The 48 significant bytes of each element; the binding refuses those not below the field modulus."""
+    """The 48 significant bytes of each element."""
     elements = []
     for start in range(0, len(data), _FP_BYTES):
         if data[start : start + 16] != _PADDING:
-            raise PrecompileFailure("field element: its upper 16 bytes are not zero")
-        elements.append(data[start + 16 : start + _FP_BYTES])
+            raise PrecompileFailure("invalid field element top bytes")
+        element = data[start + 16 : start + _FP_BYTES]
+        if element >= _FIELD:
+            raise PrecompileFailure("invalid fp.Element encoding")
+        elements.append(element)
     return b"".join(elements)
 
 
-def _checked(decode: Callable[[bytes], _Point], data: bytes, what: str) -> _Point:
+def _checked(decode: Callable[[bytes], _Point], data: bytes, group: str) -> _Point:
     try:
-        return decode(data)
+        return decode(_field_elements(data))
     except ValueError as error:
-        raise PrecompileFailure(f"{what}: {error}") from error
+        off_curve = "not on the" in str(error)
+        words = "invalid point: not on curve" if off_curve else f"{group} point is not on correct subgroup"
+        raise PrecompileFailure(words) from error
 
 
 def _g1_on_curve(data: bytes) -> G1Point:
-    return _checked(G1Point.from_xy_bytes_unchecked_be, _field_elements(data), "G1 point")
+    return _checked(G1Point.from_xy_bytes_unchecked_be, data, "g1")
 
 
 def _g1_in_subgroup(data: bytes) -> G1Point:
-    return _checked(G1Point.from_xy_bytes_be, _field_elements(data), "G1 point")
+    return _checked(G1Point.from_xy_bytes_be, data, "g1")
 
 
 def _g2_on_curve(data: bytes) -> G2Point:
-    return _checked(G2Point.from_xy_bytes_unchecked_be, _field_elements(data), "G2 point")
+    return _checked(G2Point.from_xy_bytes_unchecked_be, data, "g2")
 
 
 def _g2_in_subgroup(data: bytes) -> G2Point:
-    return _checked(G2Point.from_xy_bytes_be, _field_elements(data), "G2 point")
+    return _checked(G2Point.from_xy_bytes_be, data, "g2")
 
 
 def _encode_g1(point: G1Point) -> bytes:

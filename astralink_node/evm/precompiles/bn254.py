@@ -22,6 +22,8 @@ _PAIR_BYTES = 192
 
 _P = mpz(FIELD)
 _HALF = FIELD // 2
+_NO_POINT = "bn256: malformed point"
+"""Off the curve, or outside the subgroup."""
 _TRUE = bytes(31) + b"\x01"
 _FALSE = bytes(32)
 
@@ -77,7 +79,7 @@ def ecpairing_gas(data: bytes) -> int:
 def ecpairing(data: bytes) -> bytes:
     """Pairs of G1 (64 bytes) and G2 (128 bytes) -> whether the product of the pairings is one. No pair: it is."""
     if len(data) % _PAIR_BYTES:
-        raise PrecompileFailure(f"input: expected a multiple of {_PAIR_BYTES} bytes, found {len(data)}")
+        raise PrecompileFailure("bad elliptic curve pairing size")
     g1_points, g2_points = [], []
     for start in range(0, len(data), _PAIR_BYTES):
         x, y = _affine_g1(data[start : start + 64])
@@ -93,11 +95,18 @@ def ecpairing(data: bytes) -> bytes:
 def _affine_g1(data: bytes) -> tuple[mpz, mpz]:
     """A point of the curve; (0, 0) is infinity."""
     x, y = mpz(int.from_bytes(data[:32], "big")), mpz(int.from_bytes(data[32:64], "big"))
-    if x >= _P or y >= _P:
-        raise PrecompileFailure("G1 coordinate: not below the field modulus")
+    _check_coordinates(x, y)
     if (x or y) and (y * y - x * x * x - 3) % _P:
-        raise PrecompileFailure("G1 point: not on the curve")
+        raise PrecompileFailure(_NO_POINT)
     return x, y
+
+
+def _check_coordinates(*coordinates: mpz) -> None:
+    """The first that is too large is named."""
+    for coordinate in coordinates:
+        if coordinate >= _P:
+            found = "equals" if coordinate == _P else "exceeds"
+            raise PrecompileFailure(f"bn256: coordinate {found} modulus")
 
 
 def _decode_g2(data: bytes) -> ec_bn254.PointG2 | None:
@@ -105,14 +114,13 @@ def _decode_g2(data: bytes) -> ec_bn254.PointG2 | None:
     x_imaginary, x_real, y_imaginary, y_real = (
         mpz(int.from_bytes(data[start : start + 32], "big")) for start in (0, 32, 64, 96)
     )
-    if max(x_imaginary, x_real, y_imaginary, y_real) >= _P:
-        raise PrecompileFailure("G2 coordinate: not below the field modulus")
+    _check_coordinates(x_imaginary, x_real, y_imaginary, y_real)
     if not (x_imaginary or x_real or y_imaginary or y_real):
         return None
     x, y = (x_real, x_imaginary), (y_real, y_imaginary)
     cube = _multiply(_multiply(x, x), x)
     if _multiply(y, y) != ((cube[0] + _TWIST_B[0]) % _P, (cube[1] + _TWIST_B[1]) % _P):
-        raise PrecompileFailure("G2 point: not on the curve")
+        raise PrecompileFailure(_NO_POINT)
     # arkworks' compressed form: x little endian, the highest bit set for the larger of the two y.
     compressed = bytearray(int(x_real).to_bytes(32, "little") + int(x_imaginary).to_bytes(32, "little"))
     if (y_imaginary or y_real) > _HALF:
@@ -120,7 +128,7 @@ def _decode_g2(data: bytes) -> ec_bn254.PointG2 | None:
     try:
         return ec_bn254.PointG2.from_bytes(bytes(compressed))
     except ValueError as error:
-        raise PrecompileFailure("G2 point: not in the subgroup") from error
+        raise PrecompileFailure(_NO_POINT) from error
 
 
 def _multiply(a: _Fq2, b: _Fq2) -> _Fq2:

@@ -5,11 +5,16 @@ the gas was paid (the sizes that it allocates are bounded by gas alone) and noth
 an output or to `PrecompileFailure`, never to another exception.
 """
 
+from typing import Final
+
 from astralink_node.errors import AstraLinkError
 
 
 class PrecompileFailure(AstraLinkError):
-    """The input is invalid: the call fails and all of the gas given to it is burnt."""
+    """The input is invalid: the call fails and all of the gas given to it is burnt. Traces show the words: geth's."""
+
+
+INPUT_LENGTH: Final = "invalid input length"
 
 
 def padded(data: bytes, start: int, length: int) -> bytes:

@@ -10,7 +10,7 @@ import hashlib
 
 from py_arkworks_bls12381 import GT, G1Point, G2Point, Scalar
 
-from astralink_node.evm.precompiles.call_data import PrecompileFailure
+from astralink_node.evm.precompiles.call_data import INPUT_LENGTH, PrecompileFailure
 
 TAU_G2 = bytes.fromhex(
     "b5bfd7dd8cdeb128843bc287230af38926187075cbfbefa81009a2ce615ac53d2914e5870cb452d2afaaab24f3499f72"
@@ -22,6 +22,7 @@ SCALAR_FIELD = 0x73EDA753299D7D483339D80809A1D80553BDA402FFFE5BFEFFFFFFFF0000000
 _GAS = 50_000
 _INPUT_BYTES = 192
 _VERSION = b"\x01"
+_NO_PROOF = "error verifying kzg proof"
 _FIELD_ELEMENTS_PER_BLOB = 4096
 _OUTPUT = _FIELD_ELEMENTS_PER_BLOB.to_bytes(32, "big") + SCALAR_FIELD.to_bytes(32, "big")
 _G1, _G2 = G1Point(), G2Point()
@@ -36,12 +37,12 @@ def point_evaluation_gas(_data: bytes) -> int:
 def point_evaluation(data: bytes) -> bytes:
     """versioned hash (32) | z (32) | y (32) | commitment (48) | proof (48) -> two constants if the proof holds."""
     if len(data) != _INPUT_BYTES:
-        raise PrecompileFailure(f"input: expected {_INPUT_BYTES} bytes, found {len(data)}")
+        raise PrecompileFailure(INPUT_LENGTH)
     commitment, proof = data[96:144], data[144:]
     if data[:32] != _VERSION + hashlib.sha256(commitment).digest()[1:]:
-        raise PrecompileFailure("versioned hash: not the commitment's")
+        raise PrecompileFailure("mismatched versioned hash")
     if not verify_opening(commitment, data[32:64], data[64:96], proof):
-        raise PrecompileFailure("proof: does not hold")
+        raise PrecompileFailure(f"{_NO_PROOF}: it does not hold")
     return _OUTPUT
 
 
@@ -56,7 +57,7 @@ def verify_opening(commitment: bytes, z: bytes, y: bytes, proof: bytes) -> bool:
 
 def _scalar(data: bytes, what: str) -> Scalar:
     if int.from_bytes(data, "big") >= SCALAR_FIELD:
-        raise PrecompileFailure(f"{what}: not below the order of the scalar field")
+        raise PrecompileFailure(f"{_NO_PROOF}: {what}: not below the order of the scalar field")
     return Scalar.from_be_bytes(data)
 
 
@@ -65,7 +66,7 @@ def _point(data: bytes, what: str) -> G1Point:
     try:
         point = G1Point.from_compressed_bytes(data)
     except ValueError as error:
-        raise PrecompileFailure(f"{what}: {error}") from error
+        raise PrecompileFailure(f"{_NO_PROOF}: {what}: {error}") from error
     if bytes(point.to_compressed_bytes()) != data:
-        raise PrecompileFailure(f"{what}: not the canonical encoding of its point")
+        raise PrecompileFailure(f"{_NO_PROOF}: {what}: not the canonical encoding of its point")
     return point

@@ -24,9 +24,8 @@ def prague_gas(data: bytes) -> int:
 def osaka_gas(data: bytes) -> int:
     """EIP-7883. Operands over the bound of EIP-7823 fail here already: they have no price."""
     base_length, exponent_length, modulus_length = _lengths(data)
-    longest = max(base_length, exponent_length, modulus_length)
-    if longest > MAX_OPERAND_BYTES:
-        raise PrecompileFailure(f"operand length: expected at most {MAX_OPERAND_BYTES}, found {longest}")
+    if max(base_length, exponent_length, modulus_length) > MAX_OPERAND_BYTES:
+        raise PrecompileFailure(f"one or more of base/exponent/modulus length exceeded {MAX_OPERAND_BYTES} bytes")
     complexity = 2 * _words8(base_length, modulus_length) ** 2 if max(base_length, modulus_length) > 32 else 16
     return max(500, complexity * _iterations(data, base_length, exponent_length, per_byte=16))
 

@@ -95,7 +95,7 @@ def _py_evm_call(entry: Precompile) -> PrecompileCall:
             computation.output = entry.run(data)
         except PrecompileFailure as error:
             # No cause: its traceback would keep this call and its computation alive.
-            raise VMError(f"{entry.name}: {error}") from None
+            raise VMError(str(error)) from None
         return computation
 
     return call

@@ -56,6 +56,7 @@ class CallTracer(SilentTracer):
         self._kept = kept or KeptBytes()
         self._gas_limit = 0
         self._gas_used = 0
+        self._precompiles: frozenset[bytes] = frozenset()
 
     def result(self) -> CallTrace:
         return CallTrace(tuple(self._frames), self._gas_limit, self._gas_used)
@@ -68,6 +69,7 @@ class CallTracer(SilentTracer):
 
     def enter(self, computation: Computation) -> None:
         depth = computation.msg.depth
+        self._precompiles = computation.state.precompile_addresses
         if self._options.only_top_call and depth:
             return
         if self._open:
@@ -105,7 +107,7 @@ class CallTracer(SilentTracer):
                 input=refused.input,
                 output=b"",
                 error=refused.error,
-                precompile=False,
+                precompile=refused.to in self._precompiles,
                 logs=(),
             )
         )

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 from typing import Final
 
-from eth.exceptions import InsufficientStack, VMError
+from eth.exceptions import InsufficientStack, OutOfGas, VMError
 
 STACK_UNDERFLOW: Final = "stack underflow"
+SSTORE_SENTRY: Final = "Net-metered SSTORE always fails below 2300 gas, per EIP-2200"
+"""py-evm's words for it, the first argument of its OutOfGas."""
 
 
 def describe(error: VMError) -> str:
     """The kind of failure; only a traced run knows the numbers of a stack underflow."""
     if isinstance(error, InsufficientStack):
         return str(error) if str(error).startswith(STACK_UNDERFLOW) else STACK_UNDERFLOW
+    if isinstance(error, OutOfGas) and error.args[:1] == (SSTORE_SENTRY,):
+        return "out of gas: not enough gas for reentrancy sentry"
     return _DESCRIPTIONS.get(type(error).__name__) or str(error) or type(error).__name__
 
 

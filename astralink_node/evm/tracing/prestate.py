@@ -1,8 +1,8 @@
 """geth's ``prestateTracer``: the accounts and slots that a transaction touches, as they were before it.
 
 Touched are the sender, the recipient, the coinbase, EIP-7702's authorities and the accounts that hold delegated code,
-and whatever an opcode names: an account's balance, code or hash, a call's target, a beneficiary, a created address, a
-storage slot. With ``diff_mode`` only what changed is shown, before and after.
+and whatever an opcode names that can be paid: an account's balance, code or hash, a call's target, a beneficiary, a
+created address, a storage slot. With ``diff_mode`` only what changed is shown, before and after.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final
 from astralink_node.evm.created_addresses import contract_address, create2_address
 from astralink_node.evm.delegation import delegate_of
 from astralink_node.evm.machine import address_of
+from astralink_node.evm.tracing.costs import Asked
 from astralink_node.evm.tracing.hooks import SilentTracer
 from astralink_node.evm.tracing.instructions import (
     ACCOUNT_READS,
@@ -89,7 +90,7 @@ class PrestateTracer(SilentTracer):
 
     def before_opcode(self, computation: Computation, program_counter: int, opcode: int) -> None:  # noqa: ARG002
         values, overlay = computation.stack_values, computation.state.overlay
-        if len(values) < STACK_TAKEN[opcode]:
+        if len(values) < STACK_TAKEN[opcode] or not Asked.of(computation, opcode).is_payable:
             return
         if opcode in SLOT_OPCODES:
             self._touch_slot(overlay, computation.storage_address, values[-1])
@@ -97,11 +98,9 @@ class PrestateTracer(SilentTracer):
             target = address_of(values[-2])
             self._touch(overlay, target)
             self._touch_delegate(overlay, target)
-        elif opcode == CREATE:
-            sender = computation.storage_address
-            self._touch(overlay, contract_address(sender, overlay.get_nonce(sender)))
-        elif opcode == CREATE2:
-            self._touch_create2(computation)
+        elif opcode in CREATIONS:
+            if values[-3] <= MAX_INITCODE_BYTES:
+                self._touch(overlay, _created(computation, opcode))
         else:
             self._touch(overlay, address_of(values[-1]))
 
@@ -184,11 +183,12 @@ class PrestateTracer(SilentTracer):
         if delegate is not None:
             self._touch(overlay, delegate)
 
-    def _touch_create2(self, computation: Computation) -> None:
-        """The memory may still have to grow for the opcode: what lies behind its end is zeros."""
-        _, start, size, salt = computation.stack_values[: -STACK_TAKEN[CREATE2] - 1 : -1]
-        if size > MAX_INITCODE_BYTES:
-            return
-        content = computation.memory_content
-        initcode = bytes(content[start : start + size]).ljust(size, b"\0")
-        self._touch(computation.state.overlay, create2_address(computation.storage_address, salt, initcode))
+
+def _created(computation: Computation, opcode: int) -> Address:
+    """The memory may still have to grow for the opcode: what lies behind its end is zeros."""
+    sender = computation.storage_address
+    if opcode == CREATE:
+        return contract_address(sender, computation.state.overlay.get_nonce(sender))
+    _, start, size, salt = computation.stack_values[: -STACK_TAKEN[CREATE2] - 1 : -1]
+    initcode = bytes(computation.memory_content[start : start + size]).ljust(size, b"\0")
+    return create2_address(sender, salt, initcode)

@@ -23,7 +23,7 @@ from eth.exceptions import (
 from astralink_node.evm.created_addresses import contract_address, create2_address
 from astralink_node.evm.machine import CALL_STIPEND, WORD_BYTES, Message, address_of, memory_gas
 from astralink_node.evm.tracing.costs import CREATE_GAS, Asked
-from astralink_node.evm.tracing.failure_words import STACK_UNDERFLOW, describe
+from astralink_node.evm.tracing.failure_words import SSTORE_SENTRY, STACK_UNDERFLOW, describe
 from astralink_node.evm.tracing.hooks import ROOT_CREATION, CallSite, RefusedCall, Tracer
 from astralink_node.evm.tracing.instructions import (
     CALL,
@@ -102,7 +102,8 @@ def run_traced(computation: Computation, tracer: Tracer) -> None:
             except VMError as failure:
                 error = failure
                 if isinstance(error, (WriteProtection, OutOfBoundsRead)) and asked is not None and not asked.is_payable:
-                    error = OutOfGas("which counts before what the operands are")
+                    below_sentry = opcode == SSTORE and asked.gas_before <= CALL_STIPEND
+                    error = OutOfGas(SSTORE_SENTRY if below_sentry else "which counts before what the operands are")
                 if seen:
                     tracer.after_opcode(computation, opcode, error)
                 raise error from None

@@ -30,7 +30,23 @@ _ERROR_WORDS: Final = {
     "contract address collision": "Out of gas",
     "invalid code: must not begin with 0xef": "Bad instruction",
 }
-_ERROR_BEGINNINGS: Final = {"invalid opcode": "Bad instruction", "stack underflow": "Stack underflow"}
+_ERROR_BEGINNINGS: Final = {
+    "invalid opcode": "Bad instruction",
+    "out of gas: ": "Out of gas",
+    "stack underflow": "Stack underflow",
+}
+_NEVER_BEGAN: Final = frozenset({"insufficient balance for transfer", "max call depth exceeded"})
+# Of the errors above, those that geth's tracer has no word of OpenEthereum's for. It leaves them as they are.
+_UNCONVERTED_BY_GETH: Final = frozenset(
+    {
+        "max initcode size exceeded",
+        "write protection",
+        "contract address collision",
+        "invalid code: must not begin with 0xef",
+    }
+)
+_CONVERTED_BY_GETH: Final = frozenset({"invalid input length"})
+"""Of precompiles' failures."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +75,8 @@ class FlatOptions:
     parity_errors: bool = True
     with_precompiles: bool = False
     as_geth: bool = False
-    """The first trace shows the transaction's gas, its intrinsic gas included; a result that is null is left out."""
+    """The first trace shows the transaction's gas, its intrinsic gas included; what is null is left out; there is no
+    ``creationMethod``; CALLs of precompiles are left out whatever they move, and DELEGATECALLs are not."""
 
 
 PARITY: Final = FlatOptions()
@@ -80,18 +97,19 @@ def flat_traces(
     trace: CallTrace, place: TracePlace | None = None, options: FlatOptions = PARITY
 ) -> Iterator[FlatTrace]:
     """In the order in which the calls began. `trace_address` is the path to a call through its callers' calls."""
-    shown = [frame for frame in trace.frames if options.with_precompiles or not _is_silent(frame)]
+    silent = _is_silent_in_geth if options.as_geth else _is_silent
+    shown = [frame for frame in trace.frames if options.with_precompiles or not silent(frame)]
     subtraces = _subtraces(shown)
     context = {} if place is None else place.fields()
     for position, (frame, address) in enumerate(zip(shown, _addresses(shown), strict=True)):
         gas, gas_used = frame.gas, frame.gas_used
         if options.as_geth and not position:
             gas, gas_used = trace.gas_limit, trace.gas_used
-        fields: JsonObject = {"action": _action(frame, gas), **context}
+        fields: JsonObject = {"action": _action(frame, gas, options), **context}
         if frame.error:
-            fields["error"] = parity_error(frame) if options.parity_errors else frame.error
+            fields["error"] = _error(frame, options)
         # Revert data is the result of a reverted call, as Erigon and geth show it.
-        result = _result(frame, gas_used) if frame.error in ("", REVERTED) else None
+        result = _result(frame, gas_used, options) if frame.error in ("", REVERTED) else None
         if result is not None or not options.as_geth:
             fields["result"] = result
         fields["subtraces"] = subtraces[position]
@@ -101,8 +119,19 @@ def flat_traces(
         yield FlatTrace(frame.sender, to, address, fields)
 
 
+def _error(frame: CallFrame, options: FlatOptions) -> str:
+    if not options.parity_errors:
+        return frame.error
+    if not options.as_geth:
+        return parity_error(frame)
+    if frame.error in _UNCONVERTED_BY_GETH or frame.error.startswith("out of gas: "):
+        return frame.error
+    is_converted = not frame.precompile or frame.error in _ERROR_WORDS or frame.error in _CONVERTED_BY_GETH
+    return parity_error(frame) if is_converted else frame.error
+
+
 def parity_error(frame: CallFrame) -> str:
-    if frame.precompile and frame.error not in (REVERTED, "out of gas"):
+    if frame.precompile and frame.error not in _NEVER_BEGAN | {REVERTED, "out of gas"}:
         return "Built-in failed"
     found = _ERROR_WORDS.get(frame.error)
     if found is not None:
@@ -111,7 +140,12 @@ def parity_error(frame: CallFrame) -> str:
 
 
 def _is_silent(frame: CallFrame) -> bool:
-    return frame.precompile and frame.depth > 0 and not (frame.kind == "CALL" and frame.value)
+    """A precompile's call that moves nothing, as OpenEthereum and Erigon have it."""
+    return frame.precompile and frame.depth > 0 and not (frame.kind in ("CALL", "CALLCODE") and frame.value)
+
+
+def _is_silent_in_geth(frame: CallFrame) -> bool:
+    return frame.precompile and frame.depth > 0 and frame.kind in ("CALL", "STATICCALL")
 
 
 def _subtraces(frames: Sequence[CallFrame]) -> list[int]:
@@ -147,15 +181,15 @@ def _type(frame: CallFrame) -> str:
     return "suicide" if frame.kind == "SELFDESTRUCT" else "call"
 
 
-def _action(frame: CallFrame, gas: int) -> JsonObject:
+def _action(frame: CallFrame, gas: int, options: FlatOptions) -> JsonObject:
     if frame.is_creation:
-        return {
+        creation: JsonObject = {
             "from": data(frame.sender),
             "gas": quantity(gas),
             "init": data(frame.input),
             "value": quantity(frame.value or 0),
-            "creationMethod": frame.kind.lower(),
         }
+        return creation if options.as_geth else {**creation, "creationMethod": frame.kind.lower()}
     if frame.kind == "SELFDESTRUCT":
         return {
             "address": data(frame.sender),
@@ -172,12 +206,13 @@ def _action(frame: CallFrame, gas: int) -> JsonObject:
     }
 
 
-def _result(frame: CallFrame, gas_used: int) -> JsonObject | None:
+def _result(frame: CallFrame, gas_used: int, options: FlatOptions) -> JsonObject | None:
+    """Of a creation that reverted Erigon and reth show where it would have been, geth does not."""
     if frame.kind == "SELFDESTRUCT":
         return None
     if not frame.is_creation:
         return {"gasUsed": quantity(gas_used), "output": data(frame.output)}
-    if frame.error:
+    if frame.error and options.as_geth:
         return {"gasUsed": quantity(gas_used), "code": data(frame.output)}
     return {"gasUsed": quantity(gas_used), "code": data(frame.output), "address": data(frame.to)}
 

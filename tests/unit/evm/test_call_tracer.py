@@ -116,7 +116,7 @@ def test_revert_data_of_another_form_has_no_reason() -> None:
 
 def test_a_child_without_enough_gas_burns_it_and_the_caller_goes_on() -> None:
     trace = traced({CONTRACT: call(INNER, gas="600a") + returning(b"on"), INNER: "60015f55"})
-    assert shape(trace) == [(0, "CALL", ""), (1, "CALL", "out of gas")]
+    assert shape(trace) == [(0, "CALL", ""), (1, "CALL", "out of gas: not enough gas for reentrancy sentry")]
     assert (trace.frames[1].gas_used, trace.frames[1].output) == (10, b"")
     assert trace.frames[0].output == b"on"
 
@@ -130,6 +130,8 @@ def test_a_child_without_enough_gas_burns_it_and_the_caller_goes_on() -> None:
         ("5f56", "invalid jump destination"),
         ("60015f5f3e", "return data out of bounds"),
         ("5f" * 1025, "stack limit reached 1024 (1023)"),
+        ("61c0015f5ff000", "out of gas: max initcode size exceeded: size 49153"),
+        ("5f61c0015f5ff500", "out of gas: max initcode size exceeded: size 49153"),
     ],
 )
 def test_a_halt_is_named_in_geths_words(code: str, error: str) -> None:
@@ -145,7 +147,14 @@ def test_a_write_within_a_static_call_is_a_write_protection() -> None:
 
 def test_a_write_within_a_static_call_that_could_not_be_paid_is_out_of_gas() -> None:
     code = staticcall(INNER).replace("5afa", "6064fa")
-    assert traced({CONTRACT: code, INNER: "60015f55"}).frames[1].error == "out of gas"
+    assert traced({CONTRACT: code, INNER: "60015fa000"}).frames[1].error == "out of gas"
+
+
+@pytest.mark.parametrize("call_inner", [staticcall(INNER), call(INNER)])
+def test_a_store_with_no_more_gas_than_a_stipend_is_out_of_gas_for_a_reason(call_inner: str) -> None:
+    """EIP-2200, also before it matters whether the call may write."""
+    codes = {CONTRACT: call_inner.replace("5af", "6108fcf"), INNER: "60015f55"}
+    assert traced(codes).frames[1].error == "out of gas: not enough gas for reentrancy sentry"
 
 
 def test_a_delegatecall_has_the_callers_value_and_address() -> None:

@@ -65,13 +65,13 @@ def test_input_may_be_a_view_of_memory():
 
 
 @pytest.mark.parametrize("broken", ["gas", "run"])
-def test_a_failure_becomes_a_vm_error_that_burns_the_gas_and_names_the_precompile(broken):
+def test_a_failure_becomes_a_vm_error_that_burns_the_gas_and_keeps_its_words(broken):
     def fail(data):
         raise PrecompileFailure("bad input")
 
     works = {"gas": lambda data: 1, "run": lambda data: b""}
     entry = Precompile(address(0x1000), "NAMED", **(works | {broken: fail}))
-    with pytest.raises(VMError, match="NAMED: bad input") as raised:
+    with pytest.raises(VMError, match=r"^bad input$") as raised:
         precompiles_for(True, native=[entry])[entry.address](Call(b"", 100))
     assert raised.value.burns_gas
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
+
 from astralink_node.chain import codec
 from astralink_node.evm.created_addresses import contract_address
 from astralink_node.evm.tracing.account_json import prestate_fields
@@ -65,6 +67,32 @@ def test_what_opcodes_name_is_touched() -> None:
 
 def test_an_opcode_without_its_operands_touches_nothing() -> None:
     assert set(traced(World({CONTRACT: "31", OTHER: STOP}))) == {text(SENDER), text(CONTRACT)}
+
+
+@pytest.mark.parametrize(
+    ("code", "gas"),
+    [
+        (push(OTHER) + "31", 2_602),
+        (push(OTHER) + "3f", 2_602),
+        (push(OTHER) + "ff", 7_602),
+        (call(OTHER), 2_614),
+        ("5f54", 2_101),
+    ],
+)
+def test_an_opcode_that_cannot_be_paid_touches_nothing(code: str, gas: int) -> None:
+    def touched(gas: int) -> dict[str, Any]:
+        limited = {CONTRACT: call(INNER, gas=push(gas)), INNER: code, OTHER: STOP}
+        found = traced(World(limited))
+        return {name: account for name, account in found.items() if name == text(OTHER) or "storage" in account}
+
+    assert not touched(gas)
+    assert touched(gas + 1)
+
+
+@pytest.mark.parametrize("creation", ["61c0015f5ff0", "5f61c0015f5ff5"])
+def test_initcode_that_is_too_long_creates_nothing_to_touch(creation: str) -> None:
+    found = traced(World({CONTRACT: creation}), options=TouchedAccounts(with_empty=True))
+    assert set(found) == {text(SENDER), text(CONTRACT), text(COINBASE)}
 
 
 def test_slots_have_the_value_before_the_transaction() -> None:

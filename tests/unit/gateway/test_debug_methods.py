@@ -13,7 +13,7 @@ from astralink_node.gateway.config import GatewayLimits
 from tests.support.gateways import ALICE, BOB, COUNTER, REVERTER, Client, hexed, signed, with_client
 from tests.support.traced_chains import CALLER, DESTROYER, HOARDER, HOARDER_GAS, LOOPER, traced_block, traced_node
 
-APIS = ("eth", "debug")
+APIS = ("eth", "debug", "trace")
 
 
 def traced(body: Any, **more: Any) -> None:
@@ -225,6 +225,62 @@ def test_the_flat_call_tracer_is_paritys_form_with_geths_words() -> None:
         )
         assert len(parity) == 6
         assert parity[2]["error"] == "Reverted"
+
+    traced(body)
+
+
+IDENTITY = "6004"
+CALLS_OF_PRECOMPILES = "".join(
+    (
+        f"5f5f5f5f6001{IDENTITY}5af150",  # CALL that pays it
+        f"5f5f5f5f5f{IDENTITY}5af150",  # CALL that does not
+        f"5f5f5f5f{IDENTITY}5afa50",  # STATICCALL
+        f"5f5f5f5f{IDENTITY}5af450",  # DELEGATECALL
+        f"5f5f5f5f6cffffffffffffffffffffffffff{IDENTITY}5af150",  # CALL that cannot pay
+        "5f5ffd",
+    )
+)
+
+
+def test_geth_and_openethereum_leave_out_different_calls_of_precompiles() -> None:
+    async def body(client: Client, hashes: list[str]) -> None:
+        call = {"from": hexed(ALICE.address), "data": "0x" + CALLS_OF_PRECOMPILES, "value": "0x1", "gas": hex(300_000)}
+        geth = await client.call("debug_traceCall", call, "latest", {"tracer": "flatCallTracer"})
+        assert [each["action"].get("callType", "create") for each in geth] == ["create", "delegatecall"]
+        assert geth[0]["subtraces"] == 1
+        parity = (await client.call("trace_call", call, ["trace"]))["trace"]
+        assert [each["action"]["value"] for each in parity] == ["0x1", "0x1", "0xffffffffffffffffffffffffff"]
+        assert parity[2]["error"] == "insufficient balance for transfer"
+
+    traced(body)
+
+
+def test_a_creation_that_reverts_has_an_address_and_a_method_in_openethereums_form_alone() -> None:
+    async def body(client: Client, hashes: list[str]) -> None:
+        call = {"from": hexed(ALICE.address), "data": "0x5f5ffd", "gas": hex(100_000)}
+        (geth,) = await client.call("debug_traceCall", call, "latest", {"tracer": "flatCallTracer"})
+        assert set(geth["result"]) == {"gasUsed", "code"}
+        assert "creationMethod" not in geth["action"]
+        (parity,) = (await client.call("trace_call", call, ["trace"]))["trace"]
+        assert set(parity["result"]) == {"gasUsed", "code", "address"}
+        assert parity["action"]["creationMethod"] == "create"
+
+    traced(body)
+
+
+def test_errors_that_geth_has_no_word_of_openethereums_for_stay_as_they_are() -> None:
+    async def body(client: Client, hashes: list[str]) -> None:
+        config = {"tracer": "flatCallTracer", "tracerConfig": {"convertParityErrors": True, "includePrecompiles": True}}
+
+        async def errors(code: str) -> list[str]:
+            call = {"data": "0x" + code, "gas": hex(300_000)}
+            return [each.get("error", "") for each in await client.call("debug_traceCall", call, "latest", config)]
+
+        forbidden = f"5f5f5f5f73{COUNTER.hex()}61fffffa00"
+        assert await errors(forbidden) == ["", "write protection"]
+        assert await errors("61c0015f5ff0") == ["out of gas: max initcode size exceeded: size 49153"]
+        assert await errors("5f5f5f5f60095afa00") == ["", "Built-in failed"]
+        assert await errors("60015f5260405f60405f60065afa00") == ["", "bn256: malformed point"]
 
     traced(body)
 

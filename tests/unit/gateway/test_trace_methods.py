@@ -205,6 +205,7 @@ def test_a_signed_transaction_is_traced_without_being_sent() -> None:
     ("code", "word"),
     [
         ("5b5f56", "Out of gas"),
+        ("61c0015f5ff0", "Out of gas"),
         ("fe", "Bad instruction"),
         ("0c", "Bad instruction"),
         ("5f56", "Bad jump destination"),
