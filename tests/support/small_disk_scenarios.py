@@ -12,6 +12,8 @@ import sys
 from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 
+import pytest
+
 from astralink_node.chain.check import check_database
 from astralink_node.chain.data_folder import open_database
 from astralink_node.cli.devnet_folder import PASSWORD_FILE
@@ -22,7 +24,7 @@ from astralink_node.evm.transactions import DYNAMIC_FEE_TYPE
 from genesis.dev_accounts import DEVNET_ACCOUNTS
 from genesis.devnet_terms import DEVNET_CHAIN_ID
 from tests.support.full_disk_scenario import fill
-from tests.support.node_process import NodeProcess, run_verb
+from tests.support.node_process import NodeFailed, NodeProcess, run_verb
 
 GWEI = 10**9
 
@@ -178,7 +180,9 @@ def consensus_log(base: Path) -> None:
             to=bytes(19) + b"\x42",
             data=b"\x01" * 60_000,
         )
-        node.call("eth_sendRawTransaction", "0x" + sign_transaction(unsigned, sender.private_key).raw.hex())
+        raw = "0x" + sign_transaction(unsigned, sender.private_key).raw.hex()
+        with pytest.raises(NodeFailed, match="the node is stopping"):  # the answer waits for a block that never comes
+            node.call("eth_sendRawTransaction", raw)
         assert str(place) in stopped_by_the_disk(node)
     goes_on(base, seen)
 
