@@ -51,7 +51,12 @@ def find_account(data_dir: Path, sender: str | None, keystore: Path | None) -> A
             "or name the file with --keystore"
         )
     if len(accounts) != 1:
-        found = ", ".join(checksum_address(address) for address, _ in accounts) or "none"
+        if not accounts:
+            raise NoSuchAccount(
+                f"{folder} holds no account to send from: `astralink-node account import` or `account new` puts one "
+                "there, or name a file with --keystore"
+            )
+        found = ", ".join(checksum_address(address) for address, _ in accounts)
         raise NoSuchAccount(f"say with --from which account of {folder} sends: there are {found}")
     address, path = accounts[0]
     return AccountFile(address, path)

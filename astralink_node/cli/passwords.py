@@ -1,6 +1,9 @@
 """Secrets from the person at the terminal or from files: never from flags, which other users can see."""
 
 import stat
+import sys
+import warnings
+from getpass import GetPassWarning
 from pathlib import Path
 
 import click
@@ -14,22 +17,40 @@ class BadSecretFile(UserError):
     """A file that should hold one line with a secret."""
 
 
+class NobodyToAsk(UserError):
+    """A secret was to be asked for, and nobody answers."""
+
+
 def new_password(password_file: Path | None, purpose: str) -> str:
     """A password for something new: asked twice, or the file's first line. Never empty."""
     if password_file is not None:
         return read_secret_line(password_file)
-    return str(click.prompt(f"New password for {purpose}", hide_input=True, confirmation_prompt=True, err=True))
+    return _asked(f"New password for {purpose}", "--password-file", twice=True)
 
 
-def existing_password(password_file: Path | None, purpose: str) -> str:
-    """The password of something that exists: asked once, or the file's first line."""
+def existing_password(password_file: Path | None, purpose: str, flag: str = "--password-file") -> str:
+    """The password of something that exists: asked once, or the file's first line. `flag` is what names the file."""
     if password_file is not None:
         return read_secret_line(password_file)
-    return str(click.prompt(f"Password for {purpose}", hide_input=True, err=True))
+    return _asked(f"Password for {purpose}", flag)
 
 
-def hidden_input(prompt: str) -> str:
-    return str(click.prompt(prompt, hide_input=True, err=True)).strip()
+def hidden_input(prompt: str, flag: str | None = None) -> str:
+    """Something secret that is asked for; `flag` names a file with it instead."""
+    return _asked(prompt, flag).strip()
+
+
+def _asked(prompt: str, flag: str | None, *, twice: bool = False) -> str:
+    with warnings.catch_warnings():
+        # Without a terminal the answer is read from standard input, where nothing echoes.
+        warnings.simplefilter("ignore", GetPassWarning)
+        try:
+            return str(click.prompt(prompt, hide_input=True, confirmation_prompt=twice, err=True))
+        except click.Abort:
+            if sys.stdin.isatty():
+                raise  # by the person at it
+            advice = "" if flag is None else f": give {flag}"
+            raise NobodyToAsk(f"{prompt}: there is no terminal to ask at{advice}") from None
 
 
 def read_secret_line(path: Path) -> str:

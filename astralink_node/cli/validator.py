@@ -73,7 +73,11 @@ def new(
     owner = None if operator is None else parse_address(operator)
     words = None
     if restore:
-        words = hidden_input("Mnemonic (hidden)") if mnemonic_file is None else read_secret_line(mnemonic_file)
+        words = (
+            hidden_input("Mnemonic (hidden)", "--mnemonic-file")
+            if mnemonic_file is None
+            else read_secret_line(mnemonic_file)
+        )
     elif with_mnemonic:
         words = generate_mnemonic()
     keys = random_keys(owner) if words is None else keys_from_seed(seed_of(words), index, owner)

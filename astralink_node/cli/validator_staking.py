@@ -347,7 +347,7 @@ def _proofs_of(session: Session, folder: Path, file: Path | None, password_file:
     """Made from the keys in `folder`, or as `file` holds them."""
     operator, chain_id = session.account.address, session.state.chain_id()
     if file is None:
-        password = existing_password(password_file, f"the validator's keys in {folder}")
+        password = existing_password(password_file, f"the validator's keys in {folder}", "--keys-password-file")
         return prove_keys(load_keys(folder, password), chain_id, operator)
     entry = read_json_file(file)
     try:
@@ -366,7 +366,7 @@ def _prove_next(session: Session, folder: Path, password_file: Path | None) -> K
     """Makes the next keys if they are not there. Their password is that of the present ones: a start asks for one."""
     present = session.data_dir / KEYS_FOLDER
     operator, chain_id = session.account.address, session.state.chain_id()
-    password = existing_password(password_file, f"the validator's keys in {present}")
+    password = existing_password(password_file, f"the validator's keys in {present}", "--keys-password-file")
     load_keys(present, password)
     if not folder.exists():
         create_validator(folder, session.data_dir / SIGNING_FOLDER, random_keys(operator), password, key_is_new=True)

@@ -7,7 +7,7 @@ from click.testing import CliRunner
 from eth_account import Account
 
 from astralink_node.cli.account import InvalidImport, account
-from astralink_node.cli.passwords import BadSecretFile
+from astralink_node.cli.passwords import BadSecretFile, NobodyToAsk
 from astralink_node.cli.validator import validator
 from astralink_node.crypto import bls, bls_keystore, ml_dsa, web3_keystore
 from astralink_node.crypto.addresses import InvalidAddress
@@ -77,8 +77,13 @@ def test_key_and_password_are_asked_for_hidden_and_the_password_twice(run):
     assert ADDRESS in result.stdout
     assert KEY not in result.output
     assert "pw" not in result.output.replace("keystore", "")
-    mismatch = run(account, "new", text="one\ntwo\n")
-    assert mismatch.exit_code == 1
+    with pytest.raises(NobodyToAsk):  # a third time, since the two differ
+        run(account, "new", text="one\ntwo\n")
+
+
+def test_where_nobody_can_be_asked_the_flag_is_named(run):
+    with pytest.raises(NobodyToAsk, match="no terminal to ask at: give --password-file"):
+        run(account, "new", text="")
 
 
 @pytest.mark.parametrize("text", ["xyz", "00" * 32, "ff" * 32, KEY[:-2], KEY + "00"])
