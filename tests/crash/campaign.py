@@ -46,7 +46,7 @@ STARTING_SHARE = 0.15
 """Of the kills: how many fall while the node is starting."""
 VICTIMS = ("all", "all", "node", "execution")
 FULL_CHECK_EVERY = 10
-DYING = ("temporarily unavailable", "the execution process closed the connection")
+DYING = ("temporarily unavailable", "the execution process closed the connection", "the node is stopping")
 """What the gateway, or the node through it, answers while the execution process is gone and they are not yet."""
 GWEI = 10**9
 
