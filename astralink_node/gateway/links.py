@@ -60,10 +60,22 @@ class FramedLink(asyncio.Protocol):
         self._transport.write(frame)
         return request_id, reply
 
-    def give_up(self, request_id: int) -> None:
-        """Tell a peer that understands it that nobody wants the reply, which comes all the same, and soon."""
-        if self._transport is not None and not self.lost.is_set():
-            self._transport.write(encode_frame(request_id, b""))
+    def give_up(self, request_id: int, then: Callable[[], None]) -> None:
+        """Tell a peer that understands it that nobody wants the reply, which comes all the same, and soon.
+
+        `then` is called when it has come, or the link is lost.
+        """
+        if self._transport is None or self.lost.is_set():
+            then()
+            return
+
+        def over(unwanted: asyncio.Future[bytes]) -> None:
+            unwanted.exception()  # nobody else hears of it
+            then()
+
+        self._waiting[request_id] = asyncio.get_running_loop().create_future()
+        self._waiting[request_id].add_done_callback(over)
+        self._transport.write(encode_frame(request_id, b""))
 
     async def request(self, payload: bytes) -> bytes:
         """The reply's payload. Raises Unavailable."""
@@ -179,12 +191,19 @@ class ExecutionLink:
         except BaseException:
             self._gate.release()
             raise
-        reply.add_done_callback(lambda _: self._gate.release())
+        is_done = True
         try:
-            return await _decoded(await asyncio.shield(reply))
+            payload = await reply
         except asyncio.CancelledError:
-            link.give_up(request_id)
+            if reply.cancelled():
+                link.give_up(request_id, self._gate.release)
+                is_done = False
             raise
+        finally:
+            if is_done:
+                self._gate.release()
+        try:
+            return await _decoded(payload)
         except CodecError as error:
             raise Unavailable(f"the execution process gave an answer that cannot be read: {error}") from error
 

@@ -166,7 +166,7 @@ def test_calls_leave_threads_for_what_is_only_read() -> None:
         reads = connect()
         reads.send(Query(AtLatest(), GetStatus()))
         assert isinstance(reads.receive(), Status)
-        assert watched.endings == ["Status"]
+        assert set(watched.endings) <= {"Status", "_Long"}  # no call has its answer
 
 
 def call_of(code: bytes) -> Query:
