@@ -47,16 +47,22 @@ def _items(data: bytes, position: int, end: int, levels: int) -> list[Item]:
         if prefix < 0x80:
             items.append(data[position : position + 1])
             position += 1
-            continue
-        is_list, payload, position = item_bounds(data, position, end)
-        if is_list:
-            if not levels:
-                raise MalformedRlp("RLP lists nest deeper than allowed")
-            items.append(_items(data, payload, position, levels - 1))
-        elif prefix == 0x81 and data[payload] < 0x80:
-            raise MalformedRlp("an RLP byte string of one byte is not in its shortest form")
-        else:
+        elif prefix < 0xB8:
+            payload = position + 1
+            position = payload + prefix - 0x80
+            if position > end:
+                raise MalformedRlp("an RLP item is longer than what holds it")
+            if prefix == 0x81 and data[payload] < 0x80:
+                raise MalformedRlp("an RLP byte string of one byte is not in its shortest form")
             items.append(data[payload:position])
+        else:
+            is_list, payload, position = item_bounds(data, position, end)
+            if not is_list:
+                items.append(data[payload:position])
+            elif levels:
+                items.append(_items(data, payload, position, levels - 1))
+            else:
+                raise MalformedRlp("RLP lists nest deeper than allowed")
     return items
 
 
