@@ -11,6 +11,8 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
+from astralink_node.evm.fork_rules import TX_GAS_CAP
+
 ABSENT: Final = "absent"
 ESTIMATE_TOLERANCE: Final = 0.016
 """geth's search ends when its bounds are 1.5 % apart; anvil's goes on to the last gas."""
@@ -120,6 +122,11 @@ _CALLS: Final = (
         r"eth_estimateGas \.error",
         "anvil runs no precompile for a call without data.",
         lambda ours, theirs: "invalid input length" in str(ours) and theirs == ABSENT,
+    ),
+    _known(
+        r"eth_estimateGas \.error",
+        "anvil estimates more gas than a transaction may have (EIP-7825).",
+        lambda ours, theirs: f"exceeds allowance ({TX_GAS_CAP})" in str(ours) and theirs == ABSENT,
     ),
     _known(r"eth_estimateGas \.result", "Our error stands beside it.", _ours_absent),
     _known(r"eth_createAccessList \.(?:error|result)", "geth gives the list of a call that fails, beside its error."),
