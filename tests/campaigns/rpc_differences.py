@@ -182,6 +182,11 @@ _TRACES: Final = (
     _known(rf"{_CALL_TRACER}\.gasUsed", "anvil adds the gas of the transactions before it in the block.", _theirs_more),
     _known(rf"{_CALL_TRACER}\.gas", "The root call's is the transaction's in geth.", _ours_more),
     _known(rf"{_CALL_TRACER}(?:\.calls\[\])*\.error", "geth's words.", _both_there),
+    _known(
+        rf"{_CALL_TRACER}\.revertReason",
+        "geth has one of a REVERT alone, anvil also of a creation whose code is too long and begins as a reason does.",
+        _ours_absent,
+    ),
     _known(rf"{_CALL_TRACER}(?:\.calls\[\])*\.logs", "geth takes out logs of what failed.", _ours_absent),
     _known(rf"{_CALL_TRACER}(?:\.calls\[\])*\.logs\[\]\.index", "anvil counts logs that were undone.", _theirs_more),
     _known(
