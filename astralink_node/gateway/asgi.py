@@ -19,10 +19,11 @@ from starlette.routing import BaseRoute, Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from astralink_node.gateway.access import AccessPolicy, Headers, access_policy
+from astralink_node.gateway.askers import asker
 from astralink_node.gateway.config import GatewayConfig, GatewayLimits
 from astralink_node.gateway.dispatch import RateLimited
 from astralink_node.gateway.gateway import Gateway
-from astralink_node.gateway.http_protocol import ALLOWANCE, WHOLE
+from astralink_node.gateway.http_protocol import ALLOWANCE, ASKER, WHOLE
 from astralink_node.gateway.outbox import Wire
 from astralink_node.gateway.rate_limits import Allowance
 from astralink_node.gateway.reading.errors import ReadError
@@ -162,6 +163,7 @@ class RpcEndpoint:
         except ClientGone:
             return
         allowance = cast(Allowance, scope["state"][ALLOWANCE])
+        asker.set(scope["state"][ASKER])
         try:
             # HTTP/1.0 knows no chunks.
             answer = await self._gateway.answer_in_parts(body, allowance, whole=scope["http_version"] == "1.0")

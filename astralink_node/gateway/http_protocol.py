@@ -16,6 +16,7 @@ import asyncio
 import httptools
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
+from astralink_node.gateway.askers import Asker
 from astralink_node.gateway.config import GatewayLimits
 from astralink_node.gateway.connections import Connections
 from astralink_node.gateway.rate_limits import RateLimits
@@ -40,6 +41,8 @@ RETRY_AFTER_S = 1
 
 ALLOWANCE = "allowance"
 """In ASGI's state: the connection's :class:`~astralink_node.gateway.rate_limits.Allowance`."""
+ASKER = "asker"
+"""Likewise its :class:`~astralink_node.gateway.askers.Asker`."""
 WHOLE = "whole"
 """There once all of a request's body is here, so that nobody has to wait for it."""
 
@@ -66,6 +69,7 @@ class BoundedHttpProtocol(HttpToolsProtocol):
     _places: Connections
     _rates: RateLimits
     _watch: WriteWatch
+    _asker: Asker
     _head_deadline: asyncio.TimerHandle
     _is_websocket = False
     _is_deaf = False
@@ -78,13 +82,18 @@ class BoundedHttpProtocol(HttpToolsProtocol):
     """For what the parser refuses."""
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        self._asker = Asker()
         self._watch = WriteWatch(self._limits.body_timeout_ms / 1000)
         self._head_deadline = self.loop.call_later(self._limits.head_timeout_ms / 1000, self._close_if_silent)
         super().connection_made(transport)
         self.parser = httptools.HttpRequestParser(self)  # without uvicorn's leniency
         address = self.client[0] if self.client else ""
         # One of its own: uvicorn gives all connections the same.
-        self.app_state = {**self.app_state, ALLOWANCE: self._rates.connection_from(address)}
+        self.app_state = {
+            **self.app_state,
+            ALLOWANCE: self._rates.connection_from(address),
+            ASKER: self._asker,
+        }
         if not self._places.opened(transport, address):
             self._turn_away(UNAVAILABLE, b"too many connections")
 
@@ -92,6 +101,7 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         self._places.closed(self.transport)
         self._head_deadline.cancel()
         self._watch.resumed()
+        self._asker.left()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:

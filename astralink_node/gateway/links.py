@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import AsyncGenerator, Callable
+from contextlib import nullcontext
 from dataclasses import replace
 from functools import partial
 from typing import cast
@@ -16,6 +17,7 @@ from typing import cast
 from astralink_node.chain.codec import CodecError, decode, encode
 from astralink_node.chain.frames import PUSH_ID, FrameDecoder, FrameError, encode_frame
 from astralink_node.chain.messages import Answer, Query, RunsLong, SlowQuestion
+from astralink_node.gateway.askers import asker
 from astralink_node.gateway.link_messages import Push, Reply, Request
 from astralink_node.gateway.reading.errors import Unavailable
 
@@ -256,8 +258,10 @@ class SocketBackend:
     async def query(self, query: Query) -> Answer:
         if not isinstance(query.question, SlowQuestion):
             return await self._reads.query(query)
-        answer = await self._slow.query(query)
-        return await self._long.query(replace(query, runs_long=True)) if isinstance(answer, RunsLong) else answer
+        client = asker.get()
+        with nullcontext() if client is None else client.wait():
+            answer = await self._slow.query(query)
+            return await self._long.query(replace(query, runs_long=True)) if isinstance(answer, RunsLong) else answer
 
     def stream(self, query: Query) -> AsyncGenerator[Answer]:
         return ask_long(self._path, query)

@@ -136,8 +136,9 @@ class BoundedWebSocketProtocol(WebSocketsSansIOProtocol):
             self.drop(f"too slow: nothing was read for {self._limits.body_timeout_ms / 1000:g} s")
 
     def keepalive_timeout(self) -> None:
-        """A ping stands in the queue behind all else: who is behind is judged by the bounds on that, not by it."""
-        if self.writable.is_set():
+        """A ping stands in the queue behind all else: who is behind is judged by the bounds on that, not by it. And a
+        pong behind messages that are left in the socket cannot have been read yet."""
+        if self.writable.is_set() and not self.read_paused:
             super().keepalive_timeout()
         else:
             self.pong_timer = None
