@@ -91,7 +91,7 @@ def signer(
         ready = {"ready": True, "address": str(listener.address), "votingKey": f"0x{voting_key.hex()}"}
         text = f"Ready: {ready['address']}, voting key {ready['votingKey']}; Ctrl-C stops the signer"
         click.echo(json.dumps(ready) if as_json else text)
-        stopping.server = server
+        stopping.watch(server)
         server.run()
     _log.info("stopped")
 
@@ -149,7 +149,7 @@ class _StopOnSignal:
     """The first signal stops the server, or the program while there is none yet; later ones change nothing."""
 
     def __init__(self) -> None:
-        self.server: SignerServer | None = None
+        self._server: SignerServer | None = None
         self._before: dict[int, Any] = {}
 
     def __enter__(self) -> Self:
@@ -157,13 +157,20 @@ class _StopOnSignal:
         return self
 
     def __exit__(self, *_exception: object) -> None:
+        signal.set_wakeup_fd(-1)
         for number, handler in self._before.items():
             signal.signal(number, handler)
+
+    def watch(self, server: SignerServer) -> None:
+        """The server is woken by the signal itself, also where another thread gets it, or the server is just about to
+        wait: else nobody would call `_stop`."""
+        self._server = server
+        signal.set_wakeup_fd(server.wake_descriptor, warn_on_full_buffer=False)
 
     def _stop(self, number: int, _frame: FrameType | None) -> None:
         for repeated in _STOP_SIGNALS:
             signal.signal(repeated, signal.SIG_IGN)
         _log.info("stopping", signal=signal.Signals(number).name)
-        if self.server is None:
+        if self._server is None:
             raise SystemExit(0)
-        self.server.stop()
+        self._server.stop()

@@ -105,6 +105,11 @@ class SignerServer:
         self._wake_receiver.close()
         self._wake_sender.close()
 
+    @property
+    def wake_descriptor(self) -> int:
+        """A byte written to it stops the server."""
+        return self._wake_sender.fileno()
+
     def run(self) -> None:
         """Until `stop`. Raises what ended it otherwise: HistoryUnwritable, or a bug of a connection's thread."""
         listening = self._listener.listening

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import json
 import os
 import re
@@ -81,6 +82,16 @@ def test_it_signs_over_its_private_socket_and_stops_clean(folder: Path, number: 
             "stopped",
         ]
         assert "below height 4" in events[1]["reason"]
+
+
+def test_a_signal_that_another_thread_gets_stops_it_too(folder: Path) -> None:
+    with starting(folder) as signer, closing(client(signer.await_ready(), folder)):
+        process = signer.process.pid
+        others = [int(task) for task in os.listdir(f"/proc/{process}/task") if int(task) != process]
+        assert others, "a thread serves the client"
+        assert ctypes.CDLL(None).tgkill(process, others[0], signal.SIGTERM) == 0
+        assert signer.await_exit() == 0
+        assert "stopping signal=SIGTERM" in signer.said()
 
 
 def test_a_signal_before_it_is_ready_is_a_clean_stop_too(folder: Path) -> None:
