@@ -155,6 +155,8 @@ _CALLS: Final = (
         lambda ours, _theirs: ours == "0x",
     ),
 )
+_OTHER_FORKS_OPCODES: Final = frozenset({"DUPN", "SWAPN", "EXCHANGE"})
+"""EIP-8024."""
 _STRUCT_LOGS: Final = r"debug_trace\w+ structLogs.* \.result\.structLogs\[\]"
 _CALL_TRACER: Final = r"debug_trace\w+ callTracer.* \.result(?:\[\]\.result)?"
 _PRESTATE: Final = r"debug_trace\w+ prestateTracer.* \.result"
@@ -170,6 +172,11 @@ _TRACES: Final = (
         rf"{_STRUCT_LOGS}\.gasCost", "Of an opcode that cannot be paid geth shows all that it asks for.", _both_there
     ),
     _known(rf"{_STRUCT_LOGS}\.op", "geth names undefined opcodes.", lambda _ours, theirs: theirs == "Unknown"),
+    _known(
+        rf"{_STRUCT_LOGS}\.op",
+        "anvil names opcodes of forks that this chain does not have.",
+        lambda ours, theirs: str(ours).endswith("not defined") and theirs in _OTHER_FORKS_OPCODES,
+    ),
     _known(
         rf"{_STRUCT_LOGS}\.storage\.0x",
         "geth shows what an SSTORE was about to write, also of one that fails.",
